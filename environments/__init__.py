@@ -1,0 +1,1 @@
+"""Isolated environments of services: provisioned, probed, watched and removed. Never imports `runs`."""

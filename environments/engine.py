@@ -1,0 +1,218 @@
+"""The Engine protocol: what an environment asks of whatever runs its services.
+
+Two implementations stand behind it, held by one contract test suite: `docker_engine` (containers) and
+`local_engine` (processes on this machine). Every call is synchronous and may raise
+`EnvironmentFailedError`; only the engine knows its SDK's words and errors.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import IO, Protocol
+
+from environments.spec import EMPTY, EnvironmentSpec, ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentRef:
+    """The name of an environment and what its labels say; enough to find and remove all of it."""
+
+    #: Unique and short, ``itd-<8 hex of the run>-<shard>``: the prefix of every object's name.
+    name: str
+    #: The installation it belongs to; nothing without this label is ever touched.
+    instance: str
+    #: Opaque to this package, for example ``run:17/shard:1``.
+    owner: str
+    #: Grows with every try of the same owner: an older fence may always be removed.
+    fence: int
+    #: Seconds since the epoch after which anyone may remove it.
+    expires: int
+
+
+class ServiceStatus(StrEnum):
+    """What the engine says a service is doing."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    PAUSED = "paused"
+    RESTARTING = "restarting"
+    EXITED = "exited"
+    GONE = "gone"
+
+
+class Health(StrEnum):
+    """What the health check says; `NONE` when there is none."""
+
+    NONE = "none"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceState:
+    """A service as the engine sees it now."""
+
+    service: str
+    status: ServiceStatus
+    health: Health = Health.NONE
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    restart_count: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    #: The image or program that runs, with its digest where the engine knows one.
+    image: str = ""
+
+
+class EngineEventKind(StrEnum):
+    """What happened to a service."""
+
+    CREATED = "created"
+    STARTED = "started"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIED = "died"
+    PAUSED = "paused"
+    UNPAUSED = "unpaused"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEvent:
+    """One happening, stamped by the engine's clock."""
+
+    at: datetime
+    service: str
+    kind: EngineEventKind
+    exit_code: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One whole line of a service's output, stamped by the engine's clock, without its newline."""
+
+    at: datetime
+    service: str
+    text: str
+    is_stderr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """What a command inside a service came to. `output` is both streams, decoded, cut at 64 KiB."""
+
+    exit_code: int
+    output: str
+    timed_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CollectedFile:
+    """A file taken out of a service: its absolute path there, size in bytes and an open stream that is
+    valid until the next one is asked for."""
+
+    path: str
+    size: int
+    stream: IO[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this engine is and can do, probed once."""
+
+    engine: str
+    version: str
+    cpus: int
+    memory_bytes: int
+    #: What cannot be done here, each with the reason, for `doctor` and the run page.
+    limits: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+
+class Engine(Protocol):
+    """Runs services. Names are unique within an environment; every method is safe to call from any
+    thread, and every create is idempotent by name, so that a retry adopts what is there."""
+
+    @property
+    def name(self) -> str:
+        """``docker`` or ``local``."""
+
+    def capabilities(self) -> Capabilities:
+        """Say what this engine is; raise `EnvironmentFailedError` (ENGINE_UNAVAILABLE) when it is not there."""
+
+    def prepare_image(self, environment: EnvironmentRef, service: ServiceSpec) -> str:
+        """Pull, build or find the service's image; return what will run. Raises IMAGE_MISSING or BUILD_FAILED."""
+
+    def create_environment(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> None:
+        """Create networks and volumes, labelled, before any service."""
+
+    def create_service(
+        self, environment: EnvironmentRef, spec: EnvironmentSpec, service: ServiceSpec
+    ) -> None:
+        """Create the service, labelled, not started. `service` carries its final environment variables."""
+
+    def start_service(self, environment: EnvironmentRef, service: str) -> None:
+        """Start it; return once the engine has. Raises PORT, OUT_OF_MEMORY … with evidence."""
+
+    def stop_service(
+        self, environment: EnvironmentRef, service: str, *, grace_seconds: float = 10.0
+    ) -> None:
+        """Ask it to end, then make it."""
+
+    def kill_service(
+        self, environment: EnvironmentRef, service: str, *, signal: str = "SIGKILL"
+    ) -> None:
+        """Send a signal."""
+
+    def pause_service(self, environment: EnvironmentRef, service: str) -> None:
+        """Freeze it."""
+
+    def unpause_service(self, environment: EnvironmentRef, service: str) -> None:
+        """Let it go on."""
+
+    def inspect_service(self, environment: EnvironmentRef, service: str) -> ServiceState:
+        """Say how it is; status `GONE` when the engine does not know it (any more)."""
+
+    def execute(
+        self,
+        environment: EnvironmentRef,
+        service: str,
+        command: Sequence[str],
+        *,
+        timeout_seconds: float,
+        variables: Mapping[str, str] = EMPTY,
+    ) -> ExecResult:
+        """Run a command inside a running service. A command that cannot be found is exit code 127."""
+
+    def logs(
+        self,
+        environment: EnvironmentRef,
+        service: str,
+        *,
+        since: datetime | None = None,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogLine]:
+        """Whole lines, oldest first; with `follow` until the service ends or `stop` is set."""
+
+    def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
+        """Everything that happens from now until `stop` is set."""
+
+    def collect(
+        self, environment: EnvironmentRef, service: str, patterns: Sequence[str]
+    ) -> Iterator[CollectedFile]:
+        """Files inside the service (running or ended) whose absolute path matches a glob (``**`` spans folders)."""
+
+    def host_address(self, environment: EnvironmentRef) -> str:
+        """The address on which services of the environment reach a server in this process."""
+
+    def remove_environment(self, environment: EnvironmentRef) -> list[str]:
+        """Remove every object of it, forced and in parallel; idempotent. Returns what is still there."""
+
+    def environments(self, instance: str) -> list[EnvironmentRef]:
+        """Every environment of the installation of which anything exists, from labels alone."""

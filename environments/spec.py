@@ -1,0 +1,152 @@
+"""Compose files → `EnvironmentSpec`. Plain: values in, values out; no engine, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+class Condition(StrEnum):
+    """What a dependant waits for."""
+
+    STARTED = "service_started"
+    HEALTHY = "service_healthy"
+    COMPLETED = "service_completed_successfully"
+
+
+class MountKind(StrEnum):
+    """Where a mount's data lives."""
+
+    BIND = "bind"
+    VOLUME = "volume"
+    TMPFS = "tmpfs"
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """A service's health check. `test` starts with ``CMD`` or ``CMD-SHELL``, as in the engine's API."""
+
+    test: tuple[str, ...]
+    interval_seconds: float = 30.0
+    timeout_seconds: float = 30.0
+    retries: int = 3
+    start_period_seconds: float = 0.0
+    start_interval_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One arrow of the graph: the service waited for and what for."""
+
+    service: str
+    condition: Condition = Condition.STARTED
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mount. `source` is an absolute host path inside the checkout (bind), the key of a top-level
+    volume (volume) or None (anonymous volume, tmpfs)."""
+
+    kind: MountKind
+    target: str
+    source: str | None = None
+    read_only: bool = False
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """How an image is built. Paths are absolute."""
+
+    context: Path
+    dockerfile: str = "Dockerfile"
+    dockerfile_inline: str | None = None
+    args: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    target: str | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    no_cache: bool = False
+    pull: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service, fully resolved: interpolated, merged, normalised."""
+
+    name: str
+    image: str | None = None
+    build: Build | None = None
+    command: tuple[str, ...] | None = None
+    entrypoint: tuple[str, ...] | None = None
+    environment: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    depends_on: tuple[Dependency, ...] = ()
+    healthcheck: HealthCheck | None = None
+    #: The file said ``healthcheck: {disable: true}`` or ``test: [NONE]``.
+    healthcheck_disabled: bool = False
+    mounts: tuple[Mount, ...] = ()
+    #: Network key → extra aliases on it. Never empty unless `network_mode` is set.
+    networks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
+    network_mode: str | None = None
+    hostname: str | None = None
+    container_name: str | None = None
+    working_dir: str | None = None
+    user: str | None = None
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    #: Container ports the service listens on, from `ports` and `expose`, in the file's order.
+    ports: tuple[int, ...] = ()
+    init: bool = True
+    stop_signal: str | None = None
+    stop_grace_period_seconds: float = 10.0
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=lambda: EMPTY)
+    shm_size_bytes: int | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    pids_limit: int | None = None
+    read_only: bool = False
+    tty: bool = False
+    stdin_open: bool = False
+    pull_policy: str = "missing"
+    platform: str | None = None
+    #: The service's ``x-itdash`` block as read: ``preset``, ``ready``, ``start_timeout``, ``local`` …
+    extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """A network of the environment."""
+
+    name: str
+    internal: bool = False
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeSpec:
+    """A named volume of the environment."""
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSpec:
+    """Everything an environment is made of."""
+
+    services: Mapping[str, ServiceSpec]
+    networks: Mapping[str, NetworkSpec] = field(default_factory=lambda: EMPTY)
+    volumes: Mapping[str, VolumeSpec] = field(default_factory=lambda: EMPTY)
+    #: Folder that relative paths were resolved against; binds may not leave it.
+    directory: Path = Path()
+    #: The top-level ``x-itdash`` block as read.
+    extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    #: What was understood but ignored, one sentence each; shown on the run.
+    notices: tuple[str, ...] = ()

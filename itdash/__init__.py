@@ -1,0 +1,1 @@
+"""itdash: wiring only. Settings, URLs, Celery, the command line and the embedded servers."""

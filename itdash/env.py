@@ -1,0 +1,49 @@
+"""The one door to environment variables: read once, typed, with the mend in every complaint."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEVELOPMENT_SECRET = "development-only-secret-key"  # noqa: S105 - refused outside development
+
+
+class Environment(BaseSettings):
+    """What itdash reads from its process environment; every default fits development."""
+
+    model_config = SettingsConfigDict(env_prefix="ITDASH_", extra="ignore")
+
+    database_url: str = Field(
+        default="postgresql://itdash@localhost/itdash",
+        validation_alias=AliasChoices("DATABASE_URL", "ITDASH_DATABASE_URL"),
+    )
+    broker_url: str = Field(
+        default="redis://localhost:6379/0",
+        validation_alias=AliasChoices("BROKER_URL", "ITDASH_BROKER_URL"),
+    )
+    secret_key: str = DEVELOPMENT_SECRET
+    #: "production" refuses to start without a secret key and turns secure cookies on.
+    mode: Literal["development", "production"] = "development"
+    allowed_hosts: str = "localhost,127.0.0.1,[::1]"
+    #: The address people use; links in messages and API answers are built on it.
+    public_url: str = "http://localhost:8000"
+    #: Everything on disk: reports, checkouts, mirrors, environments' private folders.
+    data_dir: Path = Path(".itdash")
+    #: "auto" takes a container engine when one answers, the local engine otherwise.
+    engine: Literal["auto", "docker", "local"] = "auto"
+    #: Names this installation on a shared engine: only what carries it is ever touched.
+    instance: str = "itdash"
+    #: Runs executed at once by one worker.
+    run_slots: int = Field(default=2, ge=1)
+    log_format: Literal["console", "json"] = "console"
+    log_level: str = "INFO"
+
+
+@cache
+def environment() -> Environment:
+    """Return the process environment, read once."""
+    return Environment()

@@ -1,0 +1,1 @@
+"""Suites, runs and results: what was run, what came of it and what it means."""
