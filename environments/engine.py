@@ -14,23 +14,22 @@ from datetime import datetime
 from enum import StrEnum
 from typing import IO, Protocol
 
+from environments.labels import EnvironmentRef
 from environments.spec import EMPTY, EnvironmentSpec, ServiceSpec
 
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentRef:
-    """The name of an environment and what its labels say; enough to find and remove all of it."""
-
-    #: Unique and short, ``itd-<8 hex of the run>-<shard>``: the prefix of every object's name.
-    name: str
-    #: The installation it belongs to; nothing without this label is ever touched.
-    instance: str
-    #: Opaque to this package, for example ``run:17/shard:1``.
-    owner: str
-    #: Grows with every try of the same owner: an older fence may always be removed.
-    fence: int
-    #: Seconds since the epoch after which anyone may remove it.
-    expires: int
+__all__ = [
+    "Capabilities",
+    "CollectedFile",
+    "Engine",
+    "EngineEvent",
+    "EngineEventKind",
+    "EnvironmentRef",
+    "ExecResult",
+    "Health",
+    "LogLine",
+    "ServiceState",
+    "ServiceStatus",
+]
 
 
 class ServiceStatus(StrEnum):
@@ -143,10 +142,13 @@ class Engine(Protocol):
         """``docker`` or ``local``."""
 
     def capabilities(self) -> Capabilities:
-        """Say what this engine is; raise `EnvironmentFailedError` (ENGINE_UNAVAILABLE) when it is not there."""
+        """Say what this engine is; raises ENGINE_UNAVAILABLE when it is not there."""
 
     def prepare_image(self, environment: EnvironmentRef, service: ServiceSpec) -> str:
-        """Pull, build or find the service's image; return what will run. Raises IMAGE_MISSING or BUILD_FAILED."""
+        """Pull, build or find the service's image; return what will run.
+
+        Raises IMAGE_MISSING or BUILD_FAILED.
+        """
 
     def create_environment(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> None:
         """Create networks and volumes, labelled, before any service."""
@@ -159,14 +161,10 @@ class Engine(Protocol):
     def start_service(self, environment: EnvironmentRef, service: str) -> None:
         """Start it; return once the engine has. Raises PORT, OUT_OF_MEMORY … with evidence."""
 
-    def stop_service(
-        self, environment: EnvironmentRef, service: str, *, grace_seconds: float = 10.0
-    ) -> None:
+    def stop_service(self, environment: EnvironmentRef, service: str, *, grace_seconds: float = 10.0) -> None:
         """Ask it to end, then make it."""
 
-    def kill_service(
-        self, environment: EnvironmentRef, service: str, *, signal: str = "SIGKILL"
-    ) -> None:
+    def kill_service(self, environment: EnvironmentRef, service: str, *, signal: str = "SIGKILL") -> None:
         """Send a signal."""
 
     def pause_service(self, environment: EnvironmentRef, service: str) -> None:
@@ -206,7 +204,10 @@ class Engine(Protocol):
     def collect(
         self, environment: EnvironmentRef, service: str, patterns: Sequence[str]
     ) -> Iterator[CollectedFile]:
-        """Files inside the service (running or ended) whose absolute path matches a glob (``**`` spans folders)."""
+        """Files inside the service (running or ended) whose absolute path matches a glob.
+
+        ``**`` spans folders.
+        """
 
     def host_address(self, environment: EnvironmentRef) -> str:
         """The address on which services of the environment reach a server in this process."""
