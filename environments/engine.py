@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import IO, Protocol
 
 from environments.labels import EnvironmentRef
-from environments.spec import EMPTY, EnvironmentSpec, ServiceSpec
+from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
 
 __all__ = [
     "Capabilities",
@@ -62,10 +62,15 @@ class ServiceState:
     exit_code: int | None = None
     out_of_memory: bool = False
     restart_count: int = 0
+    created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
     #: The image or program that runs, with its digest where the engine knows one.
     image: str = ""
+    #: What the engine itself says went wrong, for example why the program could not be started.
+    error: str = ""
+    #: Outputs of the engine's own last health probes, oldest first, at most five, each cut at 1 KiB.
+    probe_outputs: tuple[str, ...] = ()
 
 
 class EngineEventKind(StrEnum):
@@ -176,6 +181,9 @@ class Engine(Protocol):
     def inspect_service(self, environment: EnvironmentRef, service: str) -> ServiceState:
         """Say how it is; status `GONE` when the engine does not know it (any more)."""
 
+    def healthcheck(self, environment: EnvironmentRef, service: str) -> HealthCheck | None:
+        """Return the check that a created service really has, the file's or the image's; None when none."""
+
     def execute(
         self,
         environment: EnvironmentRef,
@@ -196,10 +204,11 @@ class Engine(Protocol):
         follow: bool = False,
         stop: threading.Event | None = None,
     ) -> Iterator[LogLine]:
-        """Whole lines, oldest first; with `follow` until the service ends or `stop` is set."""
+        """Whole lines, oldest first, from `since` (inclusive); with `follow` until the service ends or
+        `stop` is set, which is noticed within a second."""
 
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
-        """Everything that happens from now until `stop` is set."""
+        """Everything from the moment of the call (not of the first `next`) until `stop` is set."""
 
     def collect(
         self, environment: EnvironmentRef, service: str, patterns: Sequence[str]
@@ -209,8 +218,9 @@ class Engine(Protocol):
         ``**`` spans folders.
         """
 
-    def host_address(self, environment: EnvironmentRef) -> str:
-        """The address on which services of the environment reach a server in this process."""
+    def host_address(self, environment: EnvironmentRef, networks: Sequence[str] = ()) -> str:
+        """The address on which services of the environment reach a server in this process, and to which
+        that server can bind. `networks`: keys of the networks the asking service is on; empty for any."""
 
     def remove_environment(self, environment: EnvironmentRef) -> list[str]:
         """Remove every object of it, forced and in parallel; idempotent. Returns what is still there."""

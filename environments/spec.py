@@ -116,6 +116,8 @@ class ServiceSpec:
     stdin_open: bool = False
     pull_policy: str = "missing"
     platform: str | None = None
+    #: ``no``, ``always``, ``on-failure`` or ``unless-stopped``; restarts are counted and end in a failure.
+    restart: str = "no"
     #: The service's ``x-itdash`` block as read: ``preset``, ``ready``, ``start_timeout``, ``local`` …
     extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
