@@ -12,7 +12,13 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itdash.settings")
 
 from django.conf import settings  # noqa: E402 - the settings module must be named first
 
-app = Celery("itdash", broker=settings.BROKER_URL)
+
+def celery_url(url: str) -> str:
+    """Return a broker's address as Celery spells it: a Unix socket is `unix://` to everybody else."""
+    return url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
+
+
+app = Celery("itdash", broker=celery_url(settings.BROKER_URL))
 app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
