@@ -1,0 +1,33 @@
+"""Rows. Every rule the database can hold is a named constraint; every index serves a question."""
+
+from runs.models.people import Membership, User
+from runs.models.projects import Project, Team, Token
+from runs.models.results import Attempt, Failure, Result, TestCase
+from runs.models.runs import Artifact, Event, LogChunk, Run, Shard
+from runs.models.schedules import Schedule
+from runs.models.suites import Service, Suite
+from runs.models.uploads import Report, Upload
+from runs.models.webhooks import Delivery
+
+__all__ = [
+    "Artifact",
+    "Attempt",
+    "Delivery",
+    "Event",
+    "Failure",
+    "LogChunk",
+    "Membership",
+    "Project",
+    "Report",
+    "Result",
+    "Run",
+    "Schedule",
+    "Service",
+    "Shard",
+    "Suite",
+    "Team",
+    "TestCase",
+    "Token",
+    "Upload",
+    "User",
+]

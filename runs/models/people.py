@@ -1,0 +1,55 @@
+"""People: who signs in, and what they may do in a project."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+from runs.vocabulary import Role
+
+if TYPE_CHECKING:
+    from runs.models.projects import Project
+
+
+class User(AbstractUser):
+    """Someone who signs in."""
+
+    #: Single-key shortcuts can be turned off (WCAG 2.1.4).
+    has_shortcuts = models.BooleanField(default=True)
+
+    class Meta(AbstractUser.Meta):
+        """Named like the table it has."""
+
+        db_table = "runs_user"
+
+    @property
+    def display_name(self) -> str:
+        """The full name, or the sign-in name when none is known."""
+        return self.get_full_name() or self.username
+
+
+class Membership(models.Model):
+    """A person's role in a project."""
+
+    project: models.ForeignKey[Project, Project] = models.ForeignKey(
+        "runs.Project", on_delete=models.CASCADE, related_name="memberships"
+    )
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        """One role per person and project."""
+
+        constraints = (
+            models.UniqueConstraint(fields=["project", "user"], name="a_member_has_one_role_in_a_project"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=["viewer", "member", "admin"]),
+                name="a_membership_has_a_known_role",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} as {Role(self.role)}"

@@ -1,0 +1,167 @@
+"""Test cases and what came of them.
+
+`Result` and `Attempt` live in month partitions by `run_at`, so that history can be dropped as tables and
+a page touches only the months it shows. They carry no foreign keys: a trigger per row would cost more
+than the row (docs/decisions/0003). `runs.actions.results` is their only writer and keeps them whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.db.models import Q
+
+from runs.models.projects import Project
+from runs.models.runs import Run
+from runs.models.suites import Suite
+
+if TYPE_CHECKING:
+    from django.db.models.expressions import Combinable
+
+OUTCOMES = ["passed", "failed", "errored", "skipped", "flaky"]
+
+
+class TestCase(models.Model):
+    """A test with an identity that survives runs."""
+
+    __test__ = False  # not pytest's
+
+    suite = models.ForeignKey(Suite, on_delete=models.CASCADE, related_name="cases")
+    #: 16 bytes made of everything below that tells tests apart; see `runs/ingestion/identity.py`.
+    identity = models.BinaryField(max_length=16)
+    #: The chain of suite names or the file, as the tool tells it.
+    path = models.TextField(blank=True, default="")
+    class_name = models.TextField(blank=True, default="")
+    name = models.TextField()
+    parameters = models.TextField(blank=True, default="")
+    #: What tells variants apart: Playwright's project, a host, a matrix's values.
+    variant = models.TextField(blank=True, default="")
+    file = models.TextField(blank=True, default="")
+    line = models.PositiveIntegerField(null=True, blank=True)
+    first_seen_at = models.DateTimeField()
+    last_seen_at = models.DateTimeField()
+
+    class Meta:
+        """An identity leads to one case of a suite."""
+
+        constraints = (
+            models.UniqueConstraint(
+                fields=["suite", "identity"], name="an_identity_names_one_case_of_a_suite"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Failure(models.Model):
+    """A failure's text, kept once per project however often it is seen."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="failures")
+    #: 16 bytes of the whole: type, message and text.
+    digest = models.BinaryField(max_length=16)
+    #: 16 bytes of what makes two failures the same failure; see `runs/analytics/fingerprints.py`.
+    fingerprint = models.BinaryField(max_length=16)
+    kind = models.TextField(blank=True, default="")
+    message = models.TextField(blank=True, default="")
+    text = models.TextField(blank=True, default="")
+    first_seen_at = models.DateTimeField()
+
+    class Meta:
+        """Looked up by digest while ingesting, by fingerprint on pages."""
+
+        constraints = (
+            models.UniqueConstraint(
+                fields=["project", "digest"], name="a_failure_text_is_kept_once_in_a_project"
+            ),
+        )
+        indexes = (models.Index(fields=["project", "fingerprint"], name="failures_of_group"),)
+
+    def __str__(self) -> str:
+        return self.message[:80] or self.kind
+
+
+class Result(models.Model):
+    """The verdict on a case in a run, made of its attempts. Partitioned by `run_at`."""
+
+    pk = models.CompositePrimaryKey("run_at", "run_id", "case_id")
+    run_at = models.DateTimeField()
+    run: models.ForeignKey[Run | Combinable, Run] = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="results"
+    )
+    case: models.ForeignKey[TestCase | Combinable, TestCase] = models.ForeignKey(
+        TestCase, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="results"
+    )
+    #: The first failing attempt's text; null when nothing failed.
+    failure: models.ForeignKey[Failure | Combinable | None, Failure | None] = models.ForeignKey(
+        Failure,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="results",
+    )
+    duration_ms = models.PositiveIntegerField(null=True)
+    #: Where it stood in the report, for order dependence.
+    position = models.PositiveIntegerField(default=0)
+    shard = models.PositiveSmallIntegerField(default=1)
+    attempt_count = models.PositiveSmallIntegerField(default=1)
+    outcome = models.CharField(max_length=7)
+
+    class Meta:
+        """Created by hand-written SQL in migration 0002, as a partitioned table."""
+
+        constraints = (
+            models.CheckConstraint(condition=Q(outcome__in=OUTCOMES), name="a_result_has_a_known_outcome"),
+        )
+        indexes = (
+            # A test's history, newest first.
+            models.Index(fields=["case", "-run_at"], name="results_of_case"),
+            # A run's failures; most results pass and are not in it.
+            models.Index(
+                fields=["run", "outcome"], name="notable_results_of_run", condition=~Q(outcome="passed")
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.outcome} in run {self.run_id}"
+
+
+class Attempt(models.Model):
+    """One try of a case in a run; kept only where there is something to say: more than one, or a failure."""
+
+    pk = models.CompositePrimaryKey("run_at", "run_id", "case_id", "number")
+    run_at = models.DateTimeField()
+    run: models.ForeignKey[Run | Combinable, Run] = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="attempts"
+    )
+    case: models.ForeignKey[TestCase | Combinable, TestCase] = models.ForeignKey(
+        TestCase, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="attempts"
+    )
+    number = models.PositiveSmallIntegerField()
+    outcome = models.CharField(max_length=7)
+    duration_ms = models.PositiveIntegerField(null=True)
+    failure: models.ForeignKey[Failure | Combinable | None, Failure | None] = models.ForeignKey(
+        Failure,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        db_index=False,
+        null=True,
+        related_name="attempts",
+    )
+    output = models.TextField(blank=True, default="")
+
+    class Meta:
+        """Created by hand-written SQL in migration 0002, as a partitioned table."""
+
+        constraints = (
+            models.CheckConstraint(
+                condition=Q(outcome__in=["passed", "failed", "errored", "skipped"]),
+                name="an_attempt_has_a_known_outcome",
+            ),
+            models.CheckConstraint(condition=Q(number__gte=1), name="attempts_are_numbered_from_one"),
+        )
+
+    def __str__(self) -> str:
+        return f"attempt {self.number}: {self.outcome}"
