@@ -1,0 +1,178 @@
+"""Environments and their services as rows: written before anything exists, kept after it is gone."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Self
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from environments.engine import Health, ServiceStatus
+from environments.errors import FailureKind
+from environments.labels import EnvironmentRef
+
+
+class EnvironmentState(StrEnum):
+    """Where an environment is in its life."""
+
+    CREATING = "creating"
+    READY = "ready"
+    REMOVING = "removing"
+    REMOVED = "removed"
+
+
+#: Somebody holds a lease on an environment in one of these.
+LIVE = frozenset({EnvironmentState.CREATING, EnvironmentState.READY, EnvironmentState.REMOVING})
+
+
+class EnvironmentQuerySet(models.QuerySet["Environment"]):
+    """Filters used by the lifecycle and the reaper."""
+
+    def live(self) -> Self:
+        """Not removed, as far as the database knows."""
+        return self.exclude(state=EnvironmentState.REMOVED)
+
+    def held(self, now: datetime) -> Self:
+        """Live, leased and not past its end: nobody but its owner may touch it."""
+        return self.live().filter(lease_expires_at__gt=now, expires_at__gt=now)
+
+    def of_owner(self, owner: str) -> Self:
+        """Every try of one owner."""
+        return self.filter(owner=owner)
+
+
+class Environment(models.Model):
+    """One isolated set of services for one shard of one try of an owner."""
+
+    name = models.CharField(max_length=63, unique=True)
+    instance = models.CharField(max_length=63)
+    #: Opaque to this package, for example ``run:17/shard:1``.
+    owner = models.CharField(max_length=200)
+    shard = models.PositiveIntegerField(default=1)
+    #: Which try of the owner's shard it is, from 1; an older one may always be removed.
+    fence = models.PositiveIntegerField()
+    engine = models.CharField(max_length=20)
+    state = models.CharField(
+        max_length=10,
+        choices=[(state.value, state.value) for state in EnvironmentState],
+        default=EnvironmentState.CREATING,
+    )
+    #: Why it could not be brought up or broke; both empty while all is well.
+    failure_kind = models.CharField(
+        max_length=20, blank=True, choices=[(kind.value, kind.value) for kind in FailureKind]
+    )
+    error = models.TextField(blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    #: Everything that the tests depend on was ready.
+    ready_at = models.DateTimeField(null=True)
+    removed_at = models.DateTimeField(null=True)
+    #: Renewed by the process that holds it; once passed, the reaper removes the environment.
+    lease_expires_at = models.DateTimeField()
+    #: The end in any case, also written on every object's label.
+    expires_at = models.DateTimeField()
+
+    objects = EnvironmentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [  # noqa: RUF012 - Django's form
+            models.UniqueConstraint(
+                fields=["instance", "owner", "shard", "fence"], name="environment_try_is_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(state__in=["creating", "ready", "removing", "removed"]),
+                name="environment_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="removed", removed_at__isnull=False)
+                | (~Q(state="removed") & Q(removed_at__isnull=True)),
+                name="environment_is_removed_at_a_moment",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="ready") | Q(ready_at__isnull=False),
+                name="environment_ready_has_a_moment",
+            ),
+            models.CheckConstraint(
+                condition=Q(fence__gte=1) & Q(shard__gte=1), name="environment_counts_from_one"
+            ),
+        ]
+        indexes = [  # noqa: RUF012 - Django's form
+            # The reaper asks every few seconds for the few that are not removed, never for the history.
+            models.Index(
+                fields=["instance", "engine"], name="environment_live", condition=~Q(state="removed")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def ref(self) -> EnvironmentRef:
+        """What the engine needs to know of it."""
+        return EnvironmentRef(
+            name=self.name,
+            instance=self.instance,
+            owner=self.owner,
+            fence=self.fence,
+            expires=int(self.expires_at.timestamp()),
+        )
+
+    @property
+    def boot_time(self) -> timedelta | None:
+        """From the row to readiness; None when it was never ready."""
+        return None if self.ready_at is None else self.ready_at - self.created_at
+
+
+class EnvironmentService(models.Model):
+    """One service of an environment as last seen. Moments are the engine's, not ours."""
+
+    environment = models.ForeignKey(Environment, on_delete=models.CASCADE, related_name="services")
+    name = models.CharField(max_length=255)
+    #: Where it stands in the order of starting, from 0; ties start together.
+    position = models.PositiveSmallIntegerField(default=0)
+    #: It is the service whose exit ends the run.
+    is_tests = models.BooleanField(default=False)
+    image = models.TextField(blank=True)
+    image_digest = models.TextField(blank=True)
+    status = models.CharField(
+        max_length=10,
+        choices=[(status.value, status.value) for status in ServiceStatus],
+        default=ServiceStatus.GONE,
+    )
+    health = models.CharField(
+        max_length=10, choices=[(health.value, health.value) for health in Health], default=Health.NONE
+    )
+    exit_code = models.IntegerField(null=True)
+    out_of_memory = models.BooleanField(default=False)
+    restart_count = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    #: Healthy, or started where nothing more was asked, or completed where that was asked.
+    ready_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [  # noqa: RUF012 - Django's form
+            models.UniqueConstraint(
+                fields=["environment", "name"], name="environment_service_name_is_unique"
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=["created", "running", "paused", "restarting", "exited", "gone"]),
+                name="environment_service_status_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(health__in=["none", "starting", "healthy", "unhealthy"]),
+                name="environment_service_health_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(finished_at__isnull=True)
+                | Q(started_at__isnull=True)
+                | Q(finished_at__gte=F("started_at")),
+                name="environment_service_finishes_after_it_starts",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
