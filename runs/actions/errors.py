@@ -1,0 +1,23 @@
+"""Refusals of actions: each message says what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class ActionError(Exception):
+    """An action refused; nothing was changed."""
+
+
+class InvalidValueError(ActionError):
+    """A value that cannot be: `field` names it."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class TakenError(ActionError):
+    """What was asked for exists already, with other content."""
+
+
+class NotPossibleError(ActionError):
+    """Right value, wrong moment: for example cancelling a finished run."""

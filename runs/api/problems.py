@@ -1,0 +1,83 @@
+"""Errors as RFC 9457 problem documents: `detail` says what to do."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from ninja import NinjaAPI
+from ninja.errors import AuthenticationError, HttpError, ValidationError
+
+from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError, TakenError
+
+CONTENT_TYPE = "application/problem+json"
+
+
+class ProblemError(Exception):
+    """Ends a request with a problem document."""
+
+    def __init__(
+        self, status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **extra: object
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+
+def problem(
+    status: HTTPStatus, detail: str, *, headers: dict[str, str] | None = None, **extra: object
+) -> HttpResponse:
+    """Build the document: `type`, `title`, `status`, `detail` and what else is known."""
+    body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail, **extra}
+    return JsonResponse(body, status=status.value, content_type=CONTENT_TYPE, headers=headers)
+
+
+def install(api: NinjaAPI) -> None:
+    """Answer every error of `api` with a problem document."""
+
+    @api.exception_handler(ProblemError)
+    def on_problem(_request: HttpRequest, error: ProblemError) -> HttpResponse:
+        return problem(error.status, error.detail, headers=error.headers, **error.extra)
+
+    @api.exception_handler(ActionError)
+    def on_refusal(_request: HttpRequest, error: ActionError) -> HttpResponse:
+        if isinstance(error, InvalidValueError):
+            return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field=error.field)
+        known = isinstance(error, TakenError | NotPossibleError)
+        return problem(HTTPStatus.CONFLICT if known else HTTPStatus.BAD_REQUEST, str(error))
+
+    @api.exception_handler(ValidationError)
+    def on_bad_value(_request: HttpRequest, error: ValidationError) -> HttpResponse:
+        complaints = [
+            {"where": ".".join(str(part) for part in one["loc"]), "what": one["msg"]} for one in error.errors
+        ]
+        first = complaints[0]
+        detail = f"{first['where']}: {first['what']}. The API is described at /api/v1/docs."
+        malformed = any(one["type"].startswith("json_") for one in error.errors)
+        status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
+        return problem(status, detail, problems=complaints)
+
+    @api.exception_handler(HttpError)
+    def on_http_error(_request: HttpRequest, error: HttpError) -> HttpResponse:
+        return problem(HTTPStatus(error.status_code), str(error))
+
+    @api.exception_handler(AuthenticationError)
+    def on_stranger(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
+        return unauthorised()
+
+    @api.exception_handler(Http404)
+    def on_missing(_request: HttpRequest, _error: Http404) -> HttpResponse:
+        return problem(HTTPStatus.NOT_FOUND, "Nothing is here, or this token may not see it.")
+
+
+def unauthorised(detail: str = "") -> HttpResponse:
+    """401 with the challenge that RFC 6750 asks for."""
+    return problem(
+        HTTPStatus.UNAUTHORIZED,
+        detail
+        or "Send a token: `Authorization: Bearer itd_…`. Make one under the project's settings, or with "
+        "`itdash token create`.",
+        headers={"WWW-Authenticate": 'Bearer realm="itdash"'},
+    )
