@@ -1,4 +1,4 @@
-"""Compose files → `EnvironmentSpec`. Plain: values in, values out; no engine, no database."""
+"""What an environment is made of: the values that a Compose file comes to."""
 
 from __future__ import annotations
 
