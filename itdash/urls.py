@@ -1,5 +1,18 @@
-"""All URLs: pages, API, health."""
+"""All URLs: health, the API, pages."""
 
-from django.urls import URLPattern, URLResolver
+from __future__ import annotations
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.urls import URLPattern, URLResolver, include, path
+
+from runs.api import health
+from runs.api.docs import api_docs
+from runs.api.root import api
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("api/v1/docs", api_docs, name="api-docs"),
+    path("api/v1/", api.urls),
+    path("", include("runs.web.urls")),
+]

@@ -76,11 +76,11 @@ class TokenAuth:
                 "The token is unknown, expired or revoked. Make a new one under the project's settings, "
                 "or with `itdash token create`."
             )
-            raise ProblemError(
-                HTTPStatus.UNAUTHORIZED, detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'}
-            )
+            headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers=headers)
         if self.scope not in token.scopes:
-            detail = f"The token “{token.name}” has the scopes {', '.join(token.scopes)}; this needs “{self.scope}”."
+            scopes = ", ".join(token.scopes)
+            detail = f"The token “{token.name}” has the scopes {scopes}; this needs “{self.scope}”."
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         return Caller(scope=self.scope, token=token)
 

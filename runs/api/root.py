@@ -1,0 +1,19 @@
+"""The API at `/api/v1`: its routers, its errors, its description."""
+
+from __future__ import annotations
+
+from ninja import NinjaAPI
+
+from runs.api import problems, runs, tests
+
+api = NinjaAPI(
+    title="itdash",
+    version="1",
+    description="Queue runs, upload reports, read results. Send `Authorization: Bearer itd_…`.",
+    urls_namespace="api",
+    docs_url=None,
+    openapi_url="/openapi.json",
+)
+problems.install(api)
+api.add_router("", runs.router)
+api.add_router("", tests.router)

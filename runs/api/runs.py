@@ -1,0 +1,145 @@
+"""Runs: list, queue, read, cancel, run again."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from django.http import HttpRequest
+from ninja import Query, Router, Status
+
+from runs.actions.runs import cancel_run, queue_run, rerun_run
+from runs.api.auth import TokenAuth, caller_of, project_for, run_for
+from runs.api.paging import LIMIT_MAX, page, read_cursor
+from runs.api.problems import ProblemError
+from runs.api.schemas import (
+    EventOut,
+    EventPage,
+    Paging,
+    ResultOut,
+    ResultPage,
+    ResultQuery,
+    RunIn,
+    RunOut,
+    RunPage,
+    RunQuery,
+)
+from runs.models import Run, Suite
+from runs.queries.run_records import RunFilter, events_after, failures_of, results_after, runs_before
+from runs.vocabulary import Scope, Trigger
+
+router = Router(tags=["runs"])
+
+
+@router.get(
+    "/projects/{project}/runs", auth=TokenAuth(Scope.READ), response=RunPage, summary="A project's runs"
+)
+def list_runs(request: HttpRequest, project: str, query: Query[RunQuery]) -> dict[str, object]:
+    """Newest first."""
+    key = read_cursor(query.cursor, int)
+    wanted = RunFilter(
+        suite=query.suite,
+        branch=query.branch,
+        commit=query.commit,
+        status=[query.status] if query.status else [],
+        trigger=query.trigger or "",
+    )
+    owner = project_for(request, project)
+    rows = runs_before(owner, wanted, number=key[0] if key else None, limit=query.limit)
+    last = [rows[-1].number] if rows else []
+    return page(request, rows, [RunOut.of(run) for run in rows], limit=query.limit, key=last)
+
+
+@router.post(
+    "/projects/{project}/runs",
+    auth=TokenAuth(Scope.TRIGGER),
+    response={201: RunOut, 200: RunOut},
+    summary="Queue a run",
+)
+def post_run(request: HttpRequest, project: str, wanted: RunIn) -> Status[RunOut]:
+    """Queue a run of a suite on a branch, tag or commit.
+
+    With an `Idempotency-Key` header the same request twice is the same run: 201 for the first answer,
+    200 for every later one.
+    """
+    owner = project_for(request, project)
+    suite = Suite.objects.filter(project=owner, name=wanted.suite).first()
+    if suite is None:
+        names = ", ".join(Suite.objects.filter(project=owner).values_list("name", flat=True)[:20]) or "none"
+        detail = f"suite: “{wanted.suite}” is not a suite of {owner.slug}. Known: {names}."
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, field="suite")
+    key = request.headers.get("Idempotency-Key") or None
+    known = key is not None and Run.objects.filter(project=owner, idempotency_key=key).exists()
+    run = queue_run(
+        suite=suite,
+        ref=wanted.ref,
+        commit=wanted.commit,
+        trigger=Trigger.API,
+        requested_by=caller_of(request).user,
+        idempotency_key=key,
+    )
+    return Status(HTTPStatus.OK if known else HTTPStatus.CREATED, RunOut.of(run))
+
+
+@router.get("/runs/{int:run_id}", auth=TokenAuth(Scope.READ), response=RunOut, summary="A run")
+def get_run(request: HttpRequest, run_id: int) -> RunOut:
+    """One run with its totals."""
+    return RunOut.of(run_for(request, run_id))
+
+
+@router.get(
+    "/runs/{int:run_id}/results", auth=TokenAuth(Scope.READ), response=ResultPage, summary="A run's results"
+)
+def list_results(request: HttpRequest, run_id: int, query: Query[ResultQuery]) -> dict[str, object]:
+    """In the report's order."""
+    run = run_for(request, run_id)
+    key = read_cursor(query.cursor, int, int)
+    rows = results_after(
+        run,
+        outcomes=[query.outcome] if query.outcome else [],
+        text=query.q,
+        position=(key[0], key[1]) if key else None,
+        limit=query.limit,
+    )
+    last = [rows[-1].position, rows[-1].case_id] if rows else []
+    return page(request, rows, [ResultOut.of(row) for row in rows], limit=query.limit, key=last)
+
+
+@router.get(
+    "/runs/{int:run_id}/failures", auth=TokenAuth(Scope.READ), response=ResultPage, summary="A run's failures"
+)
+def list_failures(request: HttpRequest, run_id: int) -> dict[str, object]:
+    """Failed and errored results with their texts, the first thousand."""
+    rows = failures_of(run_for(request, run_id), limit=LIMIT_MAX)
+    return {"items": [ResultOut.of(row) for row in rows], "next": None}
+
+
+@router.get(
+    "/runs/{int:run_id}/events", auth=TokenAuth(Scope.READ), response=EventPage, summary="A run's timeline"
+)
+def list_events(request: HttpRequest, run_id: int, query: Query[Paging]) -> dict[str, object]:
+    """What happened, in order."""
+    run = run_for(request, run_id)
+    key = read_cursor(query.cursor, int)
+    rows = events_after(run, event_id=key[0] if key else 0, limit=query.limit)
+    last = [rows[-1].pk] if rows else []
+    return page(request, rows, [EventOut.of(row) for row in rows], limit=query.limit, key=last)
+
+
+@router.post(
+    "/runs/{int:run_id}/cancel", auth=TokenAuth(Scope.TRIGGER), response={202: RunOut}, summary="Cancel a run"
+)
+def post_cancel(request: HttpRequest, run_id: int) -> Status[RunOut]:
+    """Ask for the run's end; its environment is removed. 409 when it has finished."""
+    run = run_for(request, run_id)
+    cancel_run(run_id=run.pk, by=caller_of(request).user)
+    return Status(HTTPStatus.ACCEPTED, RunOut.of(run_for(request, run_id)))
+
+
+@router.post(
+    "/runs/{int:run_id}/rerun", auth=TokenAuth(Scope.TRIGGER), response={201: RunOut}, summary="Run it again"
+)
+def post_rerun(request: HttpRequest, run_id: int) -> Status[RunOut]:
+    """Queue the same suite on the same commit."""
+    run = run_for(request, run_id)
+    again = rerun_run(run_id=run.pk, by=caller_of(request).user)
+    return Status(HTTPStatus.CREATED, RunOut.of(run_for(request, again.pk)))

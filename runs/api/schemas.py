@@ -1,0 +1,294 @@
+"""What the API answers, field by field."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from ninja import Field, Schema
+
+from runs.models import Event, Result, Run, TestCase
+from runs.vocabulary import Outcome, RunStatus, Trigger
+
+
+class Totals(Schema):
+    """Results of a run by outcome; `flaky` ones passed after a failed attempt and are not in `passed`."""
+
+    tests: int
+    passed: int
+    failed: int
+    errored: int
+    skipped: int
+    flaky: int
+
+
+class RunOut(Schema):
+    """A run."""
+
+    id: int
+    number: int = Field(description="Counts up in the project.")
+    project: str
+    suite: str
+    status: str = Field(
+        description="queued, preparing, running or ingesting; at the end passed, failed, errored, cancelled "
+        "or timed_out."
+    )
+    error_reason: str | None = Field(description="Why it errored, as a word; null otherwise.")
+    error_message: str | None = Field(description="The same as a sentence for people.")
+    trigger: str
+    branch: str | None
+    commit: str | None
+    pull_request: str | None
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    duration_seconds: float | None
+    totals: Totals
+    verdict: str = Field(description="pass, fail, or none while it is not known.")
+    url: str = Field(description="Its page.")
+
+    @classmethod
+    def of(cls, run: Run) -> RunOut:
+        """Shape a run whose project and suite are loaded."""
+        return cls(
+            id=run.pk,
+            number=run.number,
+            project=run.project.slug,
+            suite=run.suite.name,
+            status=run.status,
+            error_reason=run.error_reason or None,
+            error_message=run.error_message or None,
+            trigger=run.trigger,
+            branch=run.branch or None,
+            commit=run.commit or None,
+            pull_request=run.pull_request or None,
+            queued_at=run.queued_at,
+            started_at=run.started_at,
+            finished_at=run.finished_at,
+            duration_seconds=seconds(run.duration_ms),
+            totals=Totals(
+                tests=run.test_count,
+                passed=run.passed_count,
+                failed=run.failed_count,
+                errored=run.errored_count,
+                skipped=run.skipped_count,
+                flaky=run.flaky_count,
+            ),
+            verdict=run.verdict,
+            url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",
+        )
+
+
+class Paging(Schema):
+    """Which page of a list."""
+
+    cursor: str = Field("", description="From `next` of the page before.")
+    limit: int = Field(100, ge=1, le=1000, description="Rows on a page.")
+
+
+class RunQuery(Paging):
+    """What a list of runs is narrowed to."""
+
+    suite: str = ""
+    branch: str = ""
+    commit: str = Field("", description="The beginning of a commit's hash.")
+    status: RunStatus | None = None
+    trigger: Trigger | None = None
+
+
+class RunPage(Schema):
+    """Runs, newest first."""
+
+    items: list[RunOut]
+    next: str | None
+
+
+class RunIn(Schema):
+    """What to run."""
+
+    suite: str
+    ref: str = Field("", description="A branch or tag; the default branch when neither is given.")
+    commit: str = Field("", description="A commit, instead of `ref`.")
+
+
+class TestOut(Schema):
+    """A test case."""
+
+    __test__ = False
+
+    id: int
+    suite: str
+    path: str
+    class_name: str
+    name: str
+    parameters: str
+    variant: str
+    file: str
+    line: int | None
+    first_seen_at: datetime
+    last_seen_at: datetime
+
+    @classmethod
+    def of(cls, case: TestCase) -> TestOut:
+        """Shape a case whose suite is loaded."""
+        return cls(
+            id=case.pk,
+            suite=case.suite.name,
+            path=case.path,
+            class_name=case.class_name,
+            name=case.name,
+            parameters=case.parameters,
+            variant=case.variant,
+            file=case.file,
+            line=case.line,
+            first_seen_at=case.first_seen_at,
+            last_seen_at=case.last_seen_at,
+        )
+
+
+class TestQuery(Paging):
+    """What a list of tests is narrowed to."""
+
+    __test__ = False
+
+    suite: str = ""
+    q: str = Field("", description="Part of a name.")
+
+
+class TestPage(Schema):
+    """Test cases."""
+
+    __test__ = False
+
+    items: list[TestOut]
+    next: str | None
+
+
+class FailureOut(Schema):
+    """What failed, in the tool's words."""
+
+    kind: str
+    message: str
+    text: str
+    fingerprint: str = Field(description="Failures that share it are one group.")
+
+
+class ResultOut(Schema):
+    """The verdict on a test in a run."""
+
+    test_id: int
+    class_name: str
+    name: str
+    parameters: str
+    outcome: str = Field(description="passed, failed, errored, skipped or flaky.")
+    duration_seconds: float | None
+    attempts: int
+    shard: int
+    failure: FailureOut | None
+
+    @classmethod
+    def of(cls, result: Result) -> ResultOut:
+        """Shape a result whose case and failure are loaded."""
+        return cls(
+            test_id=result.case_id,
+            class_name=result.case.class_name,
+            name=result.case.name,
+            parameters=result.case.parameters,
+            outcome=result.outcome,
+            duration_seconds=seconds(result.duration_ms),
+            attempts=result.attempt_count,
+            shard=result.shard,
+            failure=failure_of(result),
+        )
+
+
+class ResultQuery(Paging):
+    """What a run's results are narrowed to."""
+
+    outcome: Outcome | None = None
+    q: str = Field("", description="Part of a name.")
+
+
+class ResultPage(Schema):
+    """Results in the report's order."""
+
+    items: list[ResultOut]
+    next: str | None
+
+
+class HistoryItem(Schema):
+    """A test's result in one run."""
+
+    run_id: int
+    run_number: int
+    run_url: str
+    branch: str | None
+    commit: str | None
+    at: datetime
+    outcome: str
+    duration_seconds: float | None
+    attempts: int
+    failure: FailureOut | None
+
+
+class HistoryQuery(Paging):
+    """What a test's history is narrowed to."""
+
+    branch: str = ""
+
+
+class HistoryPage(Schema):
+    """A test's results, newest first."""
+
+    items: list[HistoryItem]
+    next: str | None
+
+
+class EventOut(Schema):
+    """Something that happened in a run."""
+
+    id: int
+    at: datetime
+    shard: int
+    kind: str
+    service: str | None
+    message: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> EventOut:
+        """Shape an event."""
+        return cls(
+            id=event.pk,
+            at=event.at,
+            shard=event.shard,
+            kind=event.kind,
+            service=event.service or None,
+            message=event.message,
+            data=event.data,
+        )
+
+
+class EventPage(Schema):
+    """Events in order."""
+
+    items: list[EventOut]
+    next: str | None
+
+
+def seconds(milliseconds: int | None) -> float | None:
+    """Milliseconds as seconds."""
+    return None if milliseconds is None else milliseconds / 1000
+
+
+def failure_of(result: Result) -> FailureOut | None:
+    """The failure's text; None when nothing failed."""
+    if result.failure is None:
+        return None
+    return FailureOut(
+        kind=result.failure.kind,
+        message=result.failure.message,
+        text=result.failure.text,
+        fingerprint=bytes(result.failure.fingerprint).hex(),
+    )

@@ -1,0 +1,71 @@
+"""Runs, their results, failures and events, as the API lists them: keyset pages, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Q, QuerySet
+
+from runs.models import Event, Project, Result, Run
+from runs.vocabulary import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What a list of runs is narrowed to; empty values narrow nothing."""
+
+    suite: str = ""
+    branch: str = ""
+    commit: str = ""
+    status: Sequence[str] = ()
+    trigger: str = ""
+
+
+def runs_before(project: Project, wanted: RunFilter, *, number: int | None, limit: int) -> list[Run]:
+    """Up to `limit` runs with a lower number, newest first."""
+    rows = Run.objects.for_project(project).select_related("project", "suite")
+    exact = {
+        "suite__name": wanted.suite,
+        "branch": wanted.branch,
+        "trigger": wanted.trigger,
+    }
+    rows = rows.filter(**{field: value for field, value in exact.items() if value})
+    if wanted.commit:
+        rows = rows.filter(commit__startswith=wanted.commit)
+    if wanted.status:
+        rows = rows.filter(status__in=wanted.status)
+    if number is not None:
+        rows = rows.filter(number__lt=number)
+    return list(rows.newest_first()[:limit])
+
+
+def results_after(
+    run: Run, *, outcomes: Sequence[str], text: str, position: tuple[int, int] | None, limit: int
+) -> list[Result]:
+    """Up to `limit` results in the report's order, after the one at (position, case)."""
+    rows = _results_of(run)
+    if outcomes:
+        rows = rows.filter(outcome__in=outcomes)
+    if text:
+        rows = rows.filter(Q(case__name__icontains=text) | Q(case__class_name__icontains=text))
+    if position is not None:
+        place, case = position
+        rows = rows.filter(Q(position__gt=place) | Q(position=place, case_id__gt=case))
+    return list(rows.order_by("position", "case_id")[:limit])
+
+
+def failures_of(run: Run, *, limit: int) -> list[Result]:
+    """The failed and errored results with their texts, in the report's order."""
+    rows = _results_of(run).filter(outcome__in=[Outcome.FAILED, Outcome.ERRORED])
+    return list(rows.order_by("position", "case_id")[:limit])
+
+
+def events_after(run: Run, *, event_id: int, limit: int) -> list[Event]:
+    """The run's events in order, after the one with this id."""
+    return list(Event.objects.filter(run=run, pk__gt=event_id).order_by("pk")[:limit])
+
+
+def _results_of(run: Run) -> QuerySet[Result]:
+    # The partition key is named, so that only one month's table is read.
+    return Result.objects.filter(run_at=run.run_at, run_id=run.pk).select_related("case", "failure")
