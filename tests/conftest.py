@@ -1,0 +1,84 @@
+"""What all tests share: skips by name and reason (failures in CI), the corpus, plain static files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+IN_CI = os.environ.get("CI", "").lower() == "true"
+
+
+def missing(reason: str) -> None:
+    """Skip because this machine lacks something; in CI that is a failure."""
+    if IN_CI:
+        pytest.fail(f"CI must have what this test needs: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+@cache
+def engine_complaint() -> str:
+    """Why container tests cannot run here; empty when they can."""
+    if shutil.which("docker") is None:
+        return "no docker command"
+    asked = subprocess.run(
+        ["docker", "version", "--format", "{{.Server.Version}}"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    if asked.returncode != 0:
+        return f"no container engine answers: {asked.stderr.strip().splitlines()[-1:]}"
+    images = subprocess.run(
+        [
+            "docker",
+            "image",
+            "inspect",
+            "itdash-lab/python:3.13",
+            "itdash-lab/postgres:17",
+            "itdash-lab/valkey:8",
+        ],
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+    return "" if images.returncode == 0 else "the local base images are not built: run .ci/images"
+
+
+@cache
+def chromium() -> str:
+    """The browser's path, empty when there is none."""
+    return os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or ""
+
+
+@pytest.fixture(autouse=True)
+def _needs(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("engine") and (complaint := engine_complaint()):
+        missing(complaint)
+    if request.node.get_closest_marker("browser") and not chromium():
+        missing("Chromium is not installed")
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The folder of real inputs with known answers, beside the checkout or named by ITDASH_CORPUS."""
+    folder = Path(os.environ.get("ITDASH_CORPUS", ROOT.parent / "shared" / "corpus"))
+    if not folder.is_dir():
+        missing(f"no corpus at {folder}; name it with ITDASH_CORPUS")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_static_files() -> None:
+    """Pages in tests name static files without a manifest, so that nothing has to be collected first."""
+    from django.conf import settings  # noqa: PLC0415 - settings are not read before the servers are up
+
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
