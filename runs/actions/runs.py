@@ -1,0 +1,468 @@
+"""The only place that changes a run's status.
+
+A worker proves its right to a run with a `Claim`: the fence in it was raised when the run was claimed, so
+whatever a worker that lost its lease still tries to write changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import ExpressionWrapper, F, PositiveBigIntegerField, QuerySet
+from django.db.models.expressions import CombinedExpression, RawSQL
+from django.db.models.functions import Coalesce, Now
+
+from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
+from runs.actions.events import NewEvent, record_event
+from runs.actions.projects import ensure_suite
+from runs.dispatch import Work, after_commit
+from runs.models import Project, Run, Shard, User
+from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, Verdict
+
+#: A run is tried again once when its worker was lost and nothing was reported.
+TRY_LIMIT = 2
+
+_VERDICTS = {
+    RunStatus.PASSED: Verdict.PASS,
+    RunStatus.FAILED: Verdict.FAIL,
+    RunStatus.TIMED_OUT: Verdict.FAIL,
+    RunStatus.ERRORED: Verdict.NONE,
+    RunStatus.CANCELLED: Verdict.NONE,
+}
+_ACTIVE = sorted(ACTIVE)
+#: NULL for a run that never began.
+_ELAPSED_MS = "CASE WHEN started_at <= now() THEN (EXTRACT(EPOCH FROM now() - started_at) * 1000)::bigint END"
+#: When statuses of shards are one run's, the first of these that occurs is the run's.
+_GRAVEST_FIRST = [
+    RunStatus.CANCELLED,
+    RunStatus.ERRORED,
+    RunStatus.TIMED_OUT,
+    RunStatus.FAILED,
+    RunStatus.PASSED,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A worker's right to a run. It holds while the row has the same owner and fence."""
+
+    run_id: int
+    owner: str
+    fence: int
+
+
+class Renewal(StrEnum):
+    """What came of asking for more time."""
+
+    HELD = "held"
+    #: Held, and somebody wants the run to end.
+    CANCEL_REQUESTED = "cancel_requested"
+    #: The run is somebody else's or finished.
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run, or one shard of it, ended. `reason` is set with status `errored`, and only then."""
+
+    status: RunStatus
+    message: str = ""
+    reason: ErrorReason | None = None
+
+
+def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
+    *,
+    project: Project,
+    suite: str,
+    trigger: Trigger,
+    ref: str = "",
+    commit: str = "",
+    branch: str = "",
+    pull_request: str = "",
+    by: User | None = None,
+    idempotency_key: str | None = None,
+    rerun_of: Run | None = None,
+) -> Run:
+    """Queue a run of the suite on a commit, or on what `ref` (the default branch) points to by then.
+
+    Raises:
+        InvalidValueError: the project has no repository, or a value cannot be.
+        TakenError: the idempotency key was used for a run of something else.
+    """
+    if not project.repository_url:
+        message = "The project has no repository to run from. Set its address in the project's settings."
+        raise InvalidValueError("project", message)
+    ref = ref or ("" if commit else project.default_branch)
+    with transaction.atomic():
+        number = _next_number(project)
+        known = _run_of_key(project, idempotency_key)
+        if known is not None:
+            _refuse_other_content(known, suite=suite, ref=ref, commit=commit)
+            return known
+        run = Run.objects.create(
+            project=project,
+            suite=ensure_suite(project=project, name=suite),
+            number=number,
+            status=RunStatus.QUEUED,
+            trigger=trigger,
+            requested_by=by,
+            ref=_fitting("ref", ref),
+            branch=_fitting("branch", branch),
+            commit=commit,
+            pull_request=pull_request,
+            rerun_of=rerun_of,
+            idempotency_key=idempotency_key,
+            **_moments(),
+        )
+        Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
+        record_event(run.pk, NewEvent("queued", f"Queued by {by or trigger}."))
+        after_commit(Work.EXECUTE_RUN, run.pk)
+    return run
+
+
+def rerun_run(*, run_id: int, by: User | None, trigger: Trigger = Trigger.PERSON) -> Run:
+    """Queue the same suite on the same commit once more.
+
+    Raises:
+        NotPossibleError: the run came from an upload; only the CI that made it can run it again.
+    """
+    run = Run.objects.select_related("project", "suite").get(pk=run_id)
+    if run.trigger == Trigger.UPLOAD:
+        message = "This run was uploaded by another CI. Run it again there."
+        raise NotPossibleError(message)
+    return queue_run(
+        project=run.project,
+        suite=run.suite.name,
+        trigger=trigger,
+        ref=run.ref,
+        commit=run.commit,
+        branch=run.branch,
+        pull_request=run.pull_request,
+        by=by,
+        rerun_of=run,
+    )
+
+
+def cancel_run(*, run_id: int, by: User | None) -> Run:
+    """End a run that is not finished: at once while it is queued, else as soon as its worker hears of it.
+
+    Raises:
+        NotPossibleError: it is finished.
+    """
+    person = str(by) if by else "somebody"
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        if run.status in FINISHED:
+            message = f"Run {run} is finished; there is nothing to cancel."
+            raise NotPossibleError(message)
+        if run.status == RunStatus.QUEUED:
+            _finish(Run.objects.filter(pk=run_id), Ending(RunStatus.CANCELLED, f"Cancelled by {person}."))
+            record_event(run_id, NewEvent("finished", f"Cancelled by {person} before it began."))
+        elif run.cancel_requested_at is None:
+            Run.objects.filter(pk=run_id).update(cancel_requested_at=Now())
+            record_event(run_id, NewEvent("cancel_requested", f"{person} asked for the run to end."))
+    run.refresh_from_db()
+    return run
+
+
+def claim_run(run_id: int, *, owner: str) -> Claim | None:
+    """Take a queued run; None when it is not there to be taken."""
+    with transaction.atomic():
+        claimed = Run.objects.filter(pk=run_id, status=RunStatus.QUEUED).update(
+            status=RunStatus.PREPARING,
+            lease_owner=owner,
+            lease_expires_at=_lease_end(),
+            fence=F("fence") + 1,
+            try_count=F("try_count") + 1,
+            started_at=Coalesce("started_at", Now()),
+        )
+        if not claimed:
+            return None
+        fence = Run.objects.values_list("fence", flat=True).get(pk=run_id)
+        record_event(run_id, NewEvent("claimed", f"Taken by {owner}.", data={"owner": owner, "fence": fence}))
+    return Claim(run_id=run_id, owner=owner, fence=fence)
+
+
+def renew_lease(claim: Claim) -> Renewal:
+    """Hold the run for another `RUN_LEASE_SECONDS`."""
+    if not _held(claim).update(lease_expires_at=_lease_end()):
+        return Renewal.LOST
+    return _ask(claim)
+
+
+def ask_for_cancel(claim: Claim) -> Renewal:
+    """Look whether the run is still ours and wanted, without writing."""
+    return _ask(claim)
+
+
+def note_facts(claim: Claim, **facts: object) -> bool:
+    """Write what was found out about the run, such as its commit; False when the claim no longer holds."""
+    return _held(claim).update(**facts) == 1
+
+
+def advance_run(claim: Claim, status: RunStatus) -> bool:
+    """Move an active run on; False when the claim no longer holds."""
+    return _held(claim).update(status=status) == 1
+
+
+def finish_run(claim: Claim, ending: Ending) -> bool:
+    """End the run; False, and nothing written, when the claim no longer holds."""
+    with transaction.atomic():
+        if not _finish(_held(claim), ending):
+            return False
+        record_event(
+            claim.run_id,
+            NewEvent("finished", ending.message or f"The run {_said(ending.status)}.", data=_facts(ending)),
+        )
+    return True
+
+
+def release_run(claim: Claim) -> bool:
+    """Give a run back unharmed because the worker is being stopped: queued again, the try not counted."""
+    with transaction.atomic():
+        released = _held(claim).update(
+            status=RunStatus.QUEUED,
+            lease_owner="",
+            lease_expires_at=None,
+            try_count=F("try_count") - 1,
+            rung_at=None,
+        )
+        if released:
+            record_event(claim.run_id, NewEvent("requeued", "The worker is stopping; another takes over."))
+    return released == 1
+
+
+def resolve_lapsed_run(run_id: int) -> RunStatus | None:
+    """Decide about an active run whose worker fell silent; None when it is not (any more) such a run.
+
+    A worker that holds the row locked, for instance while it stores results, is not silent.
+    """
+    with transaction.atomic():
+        run = (
+            Run.objects.select_for_update(skip_locked=True)
+            .filter(pk=run_id, status__in=_ACTIVE, lease_expires_at__lt=Now())
+            .first()
+        )
+        if run is None:
+            return None
+        lost = NewEvent("worker_lost", f"{run.lease_owner} fell silent while the run was {run.status}.")
+        record_event(run_id, lost)
+        return _resolve(run)
+
+
+def _resolve(run: Run) -> RunStatus:
+    own = Run.objects.filter(pk=run.pk)
+    judged = _judged_by_shards(run)
+    reported = run.test_count > 0 or run.reports.exists()
+    if run.cancel_requested_at is not None:
+        ending = Ending(RunStatus.CANCELLED, "Cancelled; its worker was lost meanwhile.")
+    elif judged is not None:
+        ending = judged
+    elif run.try_count < TRY_LIMIT and not reported:
+        own.update(
+            status=RunStatus.QUEUED,
+            lease_owner="",
+            lease_expires_at=None,
+            rung_at=Now(),
+            fence=F("fence") + 1,
+        )
+        record_event(run.pk, NewEvent("requeued", "Nothing was reported yet: the run is tried once more."))
+        after_commit(Work.EXECUTE_RUN, run.pk)
+        return RunStatus.QUEUED
+    else:
+        kept = " What was reported until then is kept." if reported else ""
+        message = f"The worker {run.lease_owner} was lost while the run was {run.status}.{kept} Run it again."
+        ending = Ending(RunStatus.ERRORED, message, ErrorReason.WORKER_LOST)
+    _finish(own, ending)
+    record_event(run.pk, NewEvent("finished", ending.message or f"The run {_said(ending.status)}."))
+    return ending.status
+
+
+def _judged_by_shards(run: Run) -> Ending | None:
+    """Say how it ended when the tests judged all of its shards and only the last word is missing."""
+    statuses = [RunStatus(status) for status in run.shards.values_list("status", flat=True)]
+    by_tests = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
+    if run.status != RunStatus.INGESTING or not statuses or not by_tests.issuperset(statuses):
+        return None
+    return gravest([Ending(status) for status in statuses])
+
+
+def gravest(endings: Sequence[Ending]) -> Ending:
+    """How a run ended whose shards ended like this."""
+    return min(endings, key=lambda ending: _GRAVEST_FIRST.index(ending.status))
+
+
+def begin_shard(claim: Claim, number: int, *, variables: dict[str, str]) -> None:
+    """Write that a shard is being prepared; a shard of an earlier try begins anew."""
+    Shard.objects.update_or_create(
+        run_id=claim.run_id,
+        number=number,
+        defaults={
+            "status": RunStatus.PREPARING,
+            "variables": variables,
+            "environment_name": "",
+            "exit_code": None,
+            "started_at": datetime.now(tz=UTC),
+            "finished_at": None,
+        },
+    )
+
+
+def note_shard(claim: Claim, number: int, **facts: object) -> None:
+    """Write what was found out about a shard."""
+    Shard.objects.filter(run_id=claim.run_id, number=number).update(**facts)
+
+
+def finish_shard(claim: Claim, number: int, ending: Ending, *, exit_code: int | None) -> bool:
+    """End a shard; False when the claim on its run no longer holds."""
+    with transaction.atomic():
+        if not _held(claim).select_for_update().exists():
+            return False
+        Shard.objects.filter(run_id=claim.run_id, number=number).update(
+            status=ending.status, exit_code=exit_code, finished_at=Now()
+        )
+        message = ending.message or f"Shard {number} {_said(ending.status)}."
+        record_event(claim.run_id, NewEvent("shard_finished", message, shard=number, data=_facts(ending)))
+    return True
+
+
+def open_uploaded_run(
+    *,
+    project: Project,
+    suite: str,
+    run_key: str | None,
+    started_at: datetime | None = None,
+    **facts: object,
+) -> tuple[Run, bool]:
+    """Find the run that uploads of this key share, or make it; say whether it was made.
+
+    `facts` are the run's fields `branch`, `commit`, `pull_request`, `ci_url`, `tags`, `environment_facts`.
+    A run that had an end is open again until `settle_uploaded_run`.
+    """
+    with transaction.atomic():
+        number = _next_number(project)
+        own_suite = ensure_suite(project=project, name=suite)
+        known = Run.objects.filter(suite=own_suite, run_key=run_key).first() if run_key else None
+        if known is not None:
+            return known, False
+        moments = _moments(started_at)
+        run = Run.objects.create(
+            project=project,
+            suite=own_suite,
+            number=number,
+            status=RunStatus.INGESTING,
+            trigger=Trigger.UPLOAD,
+            run_key=run_key or None,
+            started_at=moments["run_at"],
+            **moments,
+            **facts,
+        )
+        Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
+        record_event(run.pk, NewEvent("uploaded", "An upload opened the run."))
+    return run, True
+
+
+def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | None = None) -> RunStatus:
+    """Say how an uploaded run ended, from its totals; to be called again after each upload to it.
+
+    `problem` is the sentence for people when nothing could be read.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run_id)
+        ending = _judge_totals(run, problem)
+        _finish(Run.objects.filter(pk=run_id), ending)
+        if duration_ms is not None:
+            Run.objects.filter(pk=run_id).update(duration_ms=duration_ms)
+        if run.status != ending.status:
+            record_event(run_id, NewEvent("finished", ending.message or f"The run {_said(ending.status)}."))
+    return ending.status
+
+
+def _judge_totals(run: Run, problem: str) -> Ending:
+    if run.failed_count or run.errored_count:
+        return Ending(RunStatus.FAILED)
+    if run.test_count:
+        return Ending(RunStatus.PASSED)
+    message = problem or "No test case was found in what was uploaded."
+    return Ending(
+        RunStatus.ERRORED, message, ErrorReason.REPORT_UNREADABLE if problem else ErrorReason.NO_REPORT
+    )
+
+
+def _next_number(project: Project) -> int:
+    """Lock the project and return the number its next run gets."""
+    return Project.objects.select_for_update().values_list("next_run_number", flat=True).get(pk=project.pk)
+
+
+def _run_of_key(project: Project, key: str | None) -> Run | None:
+    return Run.objects.filter(project=project, idempotency_key=key).first() if key else None
+
+
+def _refuse_other_content(run: Run, *, suite: str, ref: str, commit: str) -> None:
+    asked_before = (run.suite.name, run.ref)
+    same_commit = not commit or commit == run.commit
+    if asked_before != (suite, ref) or not same_commit:
+        message = f"This idempotency key was used for run {run} of something else. Use a new key."
+        raise TakenError(message)
+
+
+def _fitting(field: str, value: str) -> str:
+    limit = 250
+    if len(value) > limit or not value.isprintable():
+        message = f"A {field} has up to {limit} printable characters."
+        raise InvalidValueError(field, message)
+    return value
+
+
+def _moments(run_at: datetime | None = None) -> dict[str, datetime]:
+    now = datetime.now(tz=UTC)
+    return {"run_at": run_at or now, "queued_at": now, "rung_at": now}
+
+
+def _held(claim: Claim) -> QuerySet[Run]:
+    return Run.objects.filter(pk=claim.run_id, lease_owner=claim.owner, fence=claim.fence, status__in=_ACTIVE)
+
+
+def _ask(claim: Claim) -> Renewal:
+    requested = _held(claim).values_list("cancel_requested_at").first()
+    if requested is None:
+        return Renewal.LOST
+    return Renewal.HELD if requested[0] is None else Renewal.CANCEL_REQUESTED
+
+
+def _lease_end() -> CombinedExpression:
+    return Now() + timedelta(seconds=settings.RUN_LEASE_SECONDS)
+
+
+def _finish(runs: QuerySet[Run], ending: Ending) -> int:
+    """Write the end and everything that follows from it, in one statement."""
+    elapsed = RawSQL(_ELAPSED_MS, [])  # noqa: S611 - a constant
+    return runs.update(
+        status=ending.status,
+        error_reason=ending.reason or "",
+        error_message=ending.message,
+        verdict=_VERDICTS[ending.status],
+        finished_at=Now(),
+        duration_ms=ExpressionWrapper(elapsed, output_field=PositiveBigIntegerField()),
+        lease_owner="",
+        lease_expires_at=None,
+    )
+
+
+def _facts(ending: Ending) -> dict[str, str]:
+    return {"status": ending.status, "reason": ending.reason or ""}
+
+
+def _said(status: RunStatus) -> str:
+    return {
+        RunStatus.PASSED: "passed",
+        RunStatus.FAILED: "failed",
+        RunStatus.ERRORED: "errored",
+        RunStatus.CANCELLED: "was cancelled",
+        RunStatus.TIMED_OUT: "ran out of time",
+    }[status]

@@ -1,0 +1,93 @@
+"""Find what fell silent and decide about it. Anything may die; this is what makes it harmless."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import connection
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from runs.actions.runs import resolve_lapsed_run
+from runs.dispatch import Work, ring
+from runs.models import Run, Upload
+from runs.vocabulary import RunStatus, UploadStatus
+
+logger = logging.getLogger(__name__)
+
+#: How long a bell may go unanswered before it is rung again. A run that waits for a free slot is rung
+#: for again and again, which costs a message that nobody acts on.
+RING_AGAIN_AFTER = timedelta(seconds=15)
+#: Of one sweep, so that a long queue does not flood the broker.
+RING_LIMIT = 50
+_SWEEP_LOCK = 0x17DA5
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one sweep did."""
+
+    #: Another sweep was under way.
+    was_skipped: bool = False
+    resolved: tuple[int, ...] = ()
+    rung_runs: tuple[int, ...] = ()
+    rung_uploads: tuple[int, ...] = ()
+
+
+def sweep() -> Sweep:
+    """Resolve runs whose lease has lapsed and ring again for what waits unheard; one sweep at a time."""
+    with _alone() as is_alone:
+        if not is_alone:
+            return Sweep(was_skipped=True)
+        return Sweep(
+            resolved=tuple(_resolve_lapsed_runs()),
+            rung_runs=tuple(_ring_for_queued_runs()),
+            rung_uploads=tuple(_ring_for_uploads()),
+        )
+
+
+def _resolve_lapsed_runs() -> Iterator[int]:
+    lapsed = Run.objects.active().filter(lease_expires_at__lt=Now()).order_by("pk")
+    for run_id in list(lapsed.values_list("pk", flat=True)):
+        status = resolve_lapsed_run(run_id)
+        if status is not None:
+            logger.warning("Run %s lost its worker and is now %s.", run_id, status)
+            yield run_id
+
+
+def _ring_for_queued_runs() -> Iterator[int]:
+    unheard = Q(rung_at=None) | Q(rung_at__lt=Now() - RING_AGAIN_AFTER)
+    waiting = Run.objects.filter(unheard, status=RunStatus.QUEUED).order_by("queued_at", "pk")
+    for run_id in list(waiting.values_list("pk", flat=True)[:RING_LIMIT]):
+        if not ring(Work.EXECUTE_RUN, run_id):
+            return
+        Run.objects.filter(pk=run_id, status=RunStatus.QUEUED).update(rung_at=Now())
+        yield run_id
+
+
+def _ring_for_uploads() -> Iterator[int]:
+    unheard = Upload.objects.filter(
+        status=UploadStatus.RECEIVED, received_at__lt=Now() - RING_AGAIN_AFTER
+    ).order_by("received_at", "pk")
+    for upload_id in list(unheard.values_list("pk", flat=True)[:RING_LIMIT]):
+        if not ring(Work.INGEST_UPLOAD, upload_id):
+            return
+        yield upload_id
+
+
+@contextmanager
+def _alone() -> Iterator[bool]:
+    """Hold the database's lock on sweeping; yield False when another sweep has it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_SWEEP_LOCK])
+        [is_alone] = cursor.fetchone()
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [_SWEEP_LOCK])

@@ -1,0 +1,64 @@
+"""The one door to Celery. A doorbell, not a queue: the rows are the queue, and a bell that is not heard is
+rung again by the sweeper. So ringing never fails and never holds its caller up for long."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from functools import partial
+
+from celery import Celery
+from django.conf import settings
+from django.db import transaction
+from kombu.exceptions import OperationalError
+
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 2.0
+
+
+class Work(StrEnum):
+    """What can be asked for, as the task's name. Each takes the id of one row."""
+
+    EXECUTE_RUN = "runs.tasks.execute_run"
+    INGEST_UPLOAD = "runs.tasks.ingest_upload"
+
+    @property
+    def queue(self) -> str:
+        """Where its workers listen: a long run never keeps an upload waiting."""
+        return {Work.EXECUTE_RUN: "runs", Work.INGEST_UPLOAD: "ingest"}[self]
+
+
+#: An application of our own and not the current one: whoever rings need not have imported the wiring.
+_bell = Celery("doorbell", broker=settings.CELERY_BROKER_URL, set_as_current=False)
+_bell.conf.update(
+    broker_connection_timeout=_PATIENCE_SECONDS,
+    broker_transport_options={
+        "socket_timeout": _PATIENCE_SECONDS,
+        "socket_connect_timeout": _PATIENCE_SECONDS,
+        "max_retries": 0,
+    },
+)
+
+
+def after_commit(work: Work, row_id: int) -> None:
+    """Ring for the row once the transaction that wrote it is committed; at once when there is none."""
+    transaction.on_commit(partial(ring, work, row_id))
+
+
+def ring(work: Work, row_id: int) -> bool:
+    """Ring now; False when the broker cannot be reached within a few seconds."""
+    try:
+        _bell.send_task(
+            work,
+            args=[row_id],
+            queue=work.queue,
+            ignore_result=True,
+            # Once more at once: a connection of the pool may be from before the broker's restart.
+            retry=True,
+            retry_policy={"max_retries": 1, "interval_start": 0, "interval_max": 0},
+        )
+    except (OperationalError, OSError) as error:
+        logger.warning("The broker did not take %s(%s); the sweeper will ring again: %s", work, row_id, error)
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Take in what happens and what is printed, from any thread and without delay; write it in batches.
+
+Outages of the database are waited out. What cannot be kept, because a service prints more than anyone
+will read, is counted and said, never dropped in silence.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from typing import Self
+
+from django.db import Error as DatabaseFault
+from django.db import connection
+
+from runs.actions.events import NewEvent, NewLine, append_lines, record_events
+
+logger = logging.getLogger(__name__)
+
+BATCH_SECONDS = 0.5
+BATCH_BYTES = 64 * 1024
+#: Of one service in one shard; more is counted.
+SERVICE_LIMIT_BYTES = 64 * 1024 * 1024
+#: Waiting to be written while the database is away.
+BACKLOG_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+class Recorder:
+    """Writes one run's timeline and log. A context manager: leaving it writes all that is left."""
+
+    def __init__(self, run_id: int, *, patience_seconds: float = 60.0) -> None:
+        self._run_id = run_id
+        #: How long the last words are tried to be written when the database is away at the end.
+        self._patience_seconds = patience_seconds
+        self._lock = threading.Lock()
+        self._events: list[NewEvent] = []
+        self._lines: list[NewLine] = []
+        self._waiting_bytes = 0
+        self._kept_bytes: Counter[tuple[int, str]] = Counter()
+        self._dropped: Counter[tuple[int, str]] = Counter()
+        self._wake = threading.Event()
+        self._written = threading.Condition(self._lock)
+        self._is_writing = False
+        self._over = False
+        self._thread = threading.Thread(target=self._write_on, name=f"recorder-of-run-{run_id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._note_dropped()
+            self._over = True
+        self._wake.set()
+        self._thread.join()
+
+    def event(self, event: NewEvent) -> None:
+        """Keep an event; it is written within moments."""
+        with self._lock:
+            self._events.append(event)
+        self._wake.set()
+
+    def line(self, line: NewLine) -> None:
+        """Keep a line; it is written with others within `BATCH_SECONDS`."""
+        size = len(line.text) + 30
+        key = (line.shard, line.service)
+        with self._lock:
+            if (
+                self._kept_bytes[key] + size > SERVICE_LIMIT_BYTES
+                or self._waiting_bytes + size > BACKLOG_LIMIT_BYTES
+            ):
+                self._dropped[key] += 1
+                return
+            self._kept_bytes[key] += size
+            self._waiting_bytes += size
+            self._lines.append(line)
+            is_full = self._waiting_bytes >= BATCH_BYTES
+        if is_full:
+            self._wake.set()
+
+    def flush(self, *, timeout_seconds: float = 10.0) -> bool:
+        """Wait until all that was kept before is written; False when that takes too long."""
+        self._wake.set()
+        with self._written:
+            return self._written.wait_for(
+                lambda: not (self._events or self._lines or self._is_writing), timeout=timeout_seconds
+            )
+
+    def _write_on(self) -> None:
+        try:
+            while not self._over:
+                self._wake.wait(BATCH_SECONDS)
+                self._wake.clear()
+                self._write()
+            self._write_the_rest()
+        finally:
+            connection.close()
+
+    def _write_the_rest(self) -> None:
+        end = time.monotonic() + self._patience_seconds
+        while not self._write():
+            if time.monotonic() > end:
+                logger.error("Run %s: the last events and lines could not be written.", self._run_id)
+                return
+            self._wake.clear()
+            self._wake.wait(BATCH_SECONDS)
+
+    def _write(self) -> bool:
+        """Write what is waiting; False when the database did not take all of it."""
+        with self._lock:
+            events, self._events = self._events, []
+            lines, self._lines = self._lines, []
+            self._is_writing = True
+        try:
+            # Two statements that may fail apart: what was written is not written twice.
+            if lines:
+                append_lines(self._run_id, lines)
+                written, lines = lines, []
+                with self._lock:
+                    self._waiting_bytes -= sum(len(line.text) + 30 for line in written)
+            if events:
+                record_events(self._run_id, events)
+                events = []
+        except DatabaseFault:
+            logger.warning("Run %s: events and lines wait for the database.", self._run_id, exc_info=True)
+            connection.close()
+        finally:
+            with self._written:
+                self._events[:0] = events
+                self._lines[:0] = lines
+                self._is_writing = False
+                self._written.notify_all()
+        return not (events or lines)
+
+    def _note_dropped(self) -> None:
+        for (shard, service), count in self._dropped.items():
+            self._events.append(
+                NewEvent(
+                    "notice",
+                    f"{count} more lines of {service} were printed and not kept: it prints too much.",
+                    shard=shard,
+                    service=service,
+                    data={"lines": count},
+                )
+            )

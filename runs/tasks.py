@@ -1,0 +1,41 @@
+"""Celery entry points. A task may run twice, late, or after its row has gone: each is normal."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from celery import shared_task  # noqa: TID251 - here is where tasks live
+
+from runs.actions.partitions import keep_partitions_ahead as keep_ahead
+from runs.actions.runs import claim_run
+from runs.actions.sweep import sweep
+from runs.actions.uploads import ingest_upload as ingest
+from runs.execution.executor import execute, sweep_checkouts
+
+
+@shared_task(name="runs.tasks.execute_run")
+def execute_run(run_id: int) -> None:
+    """Execute a queued run, unless another worker has it."""
+    claim = claim_run(run_id, owner=f"{socket.gethostname()}:{os.getpid()}")
+    if claim is not None:
+        execute(claim)
+
+
+@shared_task(name="runs.tasks.ingest_upload")
+def ingest_upload(upload_id: int) -> None:
+    """Store an upload, unless it is stored."""
+    ingest(upload_id)
+
+
+@shared_task(name="runs.tasks.sweep_runs")
+def sweep_runs() -> None:
+    """Resolve runs whose worker fell silent, ring again for what waits, remove what they left on disk."""
+    if not sweep().was_skipped:
+        sweep_checkouts()
+
+
+@shared_task(name="runs.tasks.keep_partitions_ahead")
+def keep_partitions_ahead() -> None:
+    """Make the coming months' partitions of the results."""
+    keep_ahead()
