@@ -10,7 +10,6 @@ from ninja import Query, Router, Status
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.api.auth import TokenAuth, caller_of, project_for, run_for
 from runs.api.paging import LIMIT_MAX, page, read_cursor
-from runs.api.problems import ProblemError
 from runs.api.schemas import (
     EventOut,
     EventPage,
@@ -23,7 +22,7 @@ from runs.api.schemas import (
     RunPage,
     RunQuery,
 )
-from runs.models import Run, Suite
+from runs.models import Run
 from runs.queries.run_records import RunFilter, events_after, failures_of, results_after, runs_before
 from runs.vocabulary import Scope, Trigger
 
@@ -58,23 +57,22 @@ def list_runs(request: HttpRequest, project: str, query: Query[RunQuery]) -> dic
 def post_run(request: HttpRequest, project: str, wanted: RunIn) -> Status[RunOut]:
     """Queue a run of a suite on a branch, tag or commit.
 
+    Whether the suite is there is known at the commit: a run of a suite that its suite file does not name
+    ends `errored` and lists the ones it does.
+
     With an `Idempotency-Key` header the same request twice is the same run: 201 for the first answer,
     200 for every later one.
     """
     owner = project_for(request, project)
-    suite = Suite.objects.filter(project=owner, name=wanted.suite).first()
-    if suite is None:
-        names = ", ".join(Suite.objects.filter(project=owner).values_list("name", flat=True)[:20]) or "none"
-        detail = f"suite: “{wanted.suite}” is not a suite of {owner.slug}. Known: {names}."
-        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail, field="suite")
     key = request.headers.get("Idempotency-Key") or None
     known = key is not None and Run.objects.filter(project=owner, idempotency_key=key).exists()
     run = queue_run(
-        suite=suite,
+        project=owner,
+        suite=wanted.suite,
         ref=wanted.ref,
         commit=wanted.commit,
         trigger=Trigger.API,
-        requested_by=caller_of(request).user,
+        by=caller_of(request).user,
         idempotency_key=key,
     )
     return Status(HTTPStatus.OK if known else HTTPStatus.CREATED, RunOut.of(run))
