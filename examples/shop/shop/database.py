@@ -32,5 +32,10 @@ class Pool:
                 if not connection.closed:
                     self._idle.append(connection)
 
+    def close(self) -> None:
+        """Close the connections that nobody has borrowed."""
+        while self._idle:
+            self._idle.pop().close()
+
     def _connect(self) -> Connection:
         return psycopg.connect(self._url, autocommit=True, row_factory=dict_row, connect_timeout=3)

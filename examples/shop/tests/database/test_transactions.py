@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import psycopg
 import pytest
 from psycopg import errors
@@ -11,7 +13,7 @@ from shop.migrate import migrate
 
 
 @pytest.fixture
-def pool(scratch_url: str) -> Pool:
+def pool(scratch_url: str) -> Iterator[Pool]:
     migrate(scratch_url)
     pool = Pool(scratch_url)
     with pool.transaction() as connection:
@@ -19,7 +21,8 @@ def pool(scratch_url: str) -> Pool:
         connection.execute(
             "INSERT INTO users.account (email, name, balance_cents) VALUES ('ada@example.org', 'Ada', 1000)"
         )
-    return pool
+    yield pool
+    pool.close()
 
 
 def balance(pool: Pool) -> int:
