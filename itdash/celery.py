@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from celery import Celery
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itdash.settings")
 
-from django.conf import settings  # noqa: E402 - the settings module must be named first
+from django.conf import settings
 
-
-def celery_url(url: str) -> str:
-    """Return a broker's address as Celery spells it: a Unix socket is `unix://` to everybody else."""
-    return url.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
-
-
-app = Celery("itdash", broker=celery_url(settings.BROKER_URL))
+app = Celery("itdash", broker=settings.CELERY_BROKER_URL)
 app.conf.update(
     task_ignore_result=True,
     task_acks_late=True,
@@ -56,5 +49,5 @@ app.autodiscover_tasks(["runs", "environments"])
 
 
 @setup_logging.connect
-def keep_django_logging(**_: Any) -> None:
+def keep_django_logging(**_: object) -> None:
     """Leave logging as Django's settings configured it; Celery would replace the handlers."""

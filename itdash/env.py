@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -47,3 +49,14 @@ class Environment(BaseSettings):
 def environment() -> Environment:
     """Return the process environment, read once."""
     return Environment()
+
+
+def process_environment(**values: str) -> dict[str, str]:
+    """Return the variables of this process, with `values` in place of its own: for a child process."""
+    return {**os.environ, **values}
+
+
+def set_environment(values: Mapping[str, str]) -> None:
+    """Set variables of this process. Only before Django's settings are read: they are read once."""
+    os.environ.update(values)
+    environment.cache_clear()

@@ -151,6 +151,8 @@ USE_I18N = False
 
 # --- work -----------------------------------------------------------------------------------------
 BROKER_URL = ENV.broker_url
+#: The same address as Celery spells it: a Unix socket is `unix://` to everybody else.
+CELERY_BROKER_URL = BROKER_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 INSTANCE = ENV.instance
 ENGINE = ENV.engine
 RUN_SLOTS = ENV.run_slots
