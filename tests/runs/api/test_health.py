@@ -1,0 +1,57 @@
+"""Alive, ready, and counted."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries, Settings
+
+from runs.vocabulary import RunStatus
+from tests.factories import make_run
+
+pytestmark = pytest.mark.django_db
+
+
+def test_alive_asks_nothing_of_anyone(
+    client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    with django_assert_num_queries(0):
+        answer = client.get("/healthz")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "alive"})
+
+
+def test_ready_when_database_schema_and_broker_are_there(client: Client) -> None:
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ready", "checks": {"database": "ok", "broker": "ok"}}
+
+
+def test_not_ready_without_a_broker_and_it_says_what_to_do(client: Client, settings: Settings) -> None:
+    settings.BROKER_URL = "redis://127.0.0.1:1/0"
+
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 503
+    assert "Check BROKER_URL" in answer.json()["checks"]["broker"]
+
+
+def test_metrics_count_runs_by_status(client: Client) -> None:
+    make_run(status=RunStatus.FAILED)
+    make_run(status=RunStatus.FAILED)
+
+    lines = client.get("/metrics").content.decode().splitlines()
+
+    assert 'itdash_runs{status="failed"} 2' in lines
+    assert 'itdash_runs{status="queued"} 0' in lines
+    assert "itdash_uploads_waiting 0" in lines
+
+
+def test_the_api_describes_itself(client: Client) -> None:
+    schema = client.get("/api/v1/openapi.json").json()
+    page = client.get("/api/v1/docs").content.decode()
+
+    assert "/api/v1/projects/{project}/runs" in schema["paths"]
+    for path in schema["paths"]:
+        assert path in page
