@@ -51,6 +51,12 @@ def environment() -> Environment:
     return Environment()
 
 
+def demo_variables() -> dict[str, str]:
+    """Return the example's variables: ITDASH_DEMO_POSTGRES_IMAGE here is POSTGRES_IMAGE there."""
+    prefix = "ITDASH_DEMO_"
+    return {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
+
+
 def process_environment(**values: str) -> dict[str, str]:
     """Return the variables of this process, with `values` in place of its own: for a child process."""
     return {**os.environ, **values}

@@ -315,7 +315,7 @@ def say_ready(installation: Installation) -> None:
     """Tell where to go."""
     seconds = time.monotonic() - installation.began_at
     tell(f"Ready after {seconds:.1f} s: {installation.wish.address} · Ctrl-C stops everything.")
-    tell("Sign in as somebody made with `itdash person create NAME --admin`.")
+    tell("The first visitor of a new installation makes the first account.")
 
 
 STEPS = (start_servers, prepare_files_and_tables, note_running, start_web, start_workers, say_ready)
