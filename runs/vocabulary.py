@@ -82,6 +82,10 @@ class ErrorReason(StrEnum):
     DISK = "disk"
     OUT_OF_MEMORY = "out_of_memory"
     ENGINE_UNAVAILABLE = "engine_unavailable"
+    #: The engine cannot do what the Compose file asks for.
+    UNSUPPORTED = "unsupported"
+    #: A `before` command of the suite file failed.
+    HOOK = "hook"
     NO_REPORT = "no_report"
     REPORT_UNREADABLE = "report_unreadable"
     WORKER_LOST = "worker_lost"

@@ -36,7 +36,10 @@ _VERDICTS = {
 }
 _ACTIVE = sorted(ACTIVE)
 #: NULL for a run that never began.
-_ELAPSED_MS = "CASE WHEN started_at <= now() THEN (EXTRACT(EPOCH FROM now() - started_at) * 1000)::bigint END"
+_ELAPSED_MS = """
+    CASE WHEN started_at <= statement_timestamp()
+    THEN (EXTRACT(EPOCH FROM statement_timestamp() - started_at) * 1000)::bigint END
+"""
 #: When statuses of shards are one run's, the first of these that occurs is the run's.
 _GRAVEST_FIRST = [
     RunStatus.CANCELLED,

@@ -1,0 +1,31 @@
+"""Remember what suite files and environments say of a project, for its pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from runs.models import Project, Service, Suite
+from runs.vocabulary import Level
+
+
+def remember_definition(suite: Suite, *, level: Level, definition: Mapping[str, Any]) -> None:
+    """Keep what the newest suite file said of the suite; nothing is written when nothing changed."""
+    newest = dict(definition)
+    if (suite.level, suite.definition) != (level, newest):
+        Suite.objects.filter(pk=suite.pk).update(level=level, definition=newest)
+
+
+def remember_services(project: Project, images: Mapping[str, str]) -> None:
+    """Keep that the project has these services, each with the image it ran last."""
+    now = datetime.now(tz=UTC)
+    Service.objects.bulk_create(
+        [
+            Service(project=project, name=name[:250], image=image[:500], last_seen_at=now)
+            for name, image in sorted(images.items())
+        ],
+        update_conflicts=True,
+        unique_fields=["project", "name"],
+        update_fields=["image", "last_seen_at"],
+    )
