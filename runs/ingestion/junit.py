@@ -1,0 +1,523 @@
+"""Read JUnit XML as it streams by: cases come out in batches, nothing of the document is kept.
+
+The parser feeds this module's `_Walk` element by element and builds no tree, so memory depends on the
+longest attribute and not on the file. Entities are not expanded, nothing outside of the stream is opened.
+
+A testcase is every element named so, at any depth and in any namespace. Its outcome comes from its direct
+children: error before failure before skipped, else passed; `status="notrun"` and its like mean skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, BinaryIO
+
+from lxml import etree
+
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError, UnsafeReportError
+from runs.ingestion.formats import REPORT_ROOTS, describe_bytes, describe_root
+from runs.ingestion.identity import case_identity, suite_chain
+from runs.ingestion.report import (
+    DURATION_LIMIT_MS,
+    MESSAGE_LIMIT,
+    OUTPUT_LIMIT,
+    TEXT_LIMIT,
+    AttemptRead,
+    CaseRead,
+    FailureText,
+    ReportSummary,
+    SuiteError,
+    cut,
+)
+from runs.ingestion.text import TextSink
+from runs.ingestion.times import plain_seconds, spelled_seconds
+from runs.vocabulary import Outcome
+
+CHUNK_BYTES = 128 * 1024
+#: What may come before the root element; a longer prologue is no report's.
+PROLOGUE_LIMIT_BYTES = 1024 * 1024
+DEPTH_LIMIT = 1_000
+#: Bounds on what one case or suite may pile up; what lies beyond is counted but not kept.
+PROPERTY_LIMIT = 100
+PROPERTY_VALUE_LIMIT = 2_000
+FAILURE_LIMIT = 50
+SUITE_ERROR_LIMIT = 50
+NOTE_LIMIT = 50
+
+_SKIPPING_WORDS = frozenset({"notrun", "suppressed", "skipped", "disabled", "ignored"})
+_POSITION = re.compile(r",? line \d+, column \d+.*$", re.DOTALL)
+
+
+class _Kind(IntEnum):
+    OTHER = 0
+    CASE = 1
+    SUITE = 2
+    FAILURE = 3
+    ERROR = 4
+    SKIPPED = 5
+    FLAKY_FAILURE = 6
+    FLAKY_ERROR = 7
+    RERUN_FAILURE = 8
+    RERUN_ERROR = 9
+    SYSTEM_OUT = 10
+    PROPERTIES = 11
+    PROPERTY = 12
+    SUITES = 13
+
+
+_KINDS = {
+    "testcase": _Kind.CASE,
+    "testsuite": _Kind.SUITE,
+    "testsuites": _Kind.SUITES,
+    "failure": _Kind.FAILURE,
+    "error": _Kind.ERROR,
+    "skipped": _Kind.SKIPPED,
+    "disabled": _Kind.SKIPPED,
+    "ignored": _Kind.SKIPPED,
+    "flakyFailure": _Kind.FLAKY_FAILURE,
+    "flakyError": _Kind.FLAKY_ERROR,
+    "rerunFailure": _Kind.RERUN_FAILURE,
+    "rerunError": _Kind.RERUN_ERROR,
+    "system-out": _Kind.SYSTEM_OUT,
+    "system-err": _Kind.SYSTEM_OUT,
+    "properties": _Kind.PROPERTIES,
+    "property": _Kind.PROPERTY,
+}
+_TRIES = frozenset(
+    {
+        _Kind.FAILURE,
+        _Kind.ERROR,
+        _Kind.FLAKY_FAILURE,
+        _Kind.FLAKY_ERROR,
+        _Kind.RERUN_FAILURE,
+        _Kind.RERUN_ERROR,
+    }
+)
+_FLAKY = frozenset({_Kind.FLAKY_FAILURE, _Kind.FLAKY_ERROR})
+_ERRORS = frozenset({_Kind.ERROR, _Kind.FLAKY_ERROR, _Kind.RERUN_ERROR})
+
+
+class JUnitReader:
+    """Reads one report. `batches` may be walked once; `summary` is complete when it has ended."""
+
+    def __init__(self, stream: BinaryIO, *, case_limit: int | None = None) -> None:
+        self._stream = stream
+        self.summary = ReportSummary()
+        self._walk = _Walk(self.summary, case_limit)
+
+    def batches(self) -> Iterator[list[CaseRead]]:
+        """Yield the cases in the order of the file, some hundred at a time.
+
+        Raises:
+            ReportError: the report cannot be taken. Cases before the fault were yielded already: whoever
+                stores them undoes that.
+        """
+        target: Any = self._walk  # the stubs ask for more than the parser does
+        parser = etree.XMLParser(
+            target=target,
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
+            collect_ids=False,
+        )
+        beginning = b""
+        try:
+            while chunk := self._stream.read(CHUNK_BYTES):
+                if not self._walk.has_root:
+                    beginning += chunk
+                    self._refuse_entities(beginning)
+                parser.feed(chunk)
+                if self._walk.cases:
+                    yield self._walk.take_cases()
+            if not beginning.strip(b"\xef\xbb\xbf \t\r\n"):
+                reason = "The file is empty."
+                raise NotAReportError(reason)
+            parser.close()
+        except etree.XMLSyntaxError as error:
+            raise _malformed(error, beginning) from error
+        if self._walk.cases:
+            yield self._walk.take_cases()
+        self._refuse_other_formats()
+
+    def _refuse_entities(self, beginning: bytes) -> None:
+        """Nobody's test tool declares entities, so they are not weighed, only refused."""
+        plain = beginning.replace(b"\0", b"")  # UTF-16
+        if b"<!ENTITY" in plain:
+            reason = "The document declares entities (<!ENTITY …>), which is never done by a test tool."
+            raise UnsafeReportError(reason, line=plain[: plain.index(b"<!ENTITY")].count(b"\n") + 1)
+        if len(beginning) > PROLOGUE_LIMIT_BYTES:
+            reason = "No element within the first MiB."
+            raise ReportLimitError(reason)
+
+    def _refuse_other_formats(self) -> None:
+        root = self._walk.root
+        if root not in REPORT_ROOTS and not self.summary.case_count:
+            raise NotAReportError(describe_root(root))
+
+
+def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
+    line = error.position[0] or 1
+    other = describe_bytes(beginning)
+    if other:
+        return NotAReportError(other, line=line)
+    said = _POSITION.sub("", error.msg or "").strip().rstrip(".") or "no reason given"
+    return MalformedReportError(f"Not well-formed XML: {said}.", line=line)
+
+
+@dataclass(slots=True)
+class _Try:
+    """A failing child of a testcase."""
+
+    kind: _Kind
+    failure_kind: str
+    message: str
+    seconds: str | None
+    text: TextSink = field(default_factory=lambda: TextSink(TEXT_LIMIT))
+    output: TextSink | None = None
+
+
+@dataclass(slots=True)
+class _Details:
+    """What a testcase holds beyond its attributes; most hold nothing and have none."""
+
+    is_skipped: bool = False
+    tries: list[_Try] = field(default_factory=list)
+    #: Failing children by kind, also those beyond the limit.
+    kinds: set[_Kind] = field(default_factory=set)
+    output: TextSink | None = None
+    properties: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Case:
+    """An open testcase."""
+
+    attributes: Mapping[str, str]
+    depth: int
+    details: _Details | None = None
+
+
+@dataclass(slots=True)
+class _Suite:
+    name: str
+    hostname: str
+    depth: int
+    #: The chain of names up to here: for people, and for the identity.
+    path: str
+    chain: str
+
+
+_NO_SUITE = _Suite(name="", hostname="", depth=-1, path="", chain="")
+
+
+class _Walk:
+    """The parser's target: sees each start, each end and each piece of text once."""
+
+    def __init__(self, summary: ReportSummary, case_limit: int | None) -> None:
+        self.summary = summary
+        self.cases: list[CaseRead] = []
+        self.root = ""
+        self._case_limit = case_limit
+        self._depth = 0
+        self._kinds: dict[str, _Kind] = {}
+        self._case: _Case | None = None
+        self._outer_cases: list[_Case] = []
+        self._suite = _NO_SUITE
+        self._outer_suites: list[_Suite] = []
+        self._is_playwright = False
+        #: Where text goes, and the depth of the element that opened it; nothing else's text is wanted.
+        self._sink: TextSink | None = None
+        self._sink_depth = 0
+        self._outer_sinks: list[tuple[TextSink | None, int]] = []
+        self._try: _Try | None = None
+        self._property = ""
+
+    @property
+    def has_root(self) -> bool:
+        return bool(self.root)
+
+    def take_cases(self) -> list[CaseRead]:
+        cases, self.cases = self.cases, []
+        return cases
+
+    # --- the parser calls these ---------------------------------------------------------------------
+
+    def doctype(self, _name: str, public_id: str | None, system_id: str | None) -> None:
+        if public_id or system_id:
+            reason = f"The document type points to another file ({system_id or public_id}); it is not opened."
+            raise UnsafeReportError(reason, line=1)
+
+    def start(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self._depth += 1
+        kind = self._kinds.get(tag)
+        if kind is None:
+            kind = self._learn(tag)
+        if kind is _Kind.CASE:
+            if self._case is not None:
+                self._outer_cases.append(self._case)
+            self._case = _Case(attributes, self._depth)
+        elif kind is not _Kind.OTHER:
+            self._start_notable(kind, attributes)
+        if self._depth == 1:
+            self._start_document(tag, attributes)
+        elif self._depth > DEPTH_LIMIT:
+            reason = f"Elements are nested deeper than {DEPTH_LIMIT:,}."
+            raise ReportLimitError(reason)
+
+    def end(self, _tag: str) -> None:
+        depth = self._depth
+        self._depth = depth - 1
+        if self._sink is not None and depth == self._sink_depth:
+            self._end_text()
+        if self._case is not None and depth == self._case.depth:
+            self._end_case(self._case)
+        elif depth == self._suite.depth:
+            self._suite = self._outer_suites.pop()
+
+    def data(self, text: str) -> None:
+        if self._sink is not None:
+            self._sink.add(text)
+
+    def close(self) -> None:
+        """The document's end."""
+
+    # --- steps --------------------------------------------------------------------------------------
+
+    def _learn(self, tag: str) -> _Kind:
+        kind = _KINDS.get(tag.rpartition("}")[2], _Kind.OTHER)
+        # A hostile file may hold a million different names.
+        if kind is not _Kind.OTHER or len(self._kinds) < 1_000:  # noqa: PLR2004 - any bound will do
+            self._kinds[tag] = kind
+        return kind
+
+    def _start_document(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self.root = tag.rpartition("}")[2]
+        described = describe_root(self.root, known_only=True)
+        if described:
+            raise NotAReportError(described, line=1)
+        # Playwright alone writes an `id` on `testsuites`; its `hostname` is the project ("chromium").
+        self._is_playwright = "id" in attributes and "name" in attributes
+
+    def _start_notable(self, kind: _Kind, attributes: Mapping[str, str]) -> None:
+        if kind is _Kind.SUITE:
+            self._start_suite(attributes)
+        elif kind is _Kind.PROPERTY:
+            self._start_property(attributes)
+        elif self._case is None:
+            if kind in {_Kind.FAILURE, _Kind.ERROR} and self._depth == self._suite.depth + 1:
+                self._start_suite_error(attributes)
+        elif self._depth == self._case.depth + 1:
+            self._start_child(self._case, kind, attributes)
+        elif self._try is not None and kind is _Kind.SYSTEM_OUT and self._depth == self._case.depth + 2:
+            self._try.output = self._try.output or TextSink(OUTPUT_LIMIT)
+            self._open_sink(self._try.output)
+
+    def _start_suite(self, attributes: Mapping[str, str]) -> None:
+        self.summary.suite_count += 1
+        name = attributes.get("name", "").strip()
+        outer = self._suite
+        names = [one.name for one in (*self._outer_suites, outer) if one is not _NO_SUITE]
+        self._outer_suites.append(outer)
+        self._suite = _Suite(
+            name=name,
+            hostname=attributes.get("hostname", "") if self._is_playwright else "",
+            depth=self._depth,
+            path=f"{outer.path} › {name}" if outer.path and name else outer.path or name,  # noqa: RUF001 - a sign
+            chain=suite_chain([*names, name]),
+        )
+        self.summary.timestamp = self.summary.timestamp or attributes.get("timestamp", "")
+
+    def _start_suite_error(self, attributes: Mapping[str, str]) -> None:
+        self.summary.suite_error_count += 1
+        if len(self.summary.suite_errors) < SUITE_ERROR_LIMIT:
+            one = _Try(_Kind.ERROR, attributes.get("type", ""), attributes.get("message", ""), None)
+            self._open_sink(one.text)
+            self._try = one
+
+    def _start_property(self, attributes: Mapping[str, str]) -> None:
+        name = attributes.get("name", "")
+        value = attributes.get("value")
+        if value is None:
+            self._property = name
+            self._open_sink(TextSink(PROPERTY_VALUE_LIMIT))
+        else:
+            self._keep_property(name, value)
+
+    def _keep_property(self, name: str, value: str) -> None:
+        kept = self.summary.suite_properties if self._case is None else self._details().properties
+        if len(kept) < PROPERTY_LIMIT:
+            kept.setdefault(name[:200], cut(value, PROPERTY_VALUE_LIMIT))
+
+    def _details(self) -> _Details:
+        case = self._case
+        assert case is not None  # noqa: S101 - for the type checker; callers looked
+        if case.details is None:
+            case.details = _Details()
+        return case.details
+
+    def _start_child(self, case: _Case, kind: _Kind, attributes: Mapping[str, str]) -> None:
+        details = case.details = case.details or _Details()
+        if kind is _Kind.SKIPPED:
+            details.is_skipped = True
+        elif kind is _Kind.SYSTEM_OUT:
+            details.output = details.output or TextSink(OUTPUT_LIMIT)
+            self._open_sink(details.output)
+        elif kind in _TRIES:
+            details.kinds.add(kind)
+            if len(details.tries) < FAILURE_LIMIT:
+                one = _Try(
+                    kind, attributes.get("type", ""), attributes.get("message", ""), attributes.get("time")
+                )
+                details.tries.append(one)
+                self._open_sink(one.text)
+                self._try = one
+
+    def _open_sink(self, sink: TextSink) -> None:
+        self._outer_sinks.append((self._sink, self._sink_depth))
+        self._sink, self._sink_depth = sink, self._depth
+
+    def _end_text(self) -> None:
+        sink = self._sink
+        self._sink, self._sink_depth = self._outer_sinks.pop()
+        if self._property and sink is not None:
+            self._keep_property(self._property, sink.text().strip())
+            self._property = ""
+        elif self._try is not None and sink is self._try.text:
+            if self._case is None:
+                self.summary.suite_errors.append(SuiteError(self._suite.name, _failure_of(self._try)))
+            self._try = None
+
+    def _end_case(self, case: _Case) -> None:
+        self._case = self._outer_cases.pop() if self._outer_cases else None
+        summary = self.summary
+        summary.case_count += 1
+        if self._case_limit is not None and summary.case_count > self._case_limit:
+            reason = f"More than {self._case_limit:,} test cases."
+            raise ReportLimitError(reason)
+        attributes = case.attributes
+        attempts = self._attempts(case, self._duration_ms(attributes))
+        self._count(case, attempts)
+        name = attributes.get("name", "").strip()
+        class_name = attributes.get("classname", "").strip()
+        file = attributes.get("file", "")
+        suite = self._suite
+        variant = suite.hostname if class_name == suite.name else ""
+        line = attributes.get("line") or attributes.get("lineno")
+        self.cases.append(
+            CaseRead(
+                suite.path,
+                class_name,
+                name,
+                file,
+                int(line) if line and line.isdecimal() and len(line) < 10 else None,  # noqa: PLR2004 - 32 bits
+                variant,
+                attempts,
+                case_identity(suite.chain, class_name, name, file, variant),
+                case.details.properties if case.details else {},
+            )
+        )
+
+    def _duration_ms(self, attributes: Mapping[str, str]) -> int | None:
+        time = attributes.get("time")
+        if not time or time.isspace():
+            self.summary.time_missing_count += 1
+            return None
+        seconds = plain_seconds(time)
+        if seconds is None:
+            self.summary.time_bad_count += 1
+            seconds = spelled_seconds(time)
+            if seconds is None:
+                self._note(f"The time “{time[:60]}” of a test case is no duration; it has none.")
+                return None
+        else:
+            self.summary.time_sum_seconds += seconds
+        milliseconds = round(seconds * 1000)
+        if milliseconds > DURATION_LIMIT_MS:
+            self._note(f"The time “{time[:60]}” of a test case is more than 24 days of seconds; it has none.")
+            return None
+        return milliseconds
+
+    def _attempts(self, case: _Case, duration_ms: int | None) -> tuple[AttemptRead, ...]:
+        details = case.details
+        if details is None:
+            outcome = Outcome.SKIPPED if _says_skipped(case.attributes) else Outcome.PASSED
+            return (AttemptRead(outcome, duration_ms),)
+        output = details.output.text() if details.output else ""
+        mains = [one for one in details.tries if one.kind in {_Kind.FAILURE, _Kind.ERROR}]
+        others = [one for one in details.tries if one.kind not in {_Kind.FAILURE, _Kind.ERROR}]
+        if _Kind.ERROR in details.kinds or _Kind.FAILURE in details.kinds:
+            outcome = Outcome.ERRORED if _Kind.ERROR in details.kinds else Outcome.FAILED
+            return (AttemptRead(outcome, duration_ms, _joined(mains), output), *map(_attempt_of, others))
+        skipped = details.is_skipped or _says_skipped(case.attributes)
+        final = AttemptRead(Outcome.SKIPPED if skipped else Outcome.PASSED, duration_ms, None, output)
+        if details.kinds & _FLAKY and not skipped:
+            return (*map(_attempt_of, others), final)
+        if skipped and details.kinds:
+            self._note("A test case failed first and was skipped in the end: it counts as skipped.")
+        elif details.kinds:
+            self._note("A test case was run again but has no failure: it counts as passed.")
+        return (final,)
+
+    def _count(self, case: _Case, attempts: tuple[AttemptRead, ...]) -> None:
+        summary = self.summary
+        kinds = case.details.kinds if case.details else set()
+        if _Kind.ERROR in kinds or _Kind.FAILURE in kinds:
+            if _Kind.ERROR in kinds:
+                summary.errored_count += 1
+            else:
+                summary.failed_count += 1
+            if _Kind.RERUN_FAILURE in kinds or _Kind.RERUN_ERROR in kinds:
+                summary.rerun_failed_count += 1
+            return
+        if attempts[-1].outcome is Outcome.SKIPPED:
+            summary.skipped_count += 1
+        else:
+            summary.passed_count += 1
+        if kinds & _FLAKY:
+            summary.flaky_count += 1
+
+    def _note(self, text: str) -> None:
+        if len(self.summary.notes) < NOTE_LIMIT and text not in self.summary.notes:
+            self.summary.notes.append(text)
+
+
+def _says_skipped(attributes: Mapping[str, str]) -> bool:
+    """Whether googletest's and its like's `status` or `result` says that the case did not run."""
+    status = attributes.get("status")
+    result = attributes.get("result")
+    return (status is not None and status.strip().lower() in _SKIPPING_WORDS) or (
+        result is not None and result.strip().lower() in _SKIPPING_WORDS
+    )
+
+
+def _attempt_of(one: _Try) -> AttemptRead:
+    seconds = plain_seconds(one.seconds) if one.seconds else None
+    return AttemptRead(
+        Outcome.ERRORED if one.kind in _ERRORS else Outcome.FAILED,
+        min(round(seconds * 1000), DURATION_LIMIT_MS) if seconds is not None else None,
+        _failure_of(one),
+        one.output.text() if one.output else "",
+    )
+
+
+def _failure_of(one: _Try) -> FailureText:
+    text = one.text.text().strip("\r\n").rstrip()
+    message = one.message.strip() or next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return FailureText(one.failure_kind.strip()[:500], cut(message, MESSAGE_LIMIT), text)
+
+
+def _joined(tries: list[_Try]) -> FailureText:
+    """Several failures of one try, as googletest and its like write them: the first one's name, all texts."""
+    failures = [_failure_of(one) for one in tries]
+    # An error decides over a failure, so it also gives the name.
+    first = next(
+        (one for one, own in zip(failures, tries, strict=True) if own.kind is _Kind.ERROR), failures[0]
+    )
+    if len(failures) == 1:
+        return first
+    parts = [one.text or one.message for one in failures]
+    return FailureText(first.kind, first.message, cut("\n\n".join(parts), TEXT_LIMIT))

@@ -1,0 +1,101 @@
+"""What a report says: cases with their attempts, and a summary. Values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from runs.vocabulary import Outcome
+
+#: Characters kept of a failure's message, of its text, and of a case's output; the raw report keeps all.
+MESSAGE_LIMIT = 10_000
+TEXT_LIMIT = 200_000
+OUTPUT_LIMIT = 64_000
+#: The largest duration that a column of milliseconds holds, about 24 days.
+DURATION_LIMIT_MS = 2**31 - 1
+
+
+class FailureText(NamedTuple):
+    """How an attempt failed, in the tool's words."""
+
+    kind: str
+    message: str
+    text: str
+
+
+# Named tuples, not dataclasses: a report of 500,000 cases makes a million of them, and a tuple costs a
+# third of a frozen dataclass.
+class AttemptRead(NamedTuple):
+    """One try of a case."""
+
+    outcome: Outcome
+    duration_ms: int | None
+    failure: FailureText | None = None
+    output: str = ""
+
+
+class CaseRead(NamedTuple):
+    """One `testcase` element, with what its own children say of its attempts."""
+
+    path: str
+    class_name: str
+    #: As the tool tells it, parameters included.
+    name: str
+    file: str
+    line: int | None
+    variant: str
+    attempts: tuple[AttemptRead, ...]
+    identity: bytes
+    properties: Mapping[str, str] = {}
+
+
+class SuiteError(NamedTuple):
+    """A failure or error that belongs to a suite and to none of its cases, such as a broken set-up."""
+
+    suite: str
+    failure: FailureText
+
+
+@dataclass(slots=True)
+class ReportSummary:
+    """Counts over a report's `testcase` elements; complete once the report has been read to its end."""
+
+    suite_count: int = 0
+    case_count: int = 0
+    passed_count: int = 0
+    failed_count: int = 0
+    errored_count: int = 0
+    skipped_count: int = 0
+    #: Passed or skipped in the end, after a failed try; counted there too.
+    flaky_count: int = 0
+    #: Failed although tried again; counted in failed or errored too.
+    rerun_failed_count: int = 0
+    #: Sum of the times that are plain numbers of seconds.
+    time_sum_seconds: float = 0.0
+    #: Times that are no plain number, and times that are missing.
+    time_bad_count: int = 0
+    time_missing_count: int = 0
+    suite_errors: list[SuiteError] = field(default_factory=list)
+    suite_error_count: int = 0
+    suite_properties: dict[str, str] = field(default_factory=dict)
+    #: The first suite's `timestamp`, as written.
+    timestamp: str = ""
+    #: What was read in a way that a person may want to know.
+    notes: list[str] = field(default_factory=list)
+
+
+def clean(text: str) -> str:
+    """Make text storable: PostgreSQL takes no NUL, UTF-8 no half of a surrogate pair."""
+    if "\0" in text:
+        text = text.replace("\0", "")
+    if text.isascii():
+        return text
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def cut(text: str, limit: int) -> str:
+    """Keep the beginning, with a note where something is missing."""
+    if len(text) <= limit:
+        return text
+    return text[:limit] + f"\n… {len(text) - limit:,} more characters in the raw report"

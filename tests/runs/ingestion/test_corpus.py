@@ -1,0 +1,120 @@
+"""Every file of the corpus is handled as its index expects: 413 files of some 90 tools."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from runs.ingestion.attempts import Try, fold_tries
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError, UnsafeReportError
+from runs.ingestion.junit import JUnitReader
+from runs.ingestion.report import CaseRead, ReportSummary
+from runs.vocabulary import Outcome
+from tests.runs.ingestion.corpus import Row, rows_of
+
+COLUMNS = {
+    "suites": "suite_count",
+    "testcases": "case_count",
+    "failures": "failed_count",
+    "errors": "errored_count",
+    "flaky": "flaky_count",
+    "rerun_failed": "rerun_failed_count",
+    "suite_level_errors": "suite_error_count",
+    "time_bad": "time_bad_count",
+    "time_missing": "time_missing_count",
+}
+
+
+def read(path: Path) -> tuple[ReportSummary, list[CaseRead]]:
+    with path.open("rb") as stream:
+        reader = JUnitReader(stream)
+        cases = [case for batch in reader.batches() for case in batch]
+    return reader.summary, cases
+
+
+def differences(row: Row, summary: ReportSummary) -> list[str]:
+    found = [
+        f"{column}: {getattr(summary, field)}, not {row[column]}"
+        for column, field in COLUMNS.items()
+        if getattr(summary, field) != int(row[column])
+    ]
+    # Cases that only an attribute says are skipped: the index counts them as passed and calls both right.
+    by_attribute = int(row["skip_attr"])
+    if summary.passed_count != int(row["passed"]) - by_attribute:
+        found.append(f"passed: {summary.passed_count}, not {row['passed']} - {by_attribute}")
+    if summary.skipped_count != int(row["skipped"]) + by_attribute:
+        found.append(f"skipped: {summary.skipped_count}, not {row['skipped']} + {by_attribute}")
+    if not math.isclose(summary.time_sum_seconds, float(row["time_sum"]), abs_tol=1e-5, rel_tol=1e-9):
+        found.append(f"time: {summary.time_sum_seconds}, not {row['time_sum']}")
+    return found
+
+
+def test_counts_equal_the_index_on_every_readable_file(corpus: Path) -> None:
+    rows = rows_of(corpus, "ok", "empty")
+
+    wrong = {str(path): found for path, row in rows if (found := differences(row, read(path)[0]))}
+
+    assert wrong == {}
+    assert rows
+
+
+def test_every_case_comes_out_once_with_its_outcome(corpus: Path) -> None:
+    for path, row in rows_of(corpus, "ok", "empty"):
+        summary, cases = read(path)
+        outcomes = [
+            fold_tries([Try(one.outcome, one.duration_ms) for one in case.attempts]).outcome for case in cases
+        ]
+
+        assert len(cases) == int(row["testcases"]), path
+        assert outcomes.count(Outcome.FAILED) == summary.failed_count, path
+        assert outcomes.count(Outcome.ERRORED) == summary.errored_count, path
+
+
+def test_malformed_files_give_one_error_with_a_line_and_a_reason(corpus: Path) -> None:
+    for path, row in rows_of(corpus, "malformed"):
+        with pytest.raises((MalformedReportError, NotAReportError, UnsafeReportError)) as caught:
+            read(path)
+        assert caught.value.reason, row
+        assert (caught.value.line or 0) >= 1, row
+
+
+def test_an_empty_file_is_called_empty(corpus: Path) -> None:
+    for path, _ in rows_of(corpus, "empty-file"):
+        with pytest.raises(NotAReportError, match="empty"):
+            read(path)
+
+
+def test_unsafe_files_are_refused(corpus: Path) -> None:
+    for path, _ in rows_of(corpus, "unsafe"):
+        with pytest.raises((UnsafeReportError, NotAReportError)):
+            read(path)
+
+
+def test_other_formats_are_named(corpus: Path) -> None:
+    names = {
+        "trx": "TRX",
+        "nunit2": "NUnit 2",
+        "nunit3": "NUnit 3",
+        "xunit.net": "xUnit.net",
+        "robot-output": "Robot Framework",
+        "ctest-dashboard": "CTest",
+        "boost-native": "Boost.Test",
+        "jenkins-junitResult": "Jenkins",
+        "failsafe-summary": "Failsafe",
+        "allure1": "Allure",
+        "other": "",
+    }
+    for path, row in rows_of(corpus, "not-junit"):
+        with pytest.raises(NotAReportError) as caught:
+            read(path)
+        assert names[row["dialect"]] in caught.value.reason, path
+
+
+def test_deep_files_end_cleanly(corpus: Path) -> None:
+    for path, _ in rows_of(corpus, "parser-limit"):
+        try:
+            read(path)
+        except ReportError as error:
+            assert error.reason, path  # noqa: PT017 - reading it is as good as refusing it
