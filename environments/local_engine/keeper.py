@@ -1,0 +1,278 @@
+"""Keeps one service of the local engine: starts it, writes down what it says and how it ends.
+
+Run as a program of its own, ``python -I -S keeper.py FOLDER``, on the standard library alone so that it
+starts in milliseconds. It outlives the worker that asked for it: what a service said and did is on disk,
+readable by any process, whatever happens to the one that started it.
+
+- As a child subreaper it inherits whatever the service leaves orphaned, so that the service's whole tree
+  hangs below one process. When the main process ends, the rest is killed: as a container's would be.
+- If the keeper itself is killed, the kernel kills the service's main process.
+
+FOLDER holds ``program.json`` (what to run). The keeper writes ``state.json`` (replaced, never half there),
+``log`` (``<nanoseconds> <o|e> <text>`` per line) and appends to the environment's ``events.jsonl``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+#: A line without an end is cut here, in bytes.
+MAX_LINE_BYTES = 1024 * 1024
+#: What one service may write to its log in all, in bytes; the rest is counted, not kept.
+MAX_LOG_BYTES = 256 * 1024 * 1024
+READ_BYTES = 256 * 1024
+SIGNAL_EXIT_BASE = 128
+NOT_FOUND_EXIT_CODE = 127
+NOT_EXECUTABLE_EXIT_CODE = 126
+
+
+def main(folder: Path) -> None:
+    """Start the service, say on standard output whether that worked, keep it until it ends."""
+    program = json.loads((folder / "program.json").read_text())
+    state = State(folder, program["service"])
+    _become_subreaper()
+    try:
+        process = start(program)
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        code = NOT_FOUND_EXIT_CODE if missing else NOT_EXECUTABLE_EXIT_CODE
+        state.failed(f"{program['argv'][0]}: {error.strerror or error}", code)
+        _answer({"error": state.values["error"], "exit_code": code})
+        return
+    state.started(process.pid)
+    _answer({"pid": process.pid})
+    Keeper(process, Log(folder / "log"), state).keep()
+
+
+def start(program: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Start the program as the leader of a session of its own."""
+    keeper = os.getpid()
+
+    def die_with_keeper() -> None:
+        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != keeper:  # it went before the kernel was told
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return subprocess.Popen(  # noqa: S603 - the program of a trusted suite, no shell of ours
+        program["argv"],
+        cwd=program["cwd"],
+        env=program["environment"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=die_with_keeper,  # noqa: PLW1509 - there is one thread
+    )
+
+
+class Keeper:
+    """Moves output to the log until the service's main process has ended, then ends the rest."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Log, state: State) -> None:
+        assert process.stdout is not None  # noqa: S101 - both are pipes
+        assert process.stderr is not None  # noqa: S101
+        self._process = process
+        self._log = log
+        self._state = state
+        self._selector = selectors.DefaultSelector()
+        for stream, mark in ((process.stdout, b"o"), (process.stderr, b"e")):
+            os.set_blocking(stream.fileno(), False)
+            self._selector.register(stream.fileno(), selectors.EVENT_READ, mark)
+        # Any child's end writes a byte here and wakes the selector.
+        self._woken, waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._process.send_signal(signal.SIGTERM))
+        self._selector.register(self._woken, selectors.EVENT_READ, b"")
+
+    def keep(self) -> None:
+        """Return when the service has ended and all it said is written down."""
+        code = self._reap()
+        while code is None:
+            for key, _ in self._selector.select():
+                self._drain(key.fd, key.data)
+            code = self._reap()
+        finished_at = time.time_ns()
+        _end_children()
+        for key in list(self._selector.get_map().values()):
+            self._drain(key.fd, key.data, to_the_end=True)
+        self._log.close()
+        self._state.ended(code, finished_at)
+
+    def _drain(self, descriptor: int, mark: bytes, *, to_the_end: bool = False) -> None:
+        while True:
+            try:
+                data = os.read(descriptor, READ_BYTES)
+            except BlockingIOError:
+                return
+            if mark and data:
+                self._log.write(data, mark, time.time_ns())
+            if not data:
+                self._selector.unregister(descriptor)
+            if not data or not to_the_end:
+                return
+
+    def _reap(self) -> int | None:
+        """Reap what has ended; the exit code once the main process is among it."""
+        found = None
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == self._process.pid:
+                    code = os.waitstatus_to_exitcode(ended[1])
+                    self._process.returncode = code  # so that nobody signals its number any more
+                    found = code if code >= 0 else SIGNAL_EXIT_BASE - code
+        return found
+
+
+class Log:
+    """The service's output: whole lines, stamped when they were read."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._room = MAX_LOG_BYTES - os.fstat(self._file).st_size
+        self._partial = {b"o": b"", b"e": b""}
+        self._lost = 0
+
+    def write(self, data: bytes, mark: bytes, at: int) -> None:
+        """Append what was read at `at`; an unfinished line waits for its end."""
+        *lines, rest = (self._partial[mark] + data).split(b"\n")
+        if len(rest) > MAX_LINE_BYTES:
+            lines.append(rest)
+            rest = b""
+        self._partial[mark] = rest
+        self._append(lines, mark, at)
+
+    def close(self) -> None:
+        """Write what did not end in a newline, and how much is missing."""
+        now = time.time_ns()
+        for mark, rest in self._partial.items():
+            if rest:
+                self._append([rest], mark, now)
+        if self._lost:
+            self._room = 1024
+            self._append([b"itdash: %d lines were not kept: the log is full" % self._lost], b"e", now)
+
+    def _append(self, lines: list[bytes], mark: bytes, at: int) -> None:
+        if not lines:
+            return
+        prefix = b"%d %s " % (at, mark)
+        data = b"".join(prefix + line + b"\n" for line in lines)
+        try:
+            if len(data) > self._room:
+                raise OSError  # noqa: TRY301 - a full disk and a full log are the same loss
+            self._room -= os.write(self._file, data)
+        except OSError:
+            self._lost += len(lines)
+
+
+class State:
+    """What is known of the service, for whoever reads ``state.json``, and its line in the events."""
+
+    def __init__(self, folder: Path, service: str) -> None:
+        self._folder = folder
+        self.values: dict[str, Any] = {"service": service, "keeper": _identity(os.getpid())}
+
+    def started(self, pid: int) -> None:
+        """Its main process runs."""
+        now = time.time_ns()
+        self.values |= {"main": _identity(pid), "started_at": now}
+        self._write()
+        self._tell("started", now)
+
+    def failed(self, error: str, exit_code: int) -> None:
+        """Its program could not be started."""
+        now = time.time_ns()
+        self.values |= {"error": error, "exit_code": exit_code, "started_at": now, "finished_at": now}
+        self._write()
+
+    def ended(self, exit_code: int, at: int) -> None:
+        """Its main process ended."""
+        self.values |= {"exit_code": exit_code, "finished_at": at}
+        self._write()
+        self._tell("died", at, exit_code)
+
+    def _write(self) -> None:
+        unfinished = self._folder / ".state.json"
+        unfinished.write_text(json.dumps(self.values))
+        unfinished.replace(self._folder / "state.json")
+
+    def _tell(self, kind: str, at: int, exit_code: int | None = None) -> None:
+        line = {"at": at, "service": self.values["service"], "kind": kind, "exit_code": exit_code}
+        # One write to a file opened for appending: lines of several keepers never mix.
+        with (self._folder.parent.parent / "events.jsonl").open("ab", buffering=0) as events:
+            events.write(json.dumps(line).encode() + b"\n")
+
+
+def _end_children() -> None:
+    """Kill everything below this process. Orphans become children of ours, so that it gets to them all."""
+    while True:
+        for pid in _children():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def _children() -> list[int]:
+    me = os.getpid()
+    try:
+        numbers = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    except OSError:  # no /proc on this system: the main process was all there is to end
+        return []
+    return [pid for pid in numbers if _stat(pid)[0] == me]
+
+
+def _identity(pid: int) -> list[int]:
+    """A process's number and the clock tick it began at: together never used again."""
+    return [pid, _stat(pid)[1]]
+
+
+def _stat(pid: int) -> tuple[int, int]:
+    """A process's parent and starting tick; zeros when it is gone or the system does not say."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - read in a loop over all processes
+            # The program's name, in brackets, may hold anything; what follows the last one is fields.
+            fields = file.read().rpartition(b")")[2].split()
+        return int(fields[1]), int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return 0, 0
+
+
+def _become_subreaper() -> None:
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        LIBC.prctl(option, value, 0, 0, 0)
+
+
+LIBC = ctypes.CDLL(None)
+
+
+def _answer(value: dict[str, Any]) -> None:
+    """Tell whoever started the keeper; nobody may be listening any more."""
+    with contextlib.suppress(OSError):
+        os.write(1, json.dumps(value).encode() + b"\n")
+    silence = os.open(os.devnull, os.O_RDWR)
+    os.dup2(silence, 1)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
