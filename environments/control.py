@@ -269,7 +269,7 @@ class _Api:
         if not isinstance(test, str) or not 0 < len(test) <= MAX_TEST_NAME_LENGTH:
             detail = f"'test' must be the test's name, 1 to {MAX_TEST_NAME_LENGTH} characters."
             raise _ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-        if phase not in {"start", "end"}:
+        if phase not in ("start", "end"):  # not a set: it may be anything
             raise _ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, "'phase' must be 'start' or 'end'.")
         self._controls.mark(test, MarkPhase(phase))
         return _Answer(status=HTTPStatus.CREATED, value={"test": test, "phase": phase})
@@ -430,6 +430,8 @@ class _Handler(BaseHTTPRequestHandler):
     @override
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library refuses by itself (a malformed request line …), as a problem document."""
+        # Until it has understood the first line, the library takes the client for one of 1991.
+        self.request_version = self.protocol_version
         detail = explain or message or "The request is not HTTP that this server understands."
         self._send_problem(_ProblemError(HTTPStatus(code), detail))
 
