@@ -29,18 +29,6 @@ class Work(StrEnum):
         return {Work.EXECUTE_RUN: "runs", Work.INGEST_UPLOAD: "ingest"}[self]
 
 
-#: An application of our own and not the current one: whoever rings need not have imported the wiring.
-_bell = Celery("doorbell", broker=settings.CELERY_BROKER_URL, set_as_current=False)
-_bell.conf.update(
-    broker_connection_timeout=_PATIENCE_SECONDS,
-    broker_transport_options={
-        "socket_timeout": _PATIENCE_SECONDS,
-        "socket_connect_timeout": _PATIENCE_SECONDS,
-        "max_retries": 0,
-    },
-)
-
-
 def after_commit(work: Work, row_id: int) -> None:
     """Ring for the row once the transaction that wrote it is committed; at once when there is none."""
     transaction.on_commit(partial(ring, work, row_id))
@@ -62,3 +50,23 @@ def ring(work: Work, row_id: int) -> bool:
         logger.warning("The broker did not take %s(%s); the sweeper will ring again: %s", work, row_id, error)
         return False
     return True
+
+
+def make_bell(url: str) -> Celery:
+    """Return a Celery application that only sends, in a hurry.
+
+    Our own and not the current one: whoever rings need not have imported the wiring.
+    """
+    bell = Celery("doorbell", broker=url, set_as_current=False)
+    bell.conf.update(
+        broker_connection_timeout=_PATIENCE_SECONDS,
+        broker_transport_options={
+            "socket_timeout": _PATIENCE_SECONDS,
+            "socket_connect_timeout": _PATIENCE_SECONDS,
+            "max_retries": 0,
+        },
+    )
+    return bell
+
+
+_bell = make_bell(settings.CELERY_BROKER_URL)

@@ -65,7 +65,7 @@ def _event(run_id: int, event: NewEvent) -> Event:
         kind=event.kind,
         service=_storable(event.service, 250),
         message=_storable(event.message, MESSAGE_LIMIT_CHARACTERS),
-        data={key: _plain(value) for key, value in event.data.items()},
+        data=_plain(event.data),
     )
 
 
@@ -104,7 +104,7 @@ def _plain(value: object) -> object:
     if isinstance(value, bool | int | float) or value is None:
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(own) for key, own in value.items()}
+        return {_storable(str(key), 250): _plain(own) for key, own in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(own) for own in value]
     return _storable(str(value), MESSAGE_LIMIT_CHARACTERS)

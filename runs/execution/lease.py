@@ -39,6 +39,8 @@ class Lease:
         self.claim = claim
         self.stop = threading.Event()
         self.reason: StopReason | None = None
+        #: Set when the work is done and the claim no longer renewed.
+        self.over = threading.Event()
         self._reasons = threading.Lock()
 
     def end(self, reason: StopReason) -> None:
@@ -53,23 +55,22 @@ class Lease:
 def held(claim: Claim, *, lease_seconds: float) -> Iterator[Lease]:
     """Renew the claim every third of the lease, from a thread, until the block is left."""
     lease = Lease(claim)
-    over = threading.Event()
     keeper = threading.Thread(
-        target=_keep, args=(lease, over, lease_seconds), name=f"lease-of-run-{claim.run_id}", daemon=True
+        target=_keep, args=(lease, lease_seconds), name=f"lease-of-run-{claim.run_id}", daemon=True
     )
     keeper.start()
     try:
         with _ended_by_signals(lease):
             yield lease
     finally:
-        over.set()
+        lease.over.set()
         keeper.join(timeout=lease_seconds)
 
 
-def _keep(lease: Lease, over: threading.Event, lease_seconds: float) -> None:
+def _keep(lease: Lease, lease_seconds: float) -> None:
     try:
         held_since = time.monotonic()
-        while not over.wait(min(_HEARING_SECONDS, lease_seconds / 3)):
+        while not lease.over.wait(min(_HEARING_SECONDS, lease_seconds / 3)):
             asked_at = time.monotonic()
             is_due = asked_at - held_since >= lease_seconds / 3
             answer = _ask(lease.claim, is_due=is_due)

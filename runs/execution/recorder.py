@@ -10,10 +10,11 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from django.db import Error as DatabaseFault
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from runs.actions.events import NewEvent, NewLine, append_lines, record_events
 
@@ -65,7 +66,7 @@ class Recorder:
 
     def line(self, line: NewLine) -> None:
         """Keep a line; it is written with others within `BATCH_SECONDS`."""
-        size = len(line.text) + 30
+        size = _size(line)
         key = (line.shard, line.service)
         with self._lock:
             if (
@@ -109,7 +110,7 @@ class Recorder:
             self._wake.wait(BATCH_SECONDS)
 
     def _write(self) -> bool:
-        """Write what is waiting; False when the database did not take all of it."""
+        """Write what is waiting; False when the database did not answer and it waits on."""
         with self._lock:
             events, self._events = self._events, []
             lines, self._lines = self._lines, []
@@ -117,14 +118,13 @@ class Recorder:
         try:
             # Two statements that may fail apart: what was written is not written twice.
             if lines:
-                append_lines(self._run_id, lines)
-                written, lines = lines, []
-                with self._lock:
-                    self._waiting_bytes -= sum(len(line.text) + 30 for line in written)
+                self._insist(append_lines, lines)
+                self._free(lines)
+                lines = []
             if events:
-                record_events(self._run_id, events)
+                self._insist(record_events, events)
                 events = []
-        except DatabaseFault:
+        except (OperationalError, InterfaceError):
             logger.warning("Run %s: events and lines wait for the database.", self._run_id, exc_info=True)
             connection.close()
         finally:
@@ -134,6 +134,23 @@ class Recorder:
                 self._is_writing = False
                 self._written.notify_all()
         return not (events or lines)
+
+    def _insist[T](self, write: Callable[[int, Sequence[T]], object], items: Sequence[T]) -> None:
+        """Write all; when the database refuses one for what it is, write the others."""
+        try:
+            write(self._run_id, items)
+        except (OperationalError, InterfaceError):
+            raise
+        except DatabaseFault:
+            if len(items) == 1:
+                logger.exception("Run %s: the database refused %r.", self._run_id, items[0])
+                return
+            for item in items:
+                self._insist(write, [item])
+
+    def _free(self, lines: Sequence[NewLine]) -> None:
+        with self._lock:
+            self._waiting_bytes -= sum(_size(line) for line in lines)
 
     def _note_dropped(self) -> None:
         for (shard, service), count in self._dropped.items():
@@ -146,3 +163,8 @@ class Recorder:
                     data={"lines": count},
                 )
             )
+
+
+def _size(line: NewLine) -> int:
+    """About what it takes, its time included."""
+    return len(line.text) + 30
