@@ -41,6 +41,10 @@ class Environment(BaseSettings):
     instance: str = "itdash"
     #: Runs executed at once by one worker.
     run_slots: int = Field(default=2, ge=1)
+    #: A worker's right to a run; renewed at a third of it, swept when it has passed.
+    run_lease_seconds: int = Field(default=20, ge=2)
+    sweep_interval_seconds: int = Field(default=5, ge=1)
+    reap_interval_seconds: int = Field(default=10, ge=1)
     log_format: Literal["console", "json"] = "console"
     log_level: str = "INFO"
 
@@ -60,6 +64,21 @@ def demo_variables() -> dict[str, str]:
 def process_environment(**values: str) -> dict[str, str]:
     """Return the variables of this process, with `values` in place of its own: for a child process."""
     return {**os.environ, **values}
+
+
+#: What git may know of our environment: where programs and certificates are, the proxy, the ssh agent.
+GIT_NAMES = frozenset(
+    {
+        *("PATH", "HOME", "LANG", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO"),
+        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    }
+)
+
+
+def git_variables() -> dict[str, str]:
+    """Return the variables that git is started with; none of them is a secret of ours."""
+    return {name: value for name, value in os.environ.items() if name in GIT_NAMES}
 
 
 def set_environment(values: Mapping[str, str]) -> None:

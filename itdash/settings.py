@@ -9,7 +9,7 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 
-from itdash.env import DEVELOPMENT_SECRET, environment
+from itdash.env import DEVELOPMENT_SECRET, environment, git_variables
 
 ENV = environment()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -157,9 +157,10 @@ INSTANCE = ENV.instance
 ENGINE = ENV.engine
 RUN_SLOTS = ENV.run_slots
 #: A worker's right to a run; renewed at a third of it, swept when it has passed.
-RUN_LEASE_SECONDS = 20
-SWEEP_INTERVAL_SECONDS = 5
-REAP_INTERVAL_SECONDS = 10
+RUN_LEASE_SECONDS = ENV.run_lease_seconds
+SWEEP_INTERVAL_SECONDS = ENV.sweep_interval_seconds
+REAP_INTERVAL_SECONDS = ENV.reap_interval_seconds
+GIT_VARIABLES = git_variables()
 
 # --- logs -----------------------------------------------------------------------------------------
 RENDERER = "json" if ENV.log_format == "json" else "console"
