@@ -1,0 +1,678 @@
+"""The Docker engine: containers through the engine's HTTP API (Engine 20.10 or newer, API 1.41).
+
+Only this package knows the SDK's words and errors. Containers are found by name and labels, networks by id
+(20.10 lets two share a name), and everything carries its labels before it is started.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import requests
+from docker.api.client import APIClient
+from docker.errors import APIError, DockerException, NotFound
+
+from environments.docker_engine import files, networks, payload, streams
+from environments.docker_engine.errors import explanation, is_conflict, is_missing, translated
+from environments.docker_engine.images import Images
+from environments.engine import (
+    Capabilities,
+    CollectedFile,
+    EngineEvent,
+    ExecResult,
+    Health,
+    LogLine,
+    ServiceState,
+    ServiceStatus,
+)
+from environments.errors import (
+    DeadlineExceededError,
+    EnvironmentFailedError,
+    FailureKind,
+    ServiceNotFoundError,
+)
+from environments.labels import FENCE, INSTANCE, EnvironmentRef, labels_for, ref_from
+from environments.probes import steadily, wait_until
+from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, MountKind, ServiceSpec
+
+#: The engine answers in milliseconds; a start can take seconds on a loaded machine.
+CALL_TIMEOUT_SECONDS = 60
+OUTPUT_LIMIT_BYTES = 64 * 1024
+REMOVALS_AT_ONCE = 8
+#: How long a removal that the engine has begun may take to finish.
+REMOVAL_SECONDS = 20.0
+NETWORK_REMOVAL_TRIES = 5
+#: A command that does not exist: shells say 127, the engine says 126 and explains.
+NOT_FOUND_EXIT_CODE = 127
+PROBES_SHOWN = 5
+PROBE_OUTPUT_CHARACTERS = 1024
+OLDEST_API = (1, 41)
+
+STATUSES = {
+    "created": ServiceStatus.CREATED,
+    "running": ServiceStatus.RUNNING,
+    "paused": ServiceStatus.PAUSED,
+    "restarting": ServiceStatus.RESTARTING,
+    "exited": ServiceStatus.EXITED,
+    "dead": ServiceStatus.EXITED,
+    "removing": ServiceStatus.GONE,
+}
+
+
+class DockerEngine:
+    """Runs services as containers. `base_url` empty: as the docker command line would find the engine."""
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        *,
+        subnet_pool: str = networks.POOL,
+        limits: payload.Limits | None = None,
+    ) -> None:
+        self._base_url = base_url
+        self._subnet_pool = subnet_pool
+        self._limits = limits or payload.Limits()
+        self._closer = streams.StreamCloser()
+
+    @property
+    def name(self) -> str:
+        """``docker``."""
+        return "docker"
+
+    # --- the engine itself ------------------------------------------------------------------------------
+
+    @cached_property
+    def _api(self) -> APIClient:
+        """The client, connected on first use; the version is the highest that both sides speak."""
+        try:
+            return APIClient(
+                base_url=self._base_url,
+                version="auto",
+                timeout=CALL_TIMEOUT_SECONDS,
+                max_pool_size=128,
+            )
+        except (DockerException, requests.RequestException) as error:
+            message = (
+                f"No container engine answers ({_reason(error)}). Start it, or name it in DOCKER_HOST; "
+                "`itdash doctor` says what was tried."
+            )
+            raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE) from error
+
+    @cached_property
+    def _images(self) -> Images:
+        return Images(self._api, self._api)
+
+    @cached_property
+    def _api_version(self) -> tuple[int, ...]:
+        return tuple(int(part) for part in self._api.api_version.split("."))
+
+    @cached_property
+    def _info(self) -> dict[str, Any]:
+        with translated("asking what the engine is"):
+            info: dict[str, Any] = self._api.info()
+        return info
+
+    @cached_property
+    def _own_container(self) -> str | None:
+        with translated("looking for our own container"):
+            return networks.own_container(self._api)
+
+    def capabilities(self) -> Capabilities:
+        """Say what the engine is; asks it anew whether it answers."""
+        with translated("asking whether the engine answers"):
+            self._api.ping()
+        limits = {}
+        if self._api_version < OLDEST_API:
+            limits["api"] = f"The engine speaks API {self._api.api_version}; 1.41 (Engine 20.10) is needed."
+        if not self._info.get("MemoryLimit", True):
+            limits["memory"] = "The engine's kernel has no memory limits; services are not bounded."
+        return Capabilities(
+            engine=self.name,
+            version=str(self._info["ServerVersion"]),
+            cpus=int(self._info["NCPU"]),
+            memory_bytes=int(self._info["MemTotal"]),
+            limits=limits,
+        )
+
+    def close(self) -> None:
+        """Give the connections back; the engine can be used again and connects anew."""
+        if "_api" in self.__dict__:
+            self._api.close()
+            del self.__dict__["_api"]
+            self.__dict__.pop("_images", None)
+
+    # --- creating ---------------------------------------------------------------------------------------
+
+    def prepare_image(self, environment: EnvironmentRef, service: ServiceSpec) -> str:
+        """Find, pull or build the service's image."""
+        return self._images.prepare(service, environment.instance)
+
+    def create_environment(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> None:
+        """Create networks and volumes, and fill the volumes that hold folders of the checkout."""
+        with translated("creating the environment's networks and volumes"):
+            for network in spec.networks.values():
+                networks.create_network(self._api, environment, network, self._subnet_pool)
+            for volume in spec.volumes.values():
+                self._create_volume(payload.volume_name(environment, volume.name), environment, volume.labels)
+            self._copy_folders(environment, spec)
+
+    def create_service(
+        self, environment: EnvironmentRef, spec: EnvironmentSpec, service: ServiceSpec
+    ) -> None:
+        """Create the container, join its networks and copy its files in; adopt one that is there already."""
+        image = self.prepare_image(environment, service)
+        with translated(f"creating service '{service.name}'", service=service.name):
+            ids = networks.network_ids(self._api, environment)
+            config = payload.container_config(
+                environment,
+                service,
+                image=image,
+                networks=ids,
+                copied_folders=frozenset(_folders(spec)),
+                api=self._api_version,
+                cpus=int(self._info["NCPU"]),
+                limits=self._limits,
+            )
+            self._create_container(environment, service, config)
+            if service.network_mode is None:
+                self._join_networks(environment, service, ids)
+            self._copy_files(environment, service)
+
+    def _create_volume(
+        self, name: str, environment: EnvironmentRef, extra: Mapping[str, str] = EMPTY
+    ) -> None:
+        self._api.create_volume(name, labels=dict(extra) | labels_for(environment))
+
+    def _create_container(
+        self, environment: EnvironmentRef, service: ServiceSpec, config: dict[str, Any]
+    ) -> None:
+        name = payload.container_name(environment, service.name)
+        try:
+            self._create(config, name, platform=service.platform)
+        except APIError as error:
+            if not is_conflict(error):
+                raise
+            self._adopt(environment, service.name)
+
+    def _create(self, config: dict[str, Any], name: str, *, platform: str | None = None) -> None:
+        self._api.create_container_from_config(config, name, platform=platform)  # type: ignore[no-untyped-call] # stubs lack it
+
+    def _adopt(self, environment: EnvironmentRef, service: str) -> None:
+        """Take a container of that name as ours if this very try made it: the answer to a retried create."""
+        facts = self._api.inspect_container(payload.container_name(environment, service))
+        if facts["Config"]["Labels"].get(FENCE) != str(environment.fence):
+            message = f"A container named like service '{service}' is there already and is not of this try."
+            raise EnvironmentFailedError(message, kind=FailureKind.INTERNAL, service=service)
+
+    def _join_networks(
+        self, environment: EnvironmentRef, service: ServiceSpec, ids: Mapping[str, str]
+    ) -> None:
+        """Join all networks but the first, which the create call gave: before API 1.44 it takes only one."""
+        for key in [key for key in service.networks if key in ids][1:]:
+            try:
+                self._api.connect_container_to_network(
+                    payload.container_name(environment, service.name),
+                    ids[key],
+                    aliases=payload.aliases(service, key),
+                )
+            except APIError as error:
+                if "already exists in network" not in str(error.explanation):
+                    raise
+
+    def _copy_folders(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> None:
+        """Copy every folder that is bound somewhere into a volume of its own, all through one helper.
+
+        The helper is created with the volumes and never started: the engine writes files into it all the same.
+        Services share what they write there, as they would share the folder itself.
+        """
+        folders = _folders(spec)
+        if not folders:
+            return
+        for source in folders:
+            self._create_volume(payload.bind_volume_name(environment, source), environment)
+        helper = f"{environment.name}.copy"
+        config = {
+            "Image": self._images.empty(),
+            "Cmd": ["never-started"],
+            "Labels": labels_for(environment),
+            "HostConfig": {
+                "NetworkMode": "none",
+                "Mounts": [
+                    {
+                        "Type": "volume",
+                        "Source": payload.bind_volume_name(environment, source),
+                        "Target": f"/copy/{at}",
+                    }
+                    for at, source in enumerate(folders)
+                ],
+            },
+        }
+        with suppress(NotFound):
+            self._api.remove_container(helper, force=True)
+        self._create(config, helper)
+        entries = [
+            (Path(source), f"copy/{at}", is_written)
+            for at, (source, is_written) in enumerate(folders.items())
+            if Path(source).is_dir()
+        ]
+        with files.archive_of(entries) as packed:
+            self._api.put_archive(helper, "/", packed)
+        self._api.remove_container(helper, force=True)
+
+    def _copy_files(self, environment: EnvironmentRef, service: ServiceSpec) -> None:
+        """Copy single files that are bound into the created container, where the file says."""
+        entries = [
+            (Path(mount.source), mount.target.lstrip("/"), not mount.read_only)
+            for mount in service.mounts
+            if mount.kind is MountKind.BIND and mount.source and Path(mount.source).is_file()
+        ]
+        if not entries:
+            return
+        if service.read_only:
+            message = (
+                f"Service '{service.name}' is read_only and binds the single file {entries[0][0].name}: "
+                "the engine cannot copy it in. Bind its folder instead."
+            )
+            raise EnvironmentFailedError(message, kind=FailureKind.UNSUPPORTED, service=service.name)
+        with files.archive_of(entries) as packed:
+            self._api.put_archive(payload.container_name(environment, service.name), "/", packed)
+
+    # --- changing ---------------------------------------------------------------------------------------
+
+    def start_service(self, environment: EnvironmentRef, service: str) -> None:
+        """Start the container; what keeps it from starting is raised with its kind."""
+        self._do("starting", environment, service, self._api.start)
+
+    def stop_service(self, environment: EnvironmentRef, service: str, *, grace_seconds: float = 10.0) -> None:
+        """Ask the container to end, kill it after the grace."""
+        self._do("stopping", environment, service, self._api.stop, timeout=round(grace_seconds))
+
+    def kill_service(self, environment: EnvironmentRef, service: str, *, signal: str = "SIGKILL") -> None:
+        """Send a signal to the container's first process; one that is not running stays as it is."""
+        self._do("killing", environment, service, self._api.kill, signal=signal)
+
+    def pause_service(self, environment: EnvironmentRef, service: str) -> None:
+        """Freeze the container; already frozen is fine."""
+        self._do("pausing", environment, service, self._api.pause)
+
+    def unpause_service(self, environment: EnvironmentRef, service: str) -> None:
+        """Let the container go on; not frozen is fine."""
+        self._do("unpausing", environment, service, self._api.unpause)
+
+    def _do(
+        self,
+        doing: str,
+        environment: EnvironmentRef,
+        service: str,
+        call: Callable[..., None],
+        **options: float | str,
+    ) -> None:
+        with translated(f"{doing} service '{service}'", service=service):
+            try:
+                call(payload.container_name(environment, service), **options)
+            except NotFound as error:
+                if "No such container" not in str(error.explanation):
+                    raise
+                message = f"There is no service '{service}' in environment {environment.name}."
+                raise ServiceNotFoundError(message) from error
+            except APIError as error:
+                if not _is_so_already(error):
+                    raise
+
+    # --- looking ----------------------------------------------------------------------------------------
+
+    def inspect_service(self, environment: EnvironmentRef, service: str) -> ServiceState:
+        """Say how the container is; `GONE` when there is none."""
+        facts = self._facts(environment, service)
+        return ServiceState(service, ServiceStatus.GONE) if facts is None else _state(service, facts)
+
+    def healthcheck(self, environment: EnvironmentRef, service: str) -> HealthCheck | None:
+        """Return the check that the container has, the image's own included."""
+        facts = self._facts(environment, service)
+        return None if facts is None else payload.healthcheck_from(facts["Config"].get("Healthcheck"))
+
+    def _facts(self, environment: EnvironmentRef, service: str) -> dict[str, Any] | None:
+        with translated(f"looking at service '{service}'", service=service):
+            try:
+                facts: dict[str, Any] = self._api.inspect_container(
+                    payload.container_name(environment, service)
+                )
+            except NotFound:
+                return None
+        return facts
+
+    def execute(
+        self,
+        environment: EnvironmentRef,
+        service: str,
+        command: Sequence[str],
+        *,
+        timeout_seconds: float,
+        variables: Mapping[str, str] = EMPTY,
+    ) -> ExecResult:
+        """Run a command in the container.
+
+        The engine cannot end a command; one that overruns is left to the container's end and reported.
+        """
+        ends = threading.Event()
+        timer = threading.Timer(timeout_seconds, ends.set)
+        with translated(f"running a command in service '{service}'", service=service):
+            try:
+                created = self._api.exec_create(
+                    payload.container_name(environment, service),
+                    list(command),
+                    environment=dict(variables) or None,
+                )
+                timer.start()
+                text = self._output(created["Id"], ends)
+                code = self._api.exec_inspect(created["Id"])["ExitCode"]
+            except APIError as error:
+                return _not_executed(error, service)
+            finally:
+                timer.cancel()
+        if code is None:
+            return ExecResult(exit_code=-1, output=text, timed_out=ends.is_set())
+        return ExecResult(exit_code=_exit_code(code, text), output=text)
+
+    def _output(self, exec_id: str, ends: threading.Event) -> str:
+        response = self._api.post(
+            f"{self._url}/exec/{exec_id}/start",
+            json={"Detach": False, "Tty": False},
+            stream=True,
+            timeout=None,
+        )
+        with self._closer.watching(response, ends.is_set):
+            _raise_for(response)
+            data = streams.chunks(response, ends.is_set)
+            return streams.output(streams.frames(data), OUTPUT_LIMIT_BYTES)
+
+    def logs(
+        self,
+        environment: EnvironmentRef,
+        service: str,
+        *,
+        since: datetime | None = None,
+        follow: bool = False,
+        stop: threading.Event | None = None,
+    ) -> Iterator[LogLine]:
+        """Whole lines with the engine's stamps; with `follow` until the container ends or `stop` is set."""
+        name = payload.container_name(environment, service)
+        over = (stop or threading.Event()).is_set
+        query: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
+        if since is not None:
+            query["since"] = _seconds(since)
+        facts = self._facts(environment, service)
+        if facts is None:
+            return
+        with translated(f"reading the log of service '{service}'", service=service):
+            response = self._api.get(
+                f"{self._url}/containers/{name}/logs", params=query, stream=True, timeout=None
+            )
+            with self._closer.watching(response, over):
+                if response.status_code == requests.codes.not_found:
+                    return
+                _raise_for(response)
+                data = streams.chunks(response, over)
+                split = streams.terminal_frames if facts["Config"]["Tty"] else streams.frames
+                for line in streams.log_lines(service, split(data)):
+                    if over():
+                        return
+                    yield line
+
+    def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
+        """Events from now on; a stream that breaks is taken up again where it broke."""
+        with translated("asking the engine's time"):
+            since = int(datetime.fromisoformat(self._api.info()["SystemTime"]).timestamp() * 1e9)
+        return self._events(self._subscribe(environment, since), environment, since, stop)
+
+    def _subscribe(self, environment: EnvironmentRef, since: int) -> requests.Response:
+        wanted = {
+            "type": ["container"],
+            "event": streams.EVENT_FILTER,
+            "label": [f"{key}={value}" for key, value in networks.own_labels(environment).items()],
+        }
+        query = {
+            "since": f"{since // 10**9}.{since % 10**9:09d}",
+            "filters": json.dumps(wanted),
+        }
+        with translated("asking for the engine's events"):
+            response: requests.Response = self._api.get(
+                f"{self._url}/events", params=query, stream=True, timeout=None
+            )
+            _raise_for(response)
+        return response
+
+    def _events(
+        self, response: requests.Response, environment: EnvironmentRef, since: int, stop: threading.Event
+    ) -> Iterator[EngineEvent]:
+        seen: set[tuple[int, str, str]] = set()
+        while True:
+            with suppress(requests.RequestException, OSError), self._closer.watching(response, stop.is_set):
+                for at, event in streams.events(streams.chunks(response, stop.is_set)):
+                    key = (at, event.service, event.kind)
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                    since = max(since, at)
+                    yield event
+            if stop.is_set() or stop.wait(0.5):
+                return
+            response = self._subscribe(environment, since)
+
+    def collect(
+        self, environment: EnvironmentRef, service: str, patterns: Sequence[str]
+    ) -> Iterator[CollectedFile]:
+        """Stream matching files out of the container, running or ended."""
+        name = payload.container_name(environment, service)
+
+        @contextmanager
+        def opened(path: str) -> Iterator[requests.Response | None]:
+            response = self._api.get(
+                f"{self._url}/containers/{name}/archive",
+                params={"path": path},
+                # Packing costs more than it saves on the way from the engine.
+                headers={"Accept-Encoding": "identity"},
+                stream=True,
+                timeout=CALL_TIMEOUT_SECONDS,
+            )
+            # An answer that is not read to its end holds the container's lock in the engine: always close.
+            with closing(response):
+                if response.status_code in {requests.codes.not_found, requests.codes.bad_request}:
+                    yield None
+                    return
+                _raise_for(response)
+                yield response
+
+        with translated(f"collecting files from service '{service}'", service=service):
+            yield from files.collected(opened, patterns)
+
+    def host_address(self, environment: EnvironmentRef, keys: Sequence[str] = ()) -> str:
+        """The gateway of the environment's network; our address in it when we run in a container ourselves."""
+        remote = networks.address_towards(str(self._api.base_url))
+        if remote is not None:
+            return remote
+        with translated("looking for the environment's networks"):
+            found = networks.list_networks(self._api, environment)
+        network = networks.preferred(found, keys) or networks.preferred(found, ())
+        if network is None:
+            message = f"Environment {environment.name} has no network through which to reach itdash."
+            raise EnvironmentFailedError(message, kind=FailureKind.INTERNAL)
+        return networks.address_here(self._api, self._own_container, network)
+
+    # --- removing ---------------------------------------------------------------------------------------
+
+    def remove_environment(self, environment: EnvironmentRef) -> list[str]:
+        """Remove containers in parallel, then networks, then volumes; return what is still there."""
+        with translated(f"removing environment {environment.name}"):
+            self._remove_containers(environment)
+            for network in networks.list_networks(self._api, environment):
+                self._retrying(network["Name"], lambda: networks.remove_network(self._api, network["Id"]))  # noqa: B023 - called at once
+            for volume in self._volumes(environment):
+                with suppress(APIError):
+                    self._api.remove_volume(volume, force=True)
+            return self._left(environment)
+
+    def environments(self, instance: str) -> list[EnvironmentRef]:
+        """Every environment of which a container, a network or a volume exists."""
+        filters = {"label": [f"{INSTANCE}={instance}"]}
+        with translated("listing what is ours"):
+            found = [
+                *self._api.containers(all=True, filters=filters),
+                *self._api.networks(filters=filters),
+                *(self._api.volumes(filters=filters)["Volumes"] or []),
+            ]
+        known = (ref_from(one.get("Labels") or {}) for one in found)
+        return list({ref.name: ref for ref in known if ref is not None}.values())
+
+    def _remove_containers(self, environment: EnvironmentRef) -> None:
+        ids = self._containers(environment)
+        if not ids:
+            return
+        with ThreadPoolExecutor(min(len(ids), REMOVALS_AT_ONCE), "docker-remove") as pool:
+            list(pool.map(self._remove_container, ids))
+
+    def _remove_container(self, container_id: str) -> None:
+        try:
+            self._api.remove_container(container_id, force=True, v=True)
+        except APIError as error:
+            if is_missing(error):
+                return
+            if not is_conflict(error):
+                raise
+            # Somebody else removes it at this moment (the reaper and the owner may meet): wait for that.
+            with suppress(DeadlineExceededError):
+                wait_until(lambda: self._is_gone(container_id), deadline_seconds=REMOVAL_SECONDS)
+
+    def _is_gone(self, container_id: str) -> bool:
+        try:
+            self._api.inspect_container(container_id)
+        except NotFound:
+            return True
+        return False
+
+    def _retrying(self, what: str, remove: Callable[[], None]) -> None:
+        """Try a removal a few times: endpoints of a dying container keep a network a moment longer."""
+        failures: list[APIError] = []
+
+        def attempt() -> bool:
+            try:
+                remove()
+            except APIError as error:
+                failures.append(error)
+                if len(failures) < NETWORK_REMOVAL_TRIES:
+                    return False
+            return True
+
+        with suppress(DeadlineExceededError):
+            wait_until(attempt, deadline_seconds=REMOVAL_SECONDS, pauses=steadily(0.2))
+
+    def _containers(self, environment: EnvironmentRef) -> list[str]:
+        filters = {"label": [f"{key}={value}" for key, value in networks.own_labels(environment).items()]}
+        return [one["Id"] for one in self._api.containers(all=True, filters=filters)]
+
+    def _volumes(self, environment: EnvironmentRef) -> list[str]:
+        filters = {"label": [f"{key}={value}" for key, value in networks.own_labels(environment).items()]}
+        return [one["Name"] for one in self._api.volumes(filters=filters)["Volumes"] or []]
+
+    def _left(self, environment: EnvironmentRef) -> list[str]:
+        return [
+            *(f"container {one[:12]}" for one in self._containers(environment)),
+            *(f"network {one['Name']}" for one in networks.list_networks(self._api, environment)),
+            *(f"volume {one}" for one in self._volumes(environment)),
+        ]
+
+    @property
+    def _url(self) -> str:
+        return f"{self._api.base_url}/v{self._api.api_version}"
+
+
+def _folders(spec: EnvironmentSpec) -> dict[str, bool]:
+    """Bind sources that are folders (or nothing yet) → whether any service writes to them."""
+    folders: dict[str, bool] = {}
+    for service in spec.services.values():
+        for mount in service.mounts:
+            if mount.kind is MountKind.BIND and mount.source and not Path(mount.source).is_file():
+                folders[mount.source] = folders.get(mount.source, False) or not mount.read_only
+    return folders
+
+
+def _state(service: str, facts: Mapping[str, Any]) -> ServiceState:
+    state = facts["State"]
+    status = STATUSES.get(state["Status"], ServiceStatus.GONE)
+    health = state.get("Health") or {}
+    has_ended = status is ServiceStatus.EXITED or bool(state.get("Error"))
+    return ServiceState(
+        service=service,
+        status=status,
+        health=Health(health.get("Status") or Health.NONE),
+        exit_code=state["ExitCode"] if has_ended else None,
+        out_of_memory=bool(state.get("OOMKilled")),
+        restart_count=facts.get("RestartCount", 0),
+        created_at=streams.moment(facts["Created"]),
+        started_at=streams.moment(state["StartedAt"]),
+        finished_at=streams.moment(state["FinishedAt"]) if status is ServiceStatus.EXITED else None,
+        image=facts["Image"],
+        error=state.get("Error", ""),
+        probe_outputs=tuple(
+            str(probe.get("Output", "")).strip()[-PROBE_OUTPUT_CHARACTERS:]
+            for probe in (health.get("Log") or [])[-PROBES_SHOWN:]
+        ),
+    )
+
+
+def _is_so_already(error: APIError) -> bool:
+    said = str(error.explanation)
+    return error.status_code == requests.codes.not_modified or any(
+        text in said for text in ("already paused", "is not paused", "is not running")
+    )
+
+
+def _not_executed(error: APIError, service: str) -> ExecResult:
+    said = explanation(error)
+    if is_conflict(error):
+        return ExecResult(exit_code=-1, output=f"Service '{service}' is not running. {said}")
+    if is_missing(error) and "No such container" in said:
+        message = f"There is no service '{service}'."
+        raise ServiceNotFoundError(message) from error
+    if "executable file not found" in said or "no such file or directory" in said:
+        return ExecResult(exit_code=NOT_FOUND_EXIT_CODE, output=said)
+    raise error
+
+
+def _exit_code(code: int, text: str) -> int:
+    """The engine's 126 for a program that is not there, as every shell says it."""
+    if code in {126, 127} and "OCI runtime exec failed" in text and "permission denied" not in text:
+        return NOT_FOUND_EXIT_CODE
+    return code
+
+
+def _raise_for(response: requests.Response) -> None:
+    if response.ok:
+        return
+    try:
+        said = response.json()["message"]
+    except (ValueError, KeyError, TypeError):
+        said = response.reason
+    kind = NotFound if response.status_code == requests.codes.not_found else APIError
+    response.close()
+    raise kind(f"{response.status_code}: {said}", response=response, explanation=said)
+
+
+def _seconds(moment: datetime) -> str:
+    whole = moment.astimezone(UTC)
+    return f"{int(whole.timestamp())}.{whole.microsecond:06d}"
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason, without the layers of wrapping around it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return str(error)

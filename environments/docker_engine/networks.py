@@ -1,0 +1,184 @@
+"""Networks with subnets of our own, and where this process stands to them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from docker.api.client import APIClient
+from docker.errors import APIError, NotFound
+from docker.types import IPAMConfig, IPAMPool
+
+from environments.docker_engine.errors import is_conflict, translated
+from environments.errors import EnvironmentFailedError, FailureKind
+from environments.labels import EnvironmentRef, labels_for
+from environments.spec import NetworkSpec
+
+#: Which network of the environment an object is; the engine's names are only for people.
+NETWORK = "itdash.network"
+#: Engine 20.10 runs out of its own pools after 30 networks; ours holds 1,024.
+POOL = "10.213.0.0/16"
+PREFIX_LENGTH = 26
+OVERLAP = re.compile(r"overlaps|already in use|Pool", re.IGNORECASE)
+MOST_TRIES = 64
+CONTAINER_ID = re.compile(r"/containers/([0-9a-f]{64})/")
+
+Subnet = ipaddress.IPv4Network
+
+
+def create_network(api: APIClient, environment: EnvironmentRef, network: NetworkSpec, pool: str) -> str:
+    """Create a network of the environment, or find it; return the engine's id."""
+    known = network_ids(api, environment)
+    if network.name in known:
+        return known[network.name]
+    for subnet in _free_subnets(api, f"{environment.name}/{network.name}", pool):
+        try:
+            return _create(api, environment, network, subnet)
+        except APIError as error:
+            if not OVERLAP.search(str(error.explanation)):
+                raise
+    message = (
+        f"No free subnet was found for network '{network.name}': all of {pool} is taken on this engine. "
+        "Remove networks there, or wait for running environments to end."
+    )
+    raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE)
+
+
+def _create(api: APIClient, environment: EnvironmentRef, network: NetworkSpec, subnet: Subnet) -> str:
+    labels = dict(network.labels) | labels_for(environment) | {NETWORK: network.name}
+    created: dict[str, str] = api.create_network(
+        name=f"{environment.name}_{network.name}",
+        driver="bridge",
+        internal=network.internal,
+        labels=labels,
+        ipam=IPAMConfig(pool_configs=[IPAMPool(subnet=str(subnet), gateway=str(subnet.network_address + 1))]),
+    )
+    return created["Id"]
+
+
+def _free_subnets(api: APIClient, seed: str, pool: str) -> Iterator[Subnet]:
+    """Subnets nobody is known to use, from a place that differs by name so that neighbours rarely meet."""
+    subnets = list(ipaddress.IPv4Network(pool).subnets(new_prefix=PREFIX_LENGTH))
+    taken = [*_subnets_in_use(api), *_routes()]
+    start = zlib.crc32(seed.encode()) % len(subnets)
+    tried = 0
+    for subnet in [*subnets[start:], *subnets[:start]]:
+        if any(subnet.overlaps(other) for other in taken):
+            continue
+        yield subnet
+        tried += 1
+        if tried == MOST_TRIES:
+            return
+
+
+def _subnets_in_use(api: APIClient) -> list[Subnet]:
+    found = []
+    for network in api.networks():
+        for config in (network.get("IPAM") or {}).get("Config") or []:
+            with suppress(ValueError, KeyError):
+                found.append(ipaddress.IPv4Network(config["Subnet"]))
+    return found
+
+
+def _routes(table: Path = Path("/proc/net/route")) -> list[Subnet]:
+    """Subnets this machine routes somewhere, the default route left out."""
+    if not table.exists():
+        return []
+    routes = []
+    for line in table.read_text().splitlines()[1:]:
+        fields = line.split()
+        target, mask = (int.from_bytes(bytes.fromhex(fields[at]), "little") for at in (1, 7))
+        if mask:
+            routes.append(ipaddress.IPv4Network((target, mask.bit_count()), strict=False))
+    return routes
+
+
+def network_ids(api: APIClient, environment: EnvironmentRef) -> dict[str, str]:
+    """Return key → engine id of the environment's networks, as they stand."""
+    return {
+        network["Labels"][NETWORK]: network["Id"]
+        for network in list_networks(api, environment)
+        if NETWORK in (network.get("Labels") or {})
+    }
+
+
+def list_networks(api: APIClient, environment: EnvironmentRef) -> list[dict[str, Any]]:
+    """All networks that carry the environment's labels."""
+    wanted = [f"{key}={value}" for key, value in own_labels(environment).items()]
+    found: list[dict[str, Any]] = api.networks(filters={"label": wanted})
+    return found
+
+
+def own_labels(environment: EnvironmentRef) -> dict[str, str]:
+    """The labels by which an environment's objects are found, whatever the rest of them says."""
+    labels = labels_for(environment)
+    return {key: labels[key] for key in ("itdash.instance", "itdash.environment")}
+
+
+def remove_network(api: APIClient, network_id: str) -> None:
+    """Put everyone out of the network, by name (which works when the id does not), and remove it."""
+    try:
+        inside = api.inspect_network(network_id).get("Containers") or {}
+        for container_id, endpoint in inside.items():
+            with suppress(APIError):
+                api.disconnect_container_from_network(
+                    endpoint.get("Name") or container_id, network_id, force=True
+                )
+        api.remove_network(network_id)
+    except NotFound:
+        return
+
+
+def address_here(api: APIClient, own_container: str | None, network_id: str) -> str:
+    """The address at which services on the network reach this process."""
+    if own_container is not None:
+        return _address_as_member(api, own_container, network_id)
+    with translated("looking for the network's gateway"):
+        network = api.inspect_network(network_id)
+    gateways = [config.get("Gateway") for config in network["IPAM"]["Config"]]
+    return next(str(gateway) for gateway in gateways if gateway)
+
+
+def _address_as_member(api: APIClient, own_container: str, network_id: str) -> str:
+    """Join the network with our own container; `remove_network` puts us out again."""
+    with translated("joining the environment's network"):
+        try:
+            api.connect_container_to_network(own_container, network_id)
+        except APIError as error:
+            if not is_conflict(error) and "already exists" not in str(error.explanation):
+                raise
+        attached = api.inspect_container(own_container)["NetworkSettings"]["Networks"]
+    return next(str(one["IPAddress"]) for one in attached.values() if one["NetworkID"] == network_id)
+
+
+def own_container(api: APIClient, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """Return the id of the container of this engine that this process runs in; None on the engine's host."""
+    text = mounts.read_text() if mounts.exists() else ""
+    for candidate in [*dict.fromkeys(CONTAINER_ID.findall(text)), socket.gethostname()]:
+        with suppress(APIError):
+            return str(api.inspect_container(candidate)["Id"])
+    return None
+
+
+def address_towards(base_url: str) -> str | None:
+    """The address of this machine that a remote engine sees; None when the engine is on this machine."""
+    target = urlsplit(base_url)
+    if "unix" in target.scheme or "docker" in target.scheme or target.hostname in {"localhost", "127.0.0.1"}:
+        return None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((target.hostname, target.port or 2375))
+        return str(probe.getsockname()[0])
+
+
+def preferred(networks: Sequence[dict[str, Any]], keys: Sequence[str]) -> str | None:
+    """The id of the network to be reached on: one of the keys, rather one that leads out."""
+    mine = [one for one in networks if not keys or (one.get("Labels") or {}).get(NETWORK) in keys]
+    mine.sort(key=lambda one: bool(one.get("Internal")))
+    return mine[0]["Id"] if mine else None
