@@ -16,3 +16,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", api.urls),
     path("", include("runs.web.urls")),
 ]
+
+handler400 = "runs.web.errors.bad_request"
+handler403 = "runs.web.errors.forbidden"
+handler404 = "runs.web.errors.not_found"
+handler500 = "runs.web.errors.broken"

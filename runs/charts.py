@@ -1,0 +1,247 @@
+"""Marks and charts as inline SVG: pure functions from values to markup.
+
+Geometry is in SVG attributes, never in `style`, so the content policy holds. One path per kind of mark,
+not one node per result: a strip of sixty results is at most eight nodes. Everything named by people is
+escaped here, so what is returned is safe to print.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from django.utils.html import escape
+from django.utils.safestring import SafeString, mark_safe
+
+from runs.queries.axis import axis_end, ticks
+from runs.queries.marks import WORDS, Mark
+
+_CLASSES = {
+    Mark.PASSED: "m-pass",
+    Mark.FAILED: "m-fail",
+    Mark.FLAKY: "m-flaky",
+    Mark.SKIPPED: "m-skip",
+    Mark.ERRORED: "m-infra",
+    Mark.RUNNING: "m-run",
+    Mark.CANCELLED: "m-skip",
+    Mark.MISSING: "m-rest",
+}
+_TALL_STRIP = 24
+
+
+def num(value: float) -> str:
+    """A coordinate with at most two decimals."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _svg(markup: str) -> SafeString:
+    return mark_safe(markup)  # noqa: S308 - built from numbers, fixed names and escaped labels
+
+
+def _label(text: str) -> str:
+    return f'role="img" aria-label="{escape(text)}"' if text else 'aria-hidden="true"'
+
+
+def summary(marks: str) -> str:
+    """What a strip shows, in words."""
+    if not marks:
+        return "no results yet"
+    counts = Counter(marks)
+    parts = [f"{counts[mark]} {WORDS[mark]}" for mark in Mark if counts[mark]]
+    return f"{', '.join(parts)}. Latest {WORDS[Mark(marks[-1])]}"
+
+
+def strip(
+    marks: str, *, width: int = 6, gap: int = 2, height: int = 16, label: str = "", fluid: bool = False
+) -> SafeString:
+    """Results side by side, newest right. `marks` is one letter of `Mark` each; no label means decoration."""
+    total = max(len(marks) * (width + gap) - gap, 1)
+    low = max(3, round(height * (0.34 if height < _TALL_STRIP else 0.24)))
+    paths = [_passes(marks, width, gap, height, low)] + [
+        _path(mark, marks, width, gap, height, low) for mark in Mark if mark is not Mark.PASSED
+    ]
+    box = f'viewBox="0 0 {total} {height}" '
+    box += f'preserveAspectRatio="none" height="{height}"' if fluid else f'width="{total}" height="{height}"'
+    text = f"{label}: {summary(marks)}" if label else ""
+    return _svg(f'<svg class="strip{" fluid" if fluid else ""}" {box} {_label(text)}>{"".join(paths)}</svg>')
+
+
+def _passes(marks: str, width: int, gap: int, height: int, low: int) -> str:
+    """Passes are most of a strip: each unbroken row of them is one dashed stroke."""
+    step, line, at = width + gap, "", 0
+    for mark, group in groupby(marks):
+        count = len(list(group))
+        if mark == Mark.PASSED:
+            line += f"M{at * step} {num(height - low / 2)}h{count * step - gap}"
+        at += count
+    if not line:
+        return ""
+    return f'<path class="d-pass" stroke-width="{low}" stroke-dasharray="{width} {gap}" d="{line}"/>'
+
+
+def _path(mark: Mark, marks: str, width: int, gap: int, height: int, low: int) -> str:
+    step = width + gap
+    line = "".join(
+        _shape(mark, index * step, width, height, low) for index, letter in enumerate(marks) if letter == mark
+    )
+    css = {Mark.RUNNING: "m-run pulse", Mark.MISSING: "m-none"}.get(mark, _CLASSES[mark])
+    return f'<path class="{css}" d="{line}"/>' if line else ""
+
+
+def _shape(mark: Mark, x: int, width: int, height: int, low: int) -> str:
+    if mark is Mark.FAILED:
+        return f"M{x} 0h{width}v{height}h-{width}z"
+    if mark is Mark.FLAKY:
+        upper = num(height - low - height * 0.2)
+        return f"M{x} {height - low}h{width}v{low}h-{width}zM{x} 0h{width}v{upper}h-{width}z"
+    if mark is Mark.ERRORED:
+        inner, tall = num(width - 1.3), num(height - 1.3)
+        return f"M{num(x + 0.65)} .65h{inner}v{tall}h-{inner}z"
+    if mark is Mark.RUNNING:
+        return f"M{x} {num(height * 0.35)}h{width}v{num(height * 0.3)}h-{width}z"
+    if mark is Mark.MISSING:
+        return f"M{num(x + width / 2 - 1)} {height - 2}h2v2h-2z"
+    return f"M{x} {height - 2}h{width}v2h-{width}z"
+
+
+def scrub(
+    marks: str, *, ident: str, label: str, width: int = 8, gap: int = 2, height: int = 40
+) -> SafeString:
+    """A strip to walk with the arrow keys: one tab stop; `scrub.js` moves the cursor and the readout."""
+    cursor = f'<rect class="cursor" y="0" height="{height}" width="{width}" x="-99"/>'
+    drawing = strip(marks, width=width, gap=gap, height=height, fluid=True).replace(
+        "</svg>", f"{cursor}</svg>"
+    )
+    return _svg(
+        f'<div class="scrub" id="{escape(ident)}" data-controller="scrub" tabindex="0" role="slider" '
+        f'aria-label="{escape(label)}" aria-orientation="horizontal" aria-valuemin="1" '
+        f'aria-valuemax="{len(marks)}" aria-valuenow="{len(marks)}" '
+        f'aria-valuetext="{escape(summary(marks))}" '
+        f'data-step="{width + gap}">{drawing}</div>'
+    )
+
+
+def bar(
+    parts: Sequence[tuple[str, float]],
+    *,
+    width: int = 96,
+    height: int = 8,
+    total: float = 0,
+    label: str = "",
+    fluid: bool = False,
+) -> SafeString:
+    """Proportions side by side. A part is a `Mark` letter or a class, and its value."""
+    whole = total or sum(value for _, value in parts) or 1
+    x, rects = 0.0, []
+    for name, value in parts:
+        if not value:
+            continue
+        css = _CLASSES[Mark(name)] if name in set(Mark) else name
+        # A single failure among thousands must still be seen.
+        wide = max(value / whole * width, 2 if name in {Mark.FAILED, Mark.FLAKY} else 0)
+        rects.append(
+            f'<rect class="{escape(css)}" x="{num(x)}" y="0" width="{num(wide)}" height="{height}"/>'
+        )
+        x += wide
+    box = f'viewBox="0 0 {width} {height}" height="{height}" '
+    box += 'preserveAspectRatio="none"' if fluid else f'width="{width}"'
+    return _svg(f'<svg class="bar{" fluid" if fluid else ""}" {box} {_label(label)}>{"".join(rects)}</svg>')
+
+
+def spark(
+    values: Sequence[float], *, width: int = 72, height: int = 24, is_bad: bool = False, label: str = ""
+) -> SafeString:
+    """Direction, not values; always beside a number. Nothing below two values."""
+    if len(values) < 2:  # noqa: PLR2004 - a line has two ends
+        return _svg("")
+    low, high = min(values), max(values)
+    span = (high - low) or 1
+    points = [
+        (2 + i * (width - 6) / (len(values) - 1), 3 + (height - 6) * (1 - (value - low) / span))
+        for i, value in enumerate(values)
+    ]
+    line = "M" + "L".join(f"{num(x)} {num(y)}" for x, y in points)
+    end_x, end_y = points[-1]
+    return _svg(
+        f'<svg class="spark{" bad" if is_bad else ""}" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}" {_label(label)}>'
+        f'<path class="area" d="{line}L{num(end_x)} {height}L2 {height}z"/><path d="{line}"/>'
+        f'<circle cx="{num(end_x)}" cy="{num(end_y)}" r="2.5"/></svg>'
+    )
+
+
+#: A stretch of a lane: its kind (pull, create, start, wait, up, bad, fault), start and end in seconds.
+type Segment = tuple[str, float, float]
+
+_SEGMENT_BOX = {"up": (4.0, 5.0), "wait": (2.0, 6.0)}
+
+
+def gantt(
+    segments: Sequence[Segment], *, end: float, now: float | None = None, label: str = "", height: int = 14
+) -> SafeString:
+    """One lane of a timeline `end` seconds long, scaled to 1,000 units with a grid line at each tick."""
+    scale = 1000 / (end or 1)
+    grid = "".join(f'<path class="g-grid" d="M{num(tick * scale)} -8v{height + 16}"/>' for tick in ticks(end))
+    rects = []
+    for kind, begins, ends in segments:
+        tall, y = _SEGMENT_BOX.get(kind, (float(height), 0.0))
+        wide = max((ends - begins) * scale, 3)
+        rects.append(
+            f'<rect class="g-{escape(kind)}" x="{num(begins * scale)}" y="{num(y)}" '
+            f'width="{num(wide)}" height="{num(tall)}"/>'
+        )
+    mark = "" if now is None else f'<path class="g-now" d="M{num(now * scale)} -8v{height + 16}"/>'
+    return _svg(
+        f'<svg viewBox="0 0 1000 {height}" preserveAspectRatio="none" {_label(label)}>'
+        f"{grid}{''.join(rects)}{mark}</svg>"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Values in order, one per run; `None` where a run has none."""
+
+    values: Sequence[float | None]
+    marks: str
+    #: (position 0 to 1, text) along the time axis.
+    labels: Sequence[tuple[float, str]]
+
+
+def durations(plot: Plot, *, unit: Callable[[float], str], width: int = 820, height: int = 220) -> SafeString:
+    """Durations as dots from zero, a failed run's in red, with their median as a line."""
+    top, right, bottom, left = 8, 12, 22, 52
+    known = [value for value in plot.values if value is not None]
+    if not known:
+        return _svg("")
+    highest = axis_end(max(known) * 1.05) if max(known) > 0 else 1.0
+    inner_width, inner_height = width - left - right, height - top - bottom
+
+    def place(index: int, value: float) -> tuple[str, str]:
+        x = left + (index + 0.5) * inner_width / len(plot.values)
+        return num(x), num(top + inner_height * (1 - value / highest))
+
+    parts = []
+    for tick in ticks(highest):
+        y = top + inner_height * (1 - tick / highest)
+        parts.append(
+            f'<path class="g-grid" d="M{left} {num(y)}H{width - right}"/>'
+            f'<text x="{left - 6}" y="{num(y + 4)}" text-anchor="end">{escape(unit(tick))}</text>'
+        )
+    parts.extend(
+        f'<text x="{num(left + at * inner_width)}" y="{height - 4}" '
+        f'text-anchor="{"start" if at < 0.05 else "end" if at > 0.95 else "middle"}">{escape(text)}</text>'  # noqa: PLR2004 - the labels at both edges stay inside
+        for at, text in plot.labels
+    )
+    median = sorted(known)[len(known) // 2]
+    level = num(top + inner_height * (1 - median / highest))
+    parts.append(f'<path class="c-line" fill="none" stroke-width="2" d="M{left} {level}H{width - right}"/>')
+    for index, (value, mark) in enumerate(zip(plot.values, plot.marks, strict=True)):
+        if value is not None:
+            at_x, at_y = place(index, value)
+            css = _CLASSES[Mark(mark)] if mark in {Mark.FAILED, Mark.FLAKY} else "m-tick-dot"
+            parts.append(f'<circle class="{css}" cx="{at_x}" cy="{at_y}" r="2.5"/>')
+    return _svg(
+        f'<svg class="graph" viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(parts)}</svg>'
+    )

@@ -1,0 +1,198 @@
+"""A test's history: its last results on one branch or on all, and how they failed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from runs.models import Failure, Project, Result, Run, TestCase
+from runs.queries.marks import Mark, result_mark
+from runs.vocabulary import Outcome
+
+HISTORY_LENGTH = 100
+LABEL_COUNT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """One result with its run."""
+
+    result: Result
+    run: Run
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryGroup:
+    """Failures of the test that are the same failure, newest first."""
+
+    key: str
+    failure: Failure | None
+    items: list[HistoryItem]
+
+    @property
+    def last(self) -> HistoryItem:
+        """The newest."""
+        return self.items[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """What a plot draws: milliseconds, marks and labels of a time axis."""
+
+    values: list[float | None]
+    marks: str
+    labels: list[tuple[float, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CaseHistory:
+    """A test's page. `items` are oldest first."""
+
+    case: TestCase
+    branch: str
+    branches: list[str]
+    items: list[HistoryItem]
+    groups: list[HistoryGroup]
+
+    @property
+    def marks(self) -> str:
+        """The history as a strip."""
+        return "".join(item.mark for item in self.items)
+
+    @property
+    def newest_first(self) -> list[HistoryItem]:
+        """The items as a table lists them."""
+        return self.items[::-1]
+
+    @property
+    def failure_count(self) -> int:
+        """Results that carry a failure, those that passed later included."""
+        return sum(len(group.items) for group in self.groups)
+
+    @property
+    def latest(self) -> HistoryItem | None:
+        """The newest result."""
+        return self.items[-1] if self.items else None
+
+    @property
+    def failed_count(self) -> int:
+        """Failures that no retry turned into a pass."""
+        return self.marks.count(Mark.FAILED)
+
+    @property
+    def flaky_count(self) -> int:
+        """Passes after a failed attempt."""
+        return self.marks.count(Mark.FLAKY)
+
+    @property
+    def judged_count(self) -> int:
+        """Results that passed or failed: skipped ones say nothing."""
+        return sum(self.marks.count(mark) for mark in (Mark.PASSED, Mark.FAILED, Mark.FLAKY))
+
+    @property
+    def flake_rate(self) -> float | None:
+        """Flaky results as a share of those judged; None when none was."""
+        return self.flaky_count / self.judged_count if self.judged_count else None
+
+    @property
+    def failing_since(self) -> HistoryItem | None:
+        """The first of the unbroken row of failures at the newest end."""
+        row = None
+        for item in reversed(self.items):
+            if item.mark is Mark.SKIPPED:
+                continue
+            if item.mark is not Mark.FAILED:
+                break
+            row = item
+        return row
+
+    @property
+    def row_length(self) -> int:
+        """How many failures are in that row."""
+        first = self.failing_since
+        if first is None:
+            return 0
+        return sum(item.mark is Mark.FAILED for item in self.items[self.items.index(first) :])
+
+    @property
+    def median_ms(self) -> int | None:
+        """The median duration of passed results; a failed one may have stopped early."""
+        known = [
+            item.result.duration_ms
+            for item in self.items
+            if item.result.duration_ms is not None and item.mark in {Mark.PASSED, Mark.FLAKY}
+        ]
+        return round(statistics.median(known)) if known else None
+
+    @property
+    def durations(self) -> Durations:
+        """Every result's duration, with a date at equal steps."""
+        return Durations(
+            values=[item.result.duration_ms for item in self.items],
+            marks=self.marks,
+            labels=[
+                ((index + 0.5) / len(self.items), _day(self.items[index].run.run_at))
+                for index in _spread(len(self.items))
+            ],
+        )
+
+    @property
+    def axis(self) -> list[HistoryItem]:
+        """A few items at equal steps, to label the strip."""
+        return [self.items[index] for index in _spread(len(self.items))]
+
+
+def case_history(project: Project, case: TestCase, *, branch: str | None = None) -> CaseHistory:
+    """Three queries: the results by the index of a case's history, and the branches seen in them.
+
+    `branch` None means the project's default branch when the test ran there, else every branch; an empty
+    one means every branch.
+    """
+    newest = list(
+        Result.objects.filter(case=case)
+        .select_related("run", "failure")
+        .order_by("-run_at")[: HISTORY_LENGTH * 4]
+    )
+    branches = sorted({result.run.branch for result in newest if result.run.branch})
+    if branch is None:
+        branch = project.default_branch if project.default_branch in branches else ""
+    shown = [result for result in newest if not branch or result.run.branch == branch][:HISTORY_LENGTH]
+    items = [
+        HistoryItem(result=result, run=result.run, mark=result_mark(result.outcome))
+        for result in reversed(shown)
+    ]
+    return CaseHistory(
+        case=case,
+        branch=branch,
+        branches=branches,
+        items=items,
+        groups=_grouped([item for item in reversed(items) if item.result.outcome in _WITH_TEXT]),
+    )
+
+
+_WITH_TEXT = {Outcome.FAILED, Outcome.ERRORED, Outcome.FLAKY}
+
+
+def _grouped(items: Sequence[HistoryItem]) -> list[HistoryGroup]:
+    groups: dict[bytes, list[HistoryItem]] = {}
+    for item in items:
+        failure = item.result.failure
+        groups.setdefault(bytes(failure.fingerprint) if failure else b"", []).append(item)
+    return [
+        HistoryGroup(key=key.hex()[:12] or "none", failure=members[0].result.failure, items=members)
+        for key, members in sorted(groups.items(), key=lambda group: -len(group[1]))
+    ]
+
+
+def _spread(count: int) -> list[int]:
+    """At most `LABEL_COUNT` indexes from first to last, at equal steps."""
+    if count <= LABEL_COUNT:
+        return list(range(count))
+    return [round(step * (count - 1) / (LABEL_COUNT - 1)) for step in range(LABEL_COUNT)]
+
+
+def _day(moment: datetime) -> str:
+    return f"{moment:%-d %b}"

@@ -1,0 +1,62 @@
+"""What tells a page that follows a run whether anything changed: small queries, once a second per viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from django.db.models import Max, OuterRef, Subquery
+from django.db.models.functions import Coalesce
+
+from environments.models import Environment, EnvironmentService
+from runs.models import Event, LogChunk, Run, Shard
+
+_FIELDS = (
+    "status",
+    "error_message",
+    "started_at",
+    "finished_at",
+    "cancel_requested_at",
+    "commit",
+    "test_count",
+    "failed_count",
+    "errored_count",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Equal pulses mean an unchanged page, its log aside."""
+
+    facts: Hashable
+    last_chunk: int
+
+
+def pulse(run_id: int) -> Pulse | None:
+    """Four narrow queries; None when the run is gone."""
+    events = Event.objects.filter(run=OuterRef("pk")).values("run").annotate(last=Max("id")).values("last")
+    chunks = LogChunk.objects.filter(run=OuterRef("pk")).values("run").annotate(last=Max("id")).values("last")
+    row = (
+        Run.objects.filter(pk=run_id)
+        .annotate(last_event=Subquery(events), last_chunk=Coalesce(Subquery(chunks), 0))
+        .values_list(*_FIELDS, "last_event", "last_chunk")
+        .first()
+    )
+    if row is None:
+        return None
+    shards = list(
+        Shard.objects.filter(run=run_id)
+        .order_by("number")
+        .values_list("number", "status", "environment_name", "test_count", "failed_count")
+    )
+    names = [name for _, _, name, _, _ in shards if name]
+    environments = list(
+        Environment.objects.filter(name__in=names).order_by("pk").values_list("pk", "state", "ready_at")
+    )
+    services = list(
+        EnvironmentService.objects.filter(environment__in=[pk for pk, _, _ in environments])
+        .order_by("pk")
+        .values_list("pk", "status", "health", "created_at", "started_at", "ready_at", "finished_at")
+    )
+    facts = (row[:-1], tuple(shards), tuple(environments), tuple(services))
+    return Pulse(facts=facts, last_chunk=row[-1])

@@ -1,0 +1,213 @@
+"""Everything a run's page shows, live or finished, section by section."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef, Q, QuerySet
+
+from runs.models import Artifact, Event, Failure, Report, Result, Run, Shard, TestCase
+from runs.queries.boot import Boot, boots
+from runs.queries.log import LogView, log_view
+from runs.queries.marks import Mark, result_mark
+from runs.vocabulary import FAILING, Outcome, RunStatus
+
+FAILURE_LIMIT = 500
+RESULT_LIMIT = 100
+STRIP_LENGTH = 20
+SUITE_SAMPLE = 10
+EVENT_LIMIT = 400
+
+
+class Show(StrEnum):
+    """Which results are listed."""
+
+    NOTABLE = "notable"
+    SLOW = "slow"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One result with the test's recent past, oldest first."""
+
+    result: Result
+    case: TestCase
+    strip: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures that are the same failure."""
+
+    key: str
+    failure: Failure | None
+    results: list[Result]
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The results' section: what is listed and what may be chosen."""
+
+    show: Show
+    q: str
+    rows: list[ResultRow]
+    notable_count: int
+    #: Query string of the next rows; empty at the end.
+    more: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A run's page."""
+
+    run: Run
+    now: datetime
+    groups: list[FailureGroup]
+    failing_count: int
+    shards: list[Shard]
+    boots: list[Boot]
+    events: list[Event]
+    log: LogView
+    results: Results
+    reports: list[Report]
+    artifacts: list[Artifact]
+    #: The median duration of the suite's last passed runs; None before the first.
+    usual_ms: int | None
+
+    @property
+    def parts(self) -> list[tuple[str, float]]:
+        """Results by kind, for the bar; while it runs, the time against the usual time."""
+        run = self.run
+        if run.test_count:
+            return [
+                (Mark.PASSED, run.passed_count),
+                (Mark.FAILED, self.failing_count),
+                (Mark.FLAKY, run.flaky_count),
+                (Mark.SKIPPED, run.skipped_count),
+            ]
+        if run.is_finished or run.started_at is None or not self.usual_ms:
+            return [("m-rest", 1)]
+        done = min((self.now - run.started_at).total_seconds() * 1000 / self.usual_ms, 1)
+        return [("m-accent", done), ("m-rest", 1 - done)]
+
+    @property
+    def bar_label(self) -> str:
+        """The bar in words."""
+        run = self.run
+        if run.test_count:
+            return (
+                f"{run.passed_count} passed, {self.failing_count} failed, {run.flaky_count} flaky, "
+                f"{run.skipped_count} skipped"
+            )
+        return "No results yet"
+
+    @property
+    def images(self) -> list[tuple[str, str]]:
+        """What each service ran: its image, by the engine's word or the suite's."""
+        first = self.boots[0].lanes if self.boots else []
+        return [(lane.service.name, lane.service.image) for lane in first if lane.service.image]
+
+    @property
+    def stays_longer(self) -> bool:
+        """It runs longer than it usually does."""
+        started = self.run.started_at
+        return bool(started and self.usual_ms and (self.now - started).total_seconds() * 1000 > self.usual_ms)
+
+
+def run_page(
+    run: Run, *, now: datetime, show: str = "", q: str = "", source: str = "", after: int = 0
+) -> RunPage:
+    """About a dozen queries, whatever the number of results; each limited."""
+    failures = failing_results(run)
+    shards = list(Shard.objects.filter(run=run).order_by("number"))
+    return RunPage(
+        run=run,
+        now=now,
+        groups=grouped(failures),
+        failing_count=run.failed_count + run.errored_count,
+        shards=shards,
+        boots=boots(shards, now),
+        events=list(Event.objects.filter(run=run).order_by("at", "id")[:EVENT_LIMIT]),
+        log=log_view(run, source),
+        results=results(run, show=show, q=q, after=after),
+        reports=list(Report.objects.filter(run=run).order_by("shard", "name")[:100]),
+        artifacts=list(Artifact.objects.filter(run=run).order_by("shard", "path")[:100]),
+        usual_ms=usual_duration(run),
+    )
+
+
+def failing_results(run: Run) -> list[Result]:
+    """Failed and errored results, in the report's order, at most `FAILURE_LIMIT`."""
+    found = _results(run).filter(outcome__in=sorted(FAILING)).select_related("case", "failure")
+    return list(found.order_by("position", "case_id")[:FAILURE_LIMIT])
+
+
+def grouped(failures: Sequence[Result]) -> list[FailureGroup]:
+    """By fingerprint, the largest group first; results without a text are one group."""
+    groups: dict[bytes, list[Result]] = {}
+    for result in failures:
+        fingerprint = bytes(result.failure.fingerprint) if result.failure else b""
+        groups.setdefault(fingerprint, []).append(result)
+    return [
+        FailureGroup(key=fingerprint.hex()[:12] or "none", failure=members[0].failure, results=members)
+        for fingerprint, members in sorted(groups.items(), key=lambda item: -len(item[1]))
+    ]
+
+
+def results(run: Run, *, show: str = "", q: str = "", after: int = 0) -> Results:
+    """The rows of one view; `all` goes on from a case id, so that no run is too large."""
+    chosen = Show(show) if show in set(Show) else Show.NOTABLE
+    q = q.replace("\x00", "").strip()[:200]
+    notable = run.failed_count + run.errored_count + run.flaky_count
+    found = _results(run).select_related("case")
+    if q:
+        found = found.filter(Q(case__name__icontains=q) | Q(case__path__icontains=q))
+    if chosen is Show.NOTABLE:
+        found = found.exclude(outcome__in=[Outcome.PASSED, Outcome.SKIPPED]).order_by("position", "case_id")
+    elif chosen is Show.SLOW:
+        found = found.filter(duration_ms__isnull=False).order_by("-duration_ms", "case_id")
+    else:
+        found = found.filter(case_id__gt=after).order_by("case_id")
+    rows = list(found[: RESULT_LIMIT + 1])
+    shown = rows[:RESULT_LIMIT]
+    has_more = chosen is Show.ALL and len(rows) > RESULT_LIMIT
+    strips = recent_strips([row.case_id for row in shown])
+    return Results(
+        show=chosen,
+        q=q,
+        rows=[ResultRow(result=row, case=row.case, strip=strips.get(row.case_id, "")) for row in shown],
+        notable_count=notable,
+        more=f"?show=all&after={shown[-1].case_id}" if has_more else "",
+    )
+
+
+def recent_strips(case_ids: Sequence[int]) -> dict[int, str]:
+    """The last results of some cases as marks, oldest first: one query, one index look-up each."""
+    if not case_ids:
+        return {}
+    past = Result.objects.filter(case=OuterRef("pk")).order_by("-run_at").values("outcome")[:STRIP_LENGTH]
+    rows = TestCase.objects.filter(pk__in=case_ids).annotate(past=ArraySubquery(past))
+    return {
+        case_id: "".join(result_mark(outcome) for outcome in reversed(outcomes))
+        for case_id, outcomes in rows.values_list("pk", "past")
+    }
+
+
+def usual_duration(run: Run) -> int | None:
+    """Milliseconds: the median of the suite's last passed runs before this one."""
+    passed = Run.objects.filter(
+        suite=run.suite_id, status=RunStatus.PASSED, number__lt=run.number, duration_ms__isnull=False
+    )
+    sample = list(passed.newest_first().values_list("duration_ms", flat=True)[:SUITE_SAMPLE])
+    known = [duration for duration in sample if duration is not None]
+    return round(statistics.median(known)) if known else None
+
+
+def _results(run: Run) -> QuerySet[Result]:
+    return Result.objects.filter(run_at=run.run_at, run=run.pk)

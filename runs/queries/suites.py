@@ -1,0 +1,129 @@
+"""Suites with their recent runs: one query, whatever the number of suites."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef
+from django.db.models.functions import JSONObject
+
+from runs.models import Project, Run, Suite
+from runs.queries.marks import Mark, run_mark
+from runs.vocabulary import RunStatus
+
+STRIP_LENGTH = 30
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRun:
+    """A run in a suite's strip."""
+
+    number: int
+    status: RunStatus
+    mark: Mark
+    duration_ms: int | None
+    commit: str
+    flaky_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteRow:
+    """A suite with its last runs on the default branch, oldest first."""
+
+    suite: Suite
+    runs: list[SuiteRun]
+
+    @property
+    def marks(self) -> str:
+        """The strip."""
+        return "".join(run.mark for run in self.runs)
+
+    @property
+    def latest(self) -> SuiteRun | None:
+        """The newest run of all."""
+        return self.runs[-1] if self.runs else None
+
+    @property
+    def judged(self) -> list[SuiteRun]:
+        """Runs that say something of the tests: neither live, cancelled nor errored."""
+        return [run for run in self.runs if run.mark in {Mark.PASSED, Mark.FAILED, Mark.FLAKY}]
+
+    @property
+    def pass_rate(self) -> float | None:
+        """Passed runs, flaky ones included, as a share of those judged."""
+        judged = self.judged
+        return sum(run.mark is not Mark.FAILED for run in judged) / len(judged) if judged else None
+
+    @property
+    def median_ms(self) -> int | None:
+        """Milliseconds of the median judged run."""
+        known = [run.duration_ms for run in self.judged if run.duration_ms is not None]
+        return round(statistics.median(known)) if known else None
+
+    @property
+    def row_length(self) -> int:
+        """How many of the newest judged runs are alike: failures in a row, or green ones."""
+        judged = self.judged
+        count = 0
+        for run in reversed(judged):
+            if (run.mark is Mark.FAILED) is not (judged[-1].mark is Mark.FAILED):
+                break
+            count += 1
+        return count
+
+    @property
+    def is_red(self) -> bool:
+        """Whether the newest judged run failed."""
+        return bool(self.judged) and self.judged[-1].mark is Mark.FAILED
+
+    @property
+    def red_since(self) -> SuiteRun | None:
+        """The first of the failures in a row."""
+        return self.judged[-self.row_length] if self.is_red else None
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether it can be started here: known from a suite file or the repository, not only uploads."""
+        return bool(self.suite.project.repository_url)
+
+
+def suite_rows(project: Project) -> list[SuiteRow]:
+    """Every suite of the project by name, with its last runs on the default branch or on none."""
+    runs = (
+        Run.objects.filter(suite=OuterRef("pk"), branch__in=[project.default_branch, ""])
+        .order_by("-number")
+        .values(
+            facts=JSONObject(
+                number="number",
+                status="status",
+                flaky_count="flaky_count",
+                duration_ms="duration_ms",
+                commit="commit",
+            )
+        )[:STRIP_LENGTH]
+    )
+    suites = Suite.objects.filter(project=project).annotate(recent=ArraySubquery(runs)).order_by("name")
+    rows = []
+    for suite in suites:
+        suite.project = project
+        recent = [_run(facts) for facts in reversed(suite.recent)]
+        rows.append(SuiteRow(suite=suite, runs=recent))
+    return rows
+
+
+def _run(facts: dict[str, int | str | None]) -> SuiteRun:
+    status, flaky, duration = (
+        RunStatus(str(facts["status"])),
+        int(facts["flaky_count"] or 0),
+        facts["duration_ms"],
+    )
+    return SuiteRun(
+        number=int(facts["number"] or 0),
+        status=status,
+        mark=run_mark(status, flaky),
+        duration_ms=None if duration is None else int(duration),
+        commit=str(facts["commit"]),
+        flaky_count=flaky,
+    )

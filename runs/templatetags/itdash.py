@@ -1,0 +1,289 @@
+"""What templates say often: icons, statuses, marks, times, durations and strangers' text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from runs import charts
+from runs.queries import text
+from runs.queries.marks import Mark, result_mark, run_mark
+from runs.vocabulary import Outcome, RunStatus, Trigger
+
+register = template.Library()
+
+SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
+
+RUN_WORDS = {
+    RunStatus.QUEUED: ("queued", "queued", "Queued"),
+    RunStatus.PREPARING: ("run", "running", "Preparing"),
+    RunStatus.RUNNING: ("run", "running", "Running"),
+    RunStatus.INGESTING: ("run", "running", "Ingesting"),
+    RunStatus.PASSED: ("pass", "pass", "Passed"),
+    RunStatus.FAILED: ("fail", "fail", "Failed"),
+    RunStatus.ERRORED: ("infra", "infra", "Errored"),
+    RunStatus.CANCELLED: ("cancel", "cancel", "Cancelled"),
+    RunStatus.TIMED_OUT: ("fail", "clock", "Timed out"),
+}
+OUTCOME_WORDS = {
+    Outcome.PASSED: ("pass", "pass", "Passed"),
+    Outcome.FAILED: ("fail", "fail", "Failed"),
+    Outcome.ERRORED: ("fail", "fail", "Errored"),
+    Outcome.SKIPPED: ("skip", "skip", "Skipped"),
+    Outcome.FLAKY: ("flaky", "flaky", "Flaky"),
+}
+
+
+@register.simple_tag
+def icon(name: str, css: str = "") -> SafeString:
+    """An icon of the sprite; decoration, so the text beside it must say the same."""
+    return format_html(
+        '<svg class="i{}" aria-hidden="true"><use href="{}#{}"/></svg>',
+        f" {css}" if css else "",
+        static("itdash/icons.svg"),
+        name,
+    )
+
+
+@register.inclusion_tag("components/_status.html")
+def run_status(status: str, flaky_count: int = 0, *, only: bool = False) -> dict[str, Any]:
+    """A run's status: word, shape and colour. One that passed only after retries is flaky."""
+    code, glyph, word = RUN_WORDS[RunStatus(status)]
+    if run_mark(status, flaky_count) is Mark.FLAKY:
+        code, glyph, word = OUTCOME_WORDS[Outcome.FLAKY]
+    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+
+
+@register.inclusion_tag("components/_status.html")
+def outcome(value: str, *, only: bool = False) -> dict[str, Any]:
+    """The outcome of a result or attempt: word, shape and colour."""
+    code, glyph, word = OUTCOME_WORDS[Outcome(value)]
+    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+
+
+TRIGGER_ICONS = {
+    Trigger.PUSH: "hook",
+    Trigger.PULL_REQUEST: "branch",
+    Trigger.SCHEDULE: "clock",
+    Trigger.API: "logs",
+    Trigger.PERSON: "user",
+    Trigger.UPLOAD: "upload",
+    Trigger.DEMO: "help",
+}
+
+
+@register.simple_tag
+def trigger_icon(trigger: str) -> SafeString:
+    """The icon of a trigger; its word stands beside it."""
+    return icon(TRIGGER_ICONS[Trigger(trigger)])
+
+
+@register.filter
+def word(value: str) -> str:
+    """A word of the vocabulary as people read it: `timed_out` is "Timed out"."""
+    return str(value).replace("_", " ").capitalize()
+
+
+@register.filter
+def mark_of(value: str) -> str:
+    """The strip letter of an outcome."""
+    return result_mark(value)
+
+
+@register.simple_tag
+def strip(
+    marks: str, width: int = 6, gap: int = 2, height: int = 16, label: str = "", *, fluid: bool = False
+) -> SafeString:
+    """Draw results side by side; see `charts.strip`."""
+    return charts.strip(marks, width=width, gap=gap, height=height, label=label, fluid=fluid)
+
+
+@register.simple_tag
+def scrub(marks: str, ident: str, label: str) -> SafeString:
+    """Draw a strip to walk with the arrow keys; see `charts.scrub`."""
+    return charts.scrub(marks, ident=ident, label=label)
+
+
+@register.simple_tag
+def bar(
+    parts: Sequence[tuple[str, float]],
+    width: int = 96,
+    height: int = 8,
+    total: float = 0,
+    label: str = "",
+    *,
+    fluid: bool = False,
+) -> SafeString:
+    """Draw proportions; see `charts.bar`."""
+    return charts.bar(parts, width=width, height=height, total=total, label=label, fluid=fluid)
+
+
+@register.simple_tag
+def swatch(kind: str, height: int = 10) -> SafeString:
+    """A legend's sample of one class."""
+    return charts.bar([(kind, 1)], width=12, height=height)
+
+
+@register.simple_tag
+def lane(segments: Sequence[charts.Segment], end: float, label: str, now: float | None = None) -> SafeString:
+    """Draw one lane of a timeline; see `charts.gantt`."""
+    return charts.gantt(segments, end=end, label=label, now=now)
+
+
+@register.simple_tag
+def duration_plot(plot: charts.Plot) -> SafeString:
+    """Draw durations in milliseconds over runs; see `charts.durations`."""
+    return charts.durations(plot, unit=duration)
+
+
+@register.filter
+def readable(value: object, limit: int = text.TEXT_LIMIT) -> str:
+    """Several lines of strangers' text, inert, cut with a note."""
+    return text.readable(str(value), limit)
+
+
+@register.filter
+def one_line(value: object, limit: int = 300) -> str:
+    """The first line of strangers' text, inert, cut."""
+    return text.one_line(str(value), limit)
+
+
+@register.filter
+def sha(commit: str) -> str:
+    """A commit as people write it."""
+    return commit[:8]
+
+
+@register.filter
+def duration(milliseconds: float | None) -> str:
+    """A length of time: `340 ms`, `4.5 s`, `11m 42s`, `2h 05m`; an en dash when not known."""
+    if milliseconds is None:
+        return "–"  # noqa: RUF001 - a dash in a table's empty cell
+    if milliseconds < SECOND:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < MINUTE:
+        tenths = min(round(milliseconds / 100), 599) / 10
+        return f"{tenths:.1f} s"
+    seconds = round(milliseconds / SECOND)
+    if milliseconds < HOUR:
+        return f"{seconds // 60}m {seconds % 60:02d}s"
+    minutes = round(milliseconds / MINUTE)
+    return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+@register.filter
+def ago(moment: datetime | None) -> SafeString | str:
+    """A moment, relative under a day, absolute otherwise; the whole stamp in the title."""
+    if moment is None:
+        return ""
+    return _time(moment, relative(moment, timezone.now()))
+
+
+@register.filter
+def stamp(moment: datetime | None) -> SafeString | str:
+    """A moment to the second."""
+    return "" if moment is None else _time(moment, f"{moment.astimezone(UTC):%-d %b %H:%M:%S}")
+
+
+@register.filter
+def clock(moment: datetime | None) -> SafeString | str:
+    """A moment of the day, to the millisecond."""
+    return "" if moment is None else _time(moment, f"{moment.astimezone(UTC):%H:%M:%S.%f}"[:-3])
+
+
+@register.simple_tag
+def elapsed(since: datetime) -> SafeString:
+    """The time since a moment; a script lets it tick."""
+    milliseconds = (timezone.now() - since).total_seconds() * SECOND
+    return format_html(
+        '<span data-controller="elapsed" data-since="{}">{}</span>',
+        since.isoformat(),
+        duration(max(milliseconds, 0) // SECOND * SECOND),
+    )
+
+
+def _time(moment: datetime, words: str) -> SafeString:
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        moment.isoformat(),
+        f"{moment.astimezone(UTC):%a %-d %b %Y, %H:%M:%S} UTC",
+        words,
+    )
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """A moment as seen from `now`."""
+    seconds = (now - moment).total_seconds()
+    if seconds < -60 or seconds >= DAY / SECOND:  # noqa: PLR2004 - a minute of clocks that differ
+        form = "%-d %b, %H:%M" if moment.year == now.year else "%-d %b %Y"
+        return moment.astimezone(UTC).strftime(form)
+    if seconds < 10:  # noqa: PLR2004 - nobody counts them
+        return "just now"
+    if seconds < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.0f} s ago"
+    if seconds < 3600:  # noqa: PLR2004 - an hour
+        return f"{seconds // 60:.0f} min ago"
+    return f"{seconds // 3600:.0f} h ago"
+
+
+@register.filter
+def size(count: int | None) -> str:
+    """Bytes as people say them."""
+    if count is None:
+        return ""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1000:  # noqa: PLR2004 - SI prefixes
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """Seconds without needless digits: `0.5`, `20`."""
+    return "" if value is None else f"{value:.1f}".removesuffix(".0")
+
+
+@register.filter
+def is_web_address(url: str) -> bool:
+    """Whether a link from outside may be followed: no other scheme than http and https."""
+    return url.startswith(("https://", "http://"))
+
+
+@register.filter
+def rest(value: str) -> str:
+    """All lines but the first, inert."""
+    return text.readable(value.strip().partition("\n")[2])
+
+
+@register.filter
+def problem(value: object) -> str:
+    """One problem of a report in a line: where, and why."""
+    if not isinstance(value, dict):
+        return text.one_line(str(value))
+    line = f" line {value['line']}" if value.get("line") else ""
+    why = value.get("reason") or value.get("message") or value.get("detail") or ""
+    return text.one_line(f"{value.get('file', '')}{line}: {why}".lstrip(": "))
+
+
+@register.filter
+def initials(name: str) -> str:
+    """Up to two letters for an avatar."""
+    words = name.split() or [name]
+    return "".join(word[:1] for word in words[:2]).upper()
+
+
+@register.filter
+def per_cent(share: float | None) -> str:
+    """A share as per cent with one decimal; an en dash when nothing was counted."""
+    if share is None:
+        return "–"  # noqa: RUF001 - a dash in a table's empty cell
+    return f"{share * 100:.1f}%"

@@ -1,0 +1,137 @@
+"""Who may see or do what on pages: one function per noun; every view begins with one of them.
+
+Unknown and forbidden look alike from outside (404). Someone who may see a thing but not change it is told
+so (403). Anyone may read a public project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
+from django.http import Http404, HttpRequest
+
+from runs.models import Membership, Project, Run, TestCase, User
+from runs.vocabulary import Role, Visibility
+
+_ORDER = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """A project and what the caller is in it."""
+
+    project: Project
+    role: Role
+
+    @property
+    def may_act(self) -> bool:
+        """Start, cancel and repeat runs."""
+        return _ORDER[self.role] >= _ORDER[Role.MEMBER]
+
+    @property
+    def may_manage(self) -> bool:
+        """Change the project."""
+        return self.role == Role.ADMIN
+
+
+@dataclass(frozen=True, slots=True)
+class RunAccess(Access):
+    """A run of the project."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class CaseAccess(Access):
+    """A test case of the project."""
+
+    case: TestCase
+
+
+def person(request: HttpRequest) -> User | None:
+    """Who is signed in, or None."""
+    return request.user if isinstance(request.user, User) else None
+
+
+def signed_in(request: HttpRequest) -> User:
+    """Who is signed in.
+
+    Raises:
+        PermissionDenied: nobody is. The views that need it stand behind `login_required`.
+    """
+    user = person(request)
+    if user is None:
+        raise PermissionDenied
+    return user
+
+
+def project_for(request: HttpRequest, slug: str, *, needs: Role = Role.VIEWER) -> Access:
+    """The project of that address.
+
+    Raises:
+        Http404: there is none, or the caller may not see it.
+        PermissionDenied: the caller may see it, and not this.
+    """
+    project = _projects(request).filter(slug=slug).first()
+    if project is None:
+        raise Http404
+    return Access(project=project, role=_role(request, project, needs))
+
+
+def run_for(request: HttpRequest, slug: str, number: int, *, needs: Role = Role.VIEWER) -> RunAccess:
+    """The run of that number in the project; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    run = (
+        Run.objects.select_related("suite", "requested_by", "rerun_of")
+        .filter(project=access.project, number=number)
+        .first()
+    )
+    if run is None:
+        raise Http404
+    run.project = access.project
+    return RunAccess(project=access.project, role=access.role, run=run)
+
+
+def case_for(request: HttpRequest, slug: str, case_id: int, *, needs: Role = Role.VIEWER) -> CaseAccess:
+    """The test case in the project; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    case = TestCase.objects.select_related("suite").filter(suite__project=access.project, pk=case_id).first()
+    if case is None:
+        raise Http404
+    return CaseAccess(project=access.project, role=access.role, case=case)
+
+
+def visible_projects(request: HttpRequest) -> QuerySet[Project]:
+    """The projects that the caller may see, by name."""
+    user = person(request)
+    projects = Project.objects.order_by("name", "pk")
+    if user is not None and user.is_superuser:
+        return projects
+    seen = Q(visibility=Visibility.PUBLIC)
+    if user is not None:
+        seen |= Q(Exists(Membership.objects.filter(project=OuterRef("pk"), user=user)))
+    return projects.filter(seen)
+
+
+def _projects(request: HttpRequest) -> QuerySet[Project]:
+    """Projects with the caller's role beside them, so that access costs one query."""
+    user = person(request)
+    if user is None:
+        return Project.objects.all()
+    roles = Membership.objects.filter(project=OuterRef("pk"), user=user).values("role")
+    return Project.objects.annotate(caller_role=Subquery(roles[:1]))
+
+
+def _role(request: HttpRequest, project: Project, needs: Role) -> Role:
+    user = person(request)
+    if user is not None and user.is_superuser:
+        return Role.ADMIN
+    known = getattr(project, "caller_role", None)
+    if known is None and project.visibility != Visibility.PUBLIC:
+        raise Http404
+    role = Role(known or Role.VIEWER)
+    if _ORDER[role] < _ORDER[needs]:
+        raise PermissionDenied
+    return role

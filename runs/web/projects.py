@@ -1,0 +1,141 @@
+"""Projects: the list, a new one, the overview, and how to begin."""
+
+from __future__ import annotations
+
+from django import forms
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from runs.actions.errors import InvalidValueError, TakenError
+from runs.actions.projects import create_project
+from runs.actions.tokens import create_token
+from runs.models import Run
+from runs.queries.home import project_rows
+from runs.queries.jump import jump_targets
+from runs.queries.overview import overview, recent_runs
+from runs.vocabulary import Role, Scope, Visibility
+from runs.web.access import person, project_for, signed_in, visible_projects
+from runs.web.pages import project_page
+
+
+class ProjectForm(forms.Form):
+    """What a project needs at first."""
+
+    slug = forms.CharField(max_length=60)
+    name = forms.CharField(max_length=120, required=False)
+    repository_url = forms.CharField(max_length=1000, required=False)
+    default_branch = forms.CharField(max_length=250, initial="main")
+    public = forms.BooleanField(required=False)
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """The projects that the caller may see; someone who sees none is led on."""
+    rows = project_rows(visible_projects(request))
+    if not rows:
+        return redirect("project-new" if person(request) else "sign-in")
+    return render(request, "projects/home.html", {"rows": rows})
+
+
+@login_required
+@require_http_methods(["GET", "POST"])
+def project_new(request: HttpRequest) -> HttpResponse:
+    """Make a project; its maker administers it."""
+    user = signed_in(request)
+    form = ProjectForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        values = form.cleaned_data
+        try:
+            project = create_project(
+                slug=values["slug"],
+                name=values["name"],
+                repository_url=values["repository_url"],
+                default_branch=values["default_branch"],
+                visibility=Visibility.PUBLIC if values["public"] else Visibility.PRIVATE,
+                by=user,
+            )
+        except InvalidValueError as error:
+            form.add_error(error.field if error.field in form.fields else None, str(error))
+        except TakenError as error:
+            form.add_error("slug", str(error))
+        else:
+            return redirect("start", project.slug)
+    return render(request, "projects/new.html", {"form": form})
+
+
+@require_GET
+def project_overview(request: HttpRequest, slug: str) -> HttpResponse:
+    """Is the default branch healthy, and since when; a project without runs is shown how to begin."""
+    access = project_for(request, slug)
+    facts = overview(access.project)
+    if not facts.recent:
+        return redirect("start", slug)
+    return project_page(request, "projects/overview.html", access, nav="overview", overview=facts)
+
+
+@require_GET
+def overview_runs(request: HttpRequest, slug: str) -> HttpResponse:
+    """The overview's newest runs alone, which it asks for again while it is open."""
+    access = project_for(request, slug)
+    context = {"project": access.project, "runs": recent_runs(access.project)}
+    return render(request, "components/_recent_runs.html", context)
+
+
+@never_cache
+@require_GET
+def start(request: HttpRequest, slug: str) -> HttpResponse:
+    """How to send the first report or run the first suite."""
+    access = project_for(request, slug)
+    return _start_page(request, access.project.slug)
+
+
+@never_cache
+@require_POST
+def start_token(request: HttpRequest, slug: str) -> HttpResponse:
+    """Make an upload token and show it, once."""
+    access = project_for(request, slug, needs=Role.ADMIN)
+    made = create_token(
+        project=access.project, scopes=[Scope.UPLOAD], name="Made on the first page", by=person(request)
+    )
+    return _start_page(request, slug, secret=made.secret)
+
+
+def _start_page(request: HttpRequest, slug: str, *, secret: str = "") -> HttpResponse:
+    access = project_for(request, slug)
+    return project_page(
+        request,
+        "projects/start.html",
+        access,
+        nav="",
+        secret=secret,
+        upload_url=request.build_absolute_uri(f"/api/v1/projects/{slug}/uploads"),
+        server_url=request.build_absolute_uri("/").rstrip("/"),
+    )
+
+
+@require_GET
+def start_waiting(request: HttpRequest, slug: str) -> HttpResponse:
+    """Asked every two seconds by the first page: moves it on once a run is there."""
+    access = project_for(request, slug)
+    run = Run.objects.for_project(access.project).newest_first().first()
+    if run is None:
+        return render(request, "projects/_waiting.html", {"project": access.project})
+    response = HttpResponse()
+    response["HX-Redirect"] = reverse("run", args=[slug, run.number])
+    return response
+
+
+@require_GET
+def jump(request: HttpRequest, slug: str) -> HttpResponse:
+    """Runs, tests and suites that match a few letters; a list for the jump box, or a page."""
+    access = project_for(request, slug)
+    q = request.GET.get("q", "")
+    targets = jump_targets(access.project, q)
+    if request.headers.get("HX-Request"):
+        context = {"project": access.project, "targets": targets, "q": q}
+        return render(request, "components/_jump_results.html", context)
+    return project_page(request, "projects/jump.html", access, nav="", targets=targets, q=q)

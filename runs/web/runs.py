@@ -1,0 +1,153 @@
+"""Runs: the list, one run's page, what can be done with it, and its files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import PurePosixPath
+from typing import IO
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.core.files.storage import default_storage
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.cache import patch_vary_headers
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import require_GET, require_POST
+
+from runs.actions.errors import ActionError
+from runs.actions.runs import cancel_run, queue_run, rerun_run
+from runs.models import Artifact, Report
+from runs.queries.log import whole_log
+from runs.queries.run_list import RunFilter
+from runs.queries.run_list import run_page as run_list_page
+from runs.queries.run_page import run_page
+from runs.vocabulary import Role, RunStatus, Trigger
+from runs.web.access import person, project_for, run_for
+from runs.web.pages import project_page
+
+FILE_BLOCK_BYTES = 256 * 1024
+_FILE_KINDS: dict[str, type[Artifact | Report]] = {"report": Report, "artifact": Artifact}
+
+
+@require_GET
+def run_list(request: HttpRequest, slug: str) -> HttpResponse:
+    """The runs that the URL asks for; the list alone when a script asks."""
+    access = project_for(request, slug)
+    page = run_list_page(access.project, RunFilter.from_query(request.GET))
+    if request.headers.get("HX-Request") and not request.headers.get("HX-History-Restore-Request"):
+        context = {"project": access.project, "page": page}
+        response = render(request, "runs/list.html#runs", context)
+    else:
+        response = project_page(
+            request,
+            "runs/list.html",
+            access,
+            nav="runs",
+            page=page,
+            statuses=list(RunStatus),
+            triggers=list(Trigger),
+        )
+    patch_vary_headers(response, ["HX-Request"])
+    return response
+
+
+@require_GET
+def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """A run, live or finished."""
+    access = run_for(request, slug, number)
+    page = run_page(
+        access.run,
+        now=timezone.now(),
+        show=request.GET.get("show", ""),
+        q=request.GET.get("q", ""),
+        source=request.GET.get("source", ""),
+        after=_whole(request.GET.get("after", "")),
+    )
+    return project_page(request, "runs/run.html", access, nav="runs", page=page, run=access.run)
+
+
+@require_POST
+def run_new(request: HttpRequest, slug: str) -> HttpResponse:
+    """Queue a run of a suite on a ref."""
+    access = project_for(request, slug, needs=Role.MEMBER)
+    ref = request.POST.get("ref", "").strip()
+    try:
+        made = queue_run(
+            project=access.project,
+            suite=request.POST.get("suite", ""),
+            trigger=Trigger.PERSON,
+            ref=ref,
+            branch=ref or access.project.default_branch,
+            by=person(request),
+        )
+    except ActionError as error:
+        messages.error(request, str(error))
+        return redirect("suites", slug)
+    return redirect("run", slug, made.number)
+
+
+@require_POST
+def run_cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """End a run that is not finished."""
+    access = run_for(request, slug, number, needs=Role.MEMBER)
+    try:
+        cancel_run(run_id=access.run.pk, by=person(request))
+    except ActionError as error:
+        messages.error(request, str(error))
+    return redirect("run", slug, number)
+
+
+@require_POST
+def run_rerun(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Queue the same suite on the same commit once more."""
+    access = run_for(request, slug, number, needs=Role.MEMBER)
+    try:
+        made = rerun_run(run_id=access.run.pk, by=person(request))
+    except ActionError as error:
+        messages.error(request, str(error))
+        return redirect("run", slug, number)
+    return redirect("run", slug, made.number)
+
+
+@require_GET
+async def run_log(request: HttpRequest, slug: str, number: int) -> StreamingHttpResponse:
+    """The whole log as plain text, of all services or of one."""
+    access = await sync_to_async(run_for)(request, slug, number)
+    lines = whole_log(access.run, request.GET.get("source", ""))
+    return StreamingHttpResponse(lines, content_type="text/plain; charset=utf-8")
+
+
+@require_GET
+async def run_file(
+    request: HttpRequest, slug: str, number: int, kind: str, file_id: int
+) -> StreamingHttpResponse:
+    """A report or another file of the run, always as a download: it was written by strangers."""
+    access = await sync_to_async(run_for)(request, slug, number)
+    if kind not in _FILE_KINDS:
+        raise Http404
+    row = await _FILE_KINDS[kind].objects.filter(run=access.run, pk=file_id).afirst()
+    if row is None or not await sync_to_async(default_storage.exists)(row.storage_name):
+        raise Http404
+    name = PurePosixPath(row.name if isinstance(row, Report) else row.path).name
+    file = await sync_to_async(default_storage.open)(row.storage_name)
+    response = StreamingHttpResponse(_blocks(file), content_type="application/octet-stream")
+    response["Content-Disposition"] = (
+        content_disposition_header(as_attachment=True, filename=name) or "attachment"
+    )
+    response["Content-Length"] = str(file.size)
+    return response
+
+
+async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    try:
+        while block := await asyncio.to_thread(file.read, FILE_BLOCK_BYTES):
+            yield block
+    finally:
+        file.close()
+
+
+def _whole(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - a bigint

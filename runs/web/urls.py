@@ -1,0 +1,35 @@
+"""The pages' addresses."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from runs.web import accounts, cases, live, projects, runs, suites
+
+urlpatterns = [
+    path("", projects.home, name="home"),
+    path("sign-in/", accounts.sign_in, name="sign-in"),
+    path("sign-out/", accounts.sign_out, name="sign-out"),
+    path("first-account/", accounts.first_account, name="first-account"),
+    path("theme/", accounts.theme, name="theme"),
+    path("projects/new/", projects.project_new, name="project-new"),
+    path("p/<slug:slug>/", projects.project_overview, name="overview"),
+    path("p/<slug:slug>/recent/", projects.overview_runs, name="overview-runs"),
+    path("p/<slug:slug>/start/", projects.start, name="start"),
+    path("p/<slug:slug>/start/token/", projects.start_token, name="start-token"),
+    path("p/<slug:slug>/start/waiting/", projects.start_waiting, name="start-waiting"),
+    path("p/<slug:slug>/jump/", projects.jump, name="jump"),
+    path("p/<slug:slug>/suites/", suites.suite_list, name="suites"),
+    path("p/<slug:slug>/suites/add/", suites.suite_add, name="suite-add"),
+    path("p/<slug:slug>/tests/", cases.case_list, name="tests"),
+    path("p/<slug:slug>/tests/<int:case_id>/", cases.case, name="test"),
+    path("p/<slug:slug>/runs/", runs.run_list, name="runs"),
+    path("p/<slug:slug>/runs/new/", runs.run_new, name="run-new"),
+    path("p/<slug:slug>/runs/<int:number>/", runs.run, name="run"),
+    path("p/<slug:slug>/runs/<int:number>/live/", live.run_live, name="run-live"),
+    path("p/<slug:slug>/runs/<int:number>/stream/", live.run_stream, name="run-stream"),
+    path("p/<slug:slug>/runs/<int:number>/cancel/", runs.run_cancel, name="run-cancel"),
+    path("p/<slug:slug>/runs/<int:number>/rerun/", runs.run_rerun, name="run-rerun"),
+    path("p/<slug:slug>/runs/<int:number>/log/", runs.run_log, name="run-log"),
+    path("p/<slug:slug>/runs/<int:number>/files/<slug:kind>/<int:file_id>/", runs.run_file, name="run-file"),
+]

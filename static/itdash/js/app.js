@@ -1,0 +1,31 @@
+/* Finds behaviour by data-controller and gives it its element, now and whenever markup arrives.
+   Everything here is an enhancement: every page works without it. */
+import { shortcuts } from "./shortcuts.js";
+
+const controllers = {
+  autosubmit: () => import("./autosubmit.js"),
+  copy: () => import("./copy.js"),
+  elapsed: () => import("./elapsed.js"),
+  live: () => import("./live.js"),
+  log: () => import("./log.js"),
+  scrub: () => import("./scrub.js"),
+  theme: () => import("./theme.js"),
+};
+const mounted = new WeakSet();
+
+const mount = element => {
+  const load = controllers[element.dataset.controller];
+  if (!load || mounted.has(element)) return;
+  mounted.add(element);
+  load().then(module => module.default(element));
+};
+const mountAll = root => {
+  if (root.matches?.("[data-controller]")) mount(root);
+  root.querySelectorAll?.("[data-controller]").forEach(mount);
+};
+
+mountAll(document);
+new MutationObserver(records => {
+  for (const record of records) for (const node of record.addedNodes) mountAll(node);
+}).observe(document.body, { childList: true, subtree: true });
+shortcuts();

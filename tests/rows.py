@@ -1,0 +1,124 @@
+"""Rows that pages show, built on the factories: results, failures, logs, environments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from environments.models import Environment, EnvironmentService, EnvironmentState
+from runs.actions.partitions import ensure_partition
+from runs.models import Failure, LogChunk, Result, Run, Shard, TestCase
+from runs.vocabulary import Outcome
+from tests.factories import make_case
+
+NOTABLE = {Outcome.FAILED, Outcome.ERRORED, Outcome.FLAKY}
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]
+
+
+def make_failure(run: Run, message: str, text: str = "", kind: str = "AssertionError") -> Failure:
+    failure, _ = Failure.objects.get_or_create(
+        project=run.project,
+        digest=digest(kind + message + text),
+        defaults={
+            "fingerprint": digest(kind + message),
+            "kind": kind,
+            "message": message,
+            "text": text or f"tests/test_shop.py:12: in test\n{kind}: {message}",
+            "first_seen_at": run.run_at,
+        },
+    )
+    return failure
+
+
+def add_results(
+    run: Run,
+    outcomes: Mapping[str, Outcome],
+    *,
+    message: str = "expected 201, got 503",
+    text: str = "",
+    duration_ms: int = 1200,
+) -> list[Result]:
+    """One result per test name, and the run's counts; the run's partition is made if needed."""
+    ensure_partition(run.run_at)
+    results = []
+    for position, (name, outcome) in enumerate(outcomes.items()):
+        case = TestCase.objects.filter(suite=run.suite, name=name).first() or make_case(
+            run.suite, name, path="tests.test_shop", first_seen_at=run.run_at
+        )
+        failure = make_failure(run, message, text) if outcome in NOTABLE else None
+        results.append(
+            Result(
+                run_at=run.run_at,
+                run=run,
+                case=case,
+                failure=failure,
+                outcome=outcome,
+                duration_ms=duration_ms + 37 * position,
+                position=position,
+                attempt_count=2 if outcome == Outcome.FLAKY else 1,
+            )
+        )
+    Result.objects.bulk_create(results)
+    values = list(outcomes.values())
+    Run.objects.filter(pk=run.pk).update(
+        test_count=len(values), **{f"{each}_count": values.count(each) for each in Outcome}
+    )
+    run.refresh_from_db()
+    return results
+
+
+def add_log(run: Run, service: str, *lines: str, at: datetime | None = None) -> LogChunk:
+    first = at or run.queued_at
+    stamped = [f"{stamp(first + timedelta(milliseconds=index))} {line}" for index, line in enumerate(lines)]
+    return LogChunk.objects.create(
+        run=run,
+        service=service,
+        first_at=first,
+        last_at=first + timedelta(milliseconds=len(lines) - 1),
+        line_count=len(lines),
+        text="".join(f"{line}\n" for line in stamped),
+    )
+
+
+def stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def add_environment(
+    run: Run, services: Mapping[str, tuple[float, float, float | None]], *, ready_after: float | None = None
+) -> Environment:
+    """`services`: name → seconds after the start at which it was created, started and ready."""
+    start = run.started_at or run.queued_at
+
+    def after(seconds: float | None) -> datetime | None:
+        return None if seconds is None else start + timedelta(seconds=seconds)
+
+    environment = Environment.objects.create(
+        name=f"itd-{run.pk:08x}-1",
+        instance="test",
+        owner=f"run:{run.pk}/shard:1",
+        fence=1,
+        engine="docker",
+        state=EnvironmentState.CREATING if ready_after is None else EnvironmentState.READY,
+        created_at=start,
+        ready_at=after(ready_after),
+        lease_expires_at=start + timedelta(minutes=1),
+        expires_at=start + timedelta(hours=1),
+    )
+    Shard.objects.create(run=run, number=1, status=run.status, environment_name=environment.name)
+    for position, (name, (created, started, ready)) in enumerate(services.items()):
+        EnvironmentService.objects.create(
+            environment=environment,
+            name=name,
+            position=position,
+            image=f"{name}:1.0",
+            status="running",
+            created_at=after(created),
+            started_at=after(started),
+            ready_at=after(ready),
+        )
+    return environment
