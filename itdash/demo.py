@@ -18,7 +18,7 @@ from django.conf import settings
 
 import itdash
 from environments.docker_engine import DockerEngine
-from environments.errors import EnvironmentFailedError
+from environments.errors import DeadlineExceededError, EnvironmentFailedError
 from environments.labels import EnvironmentRef
 from environments.probes import wait_until
 from environments.spec import ServiceSpec
@@ -95,7 +95,11 @@ def play(*, leave: bool) -> int:
         by=person,
     )
     tell_where(run, password)
-    run = follow(run)
+    try:
+        run = follow(run)
+    except DeadlineExceededError:
+        print(f"The run has not finished within {RUN_LIMIT}; the workers' logs say why.", flush=True)
+        return 2
     print(summary(run), flush=True)
     if not leave:
         print("The servers go on; Ctrl-C stops everything.", flush=True)

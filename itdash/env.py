@@ -45,6 +45,9 @@ class Environment(BaseSettings):
     run_lease_seconds: int = Field(default=20, ge=2)
     sweep_interval_seconds: int = Field(default=5, ge=1)
     reap_interval_seconds: int = Field(default=10, ge=1)
+    #: The server that commands like `itdash run` speak to, and the token they show it.
+    url: str = "http://localhost:8000"
+    token: str = ""
     log_format: Literal["console", "json"] = "console"
     log_level: str = "INFO"
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from itdash.embedded import find_running
 from itdash.env import environment, set_environment
 
+DATABASE_HINT = "the database does not answer. Start it with `itdash up`, or set DATABASE_URL."
+
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Declare --data-dir."""

@@ -11,11 +11,9 @@ import argparse
 import json
 import subprocess
 import sys
-from dataclasses import asdict
 from functools import partial
 
 from itdash.cli import up
-from itdash.cli._django import set_up_django
 from itdash.supervisor import guard
 
 #: Looking for an engine includes pulling the example's images once.
@@ -28,14 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit", action="store_true", help="stop after the run; exit 0 only if it passed as expected"
     )
-    # For the processes that the demonstration is made of.
-    parser.add_argument("--part", choices=["engine", "play"], help=argparse.SUPPRESS)
 
 
 def run(options: argparse.Namespace) -> int:
     """Start everything, run the example, keep going or stop; returns the exit code."""
-    if options.part:
-        return run_part(options)
     steps = (
         up.start_servers,
         up.prepare_files_and_tables,
@@ -48,21 +42,10 @@ def run(options: argparse.Namespace) -> int:
     return guard(partial(up.serve, up.wish_of(options), steps))
 
 
-def run_part(options: argparse.Namespace) -> int:
-    """Do one part, with Django, in a process beside the servers."""
-    set_up_django(options.data_dir)
-    from itdash import demo  # noqa: PLC0415 - needs Django set up
-
-    if options.part == "engine":
-        print(json.dumps(asdict(demo.choose_engine())))
-        return 0
-    return demo.play(leave=options.exit)
-
-
 def choose_engine(installation: up.Installation) -> None:
     """Settle on the engine before the workers start, and say why."""
     process = subprocess.run(
-        [sys.executable, "-m", "itdash", "demo", "--part=engine"],
+        [sys.executable, "-m", "itdash.cli._demo_part", "engine"],
         cwd=up.HOME,
         env=installation.variables,
         stdout=subprocess.PIPE,
@@ -80,5 +63,5 @@ def choose_engine(installation: up.Installation) -> None:
 def play(installation: up.Installation, *, leave: bool) -> None:
     """Start the part that makes the project and follows its run."""
     installation.supervisor.on_end = lambda _name, _code: leave
-    words = ["itdash", "demo", "--part=play", *(["--exit"] if leave else [])]
+    words = ["itdash.cli._demo_part", "leave" if leave else "stay"]
     installation.supervisor.start(installation.program("demo", *words, once=True))

@@ -1,0 +1,28 @@
+"""The processes that `itdash demo` is made of besides the servers: `python -m itdash.cli._demo_part PART`.
+
+Parts: `engine` settles on an engine and prints the choice as JSON; `stay` and `leave` make the project and
+follow its run, and differ in what they say at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import django
+
+
+def main(part: str) -> int:
+    """Do one part; returns the exit code."""
+    django.setup()
+    from itdash import demo  # noqa: PLC0415 - its models need the applications
+
+    if part == "engine":
+        print(json.dumps(asdict(demo.choose_engine())))
+        return 0
+    return demo.play(leave=part == "leave")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

