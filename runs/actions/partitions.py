@@ -49,11 +49,17 @@ def month_of(moment: datetime) -> tuple[datetime, datetime]:
 
 
 def _missing(names: Iterable[str]) -> set[str]:
+    # Read from the catalogue's table: to_regclass answers from a cache that may not know yet what another
+    # maker committed while we waited for the lock.
+    find = """
+        SELECT relname FROM pg_class
+        WHERE relname = ANY(%s)
+          AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'runs_result'::regclass)
+    """
+    wanted = set(names)
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL", [list(names)]
-        )
-        return {name for (name,) in cursor.fetchall()}
+        cursor.execute(find, [list(wanted)])
+        return wanted - {name for (name,) in cursor.fetchall()}
 
 
 def _make(table: str, partition: str, start: datetime, end: datetime) -> None:

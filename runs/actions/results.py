@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import BinaryIO
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO, cast
 
+from django.core.files import File
+from django.core.files.storage import default_storage
+from django.db import transaction
+
+from runs.actions.partitions import ensure_partition
+from runs.actions.result_rows import Place, Staging
+from runs.ingestion.archive import Budget, Member, members_of
+from runs.ingestion.errors import ReportError
+from runs.ingestion.junit import JUnitReader
+from runs.ingestion.report import ReportSummary, clean, cut
+from runs.models import Report, Run
 from runs.vocabulary import UploadStatus
+
+#: Test cases taken in one go.
+CASE_LIMIT = 500_000
+#: Problems kept of one report; the last one says how many more there were.
+PROBLEM_LIMIT = 200
+_READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +54,7 @@ class StoredProblem:
 
 @dataclass(frozen=True, slots=True)
 class StoredCounts:
-    """What the run holds now, all shards together; `flaky` ones passed in the end."""
+    """What the run holds now, all shards together. The outcomes add up to `tests`."""
 
     tests: int = 0
     passed: int = 0
@@ -63,6 +83,172 @@ def store_reports(
     """Keep the files as they are, and what they say as results of the run.
 
     Unreadable reports raise nothing: they come back as problems with file, line and reason, and are kept
-    for a person to look at. The same report stored twice is stored once.
+    for a person to look at. The same report stored twice is stored once. Archives are opened.
     """
-    raise NotImplementedError
+    reports = [keep_report(run_id=run_id, shard=shard, file=file, upload_id=upload_id) for file in files]
+    return ingest_reports(run_id=run_id, shard=shard, report_ids=[report.pk for report in reports])
+
+
+def keep_report(*, run_id: int, shard: int, file: ReportFile, upload_id: int | None = None) -> Report:
+    """Put a file into storage, with a row that says so, whatever is in it; once for the same content."""
+    name = clean(file.name)[-1000:]
+    sha256, size = _digest(file)
+    known = Report.objects.filter(run_id=run_id, shard=shard, name=name, sha256=sha256).first()
+    if known is not None:
+        return known
+    storage_name = file.storage_name or _save(file, f"reports/{run_id}/{shard}/{sha256[:24]}", size)
+    return Report.objects.get_or_create(
+        run_id=run_id,
+        shard=shard,
+        name=name,
+        sha256=sha256,
+        defaults={"upload_id": upload_id, "size": size, "storage_name": storage_name},
+    )[0]
+
+
+def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> StoredReports:
+    """Read kept reports into results, all in one transaction; those read before are left as they are."""
+    run = Run.objects.only("run_at", "suite_id", "project_id").get(pk=run_id)
+    ensure_partition(run.run_at)
+    place = Place(run.pk, run.run_at, run.suite_id, run.project_id, shard)
+    with transaction.atomic():
+        # Locked, so that a doorbell that rang twice does the work once; by key, so that two never wait
+        # for each other.
+        waiting = Report.objects.filter(pk__in=report_ids, status=UploadStatus.RECEIVED)
+        reports = list(waiting.order_by("pk").select_for_update())
+        if reports:
+            _ingest(reports, place)
+    return _stored(run_id, report_ids)
+
+
+def _ingest(reports: Sequence[Report], place: Place) -> None:
+    staging = Staging()
+    case_count = 0
+    for report in reports:
+        reading = _Reading(report, staging, CASE_LIMIT - case_count)
+        reading.read()
+        case_count += reading.case_count
+        report.status = reading.status
+        report.case_count = reading.case_count
+        report.problems = [asdict(problem) for problem in reading.problems]
+        report.save(update_fields=["status", "case_count", "problems"])
+    staging.merge(place)
+
+
+class _Reading:
+    """One kept file on its way into the staging table: itself, or the members of an archive."""
+
+    def __init__(self, report: Report, staging: Staging, case_limit: int) -> None:
+        self.report = report
+        self.staging = staging
+        self.case_limit = case_limit
+        self.case_count = 0
+        self.problems: list[StoredProblem] = []
+        self._taken_count = 0
+        self._refused_count = 0
+
+    @property
+    def status(self) -> UploadStatus:
+        """All, some or nothing of it could be taken."""
+        if not self._refused_count:
+            return UploadStatus.STORED
+        return UploadStatus.PARTIAL if self._taken_count else UploadStatus.REJECTED
+
+    def read(self) -> None:
+        budget = Budget(packed_bytes=self.report.size)
+        with default_storage.open(self.report.storage_name, "rb") as stream:
+            try:
+                for member in members_of(self.report.name, cast("BinaryIO", stream), budget):
+                    self._read_member(member)
+            except ReportError as error:
+                self._refuse(self.report.name, error)
+        if budget.left_out_count:
+            names = ", ".join(budget.left_out)
+            reason = (
+                f"{budget.left_out_count} files of the archive do not end in .xml and were left out: {names}"
+            )
+            self._add(StoredProblem(self.report.name, reason))
+
+    def _read_member(self, member: Member) -> None:
+        reader = JUnitReader(member.stream, case_limit=self.case_limit - self.case_count)
+        try:
+            with transaction.atomic():  # a savepoint: nothing of a report that is refused half-way stays
+                self.staging.add(reader.batches())
+        except ReportError as error:
+            self._refuse(member.name, error)
+            return
+        self._taken_count += 1
+        self.case_count += reader.summary.case_count
+        self._note(member.name, reader.summary)
+
+    def _refuse(self, name: str, error: ReportError) -> None:
+        self._refused_count += 1
+        self._add(StoredProblem(name, error.reason, error.line))
+
+    def _note(self, name: str, summary: ReportSummary) -> None:
+        for note in summary.notes:
+            self._add(StoredProblem(name, note))
+        for one in summary.suite_errors:
+            said = cut(one.failure.message or one.failure.kind or "no reason given", 1_000)
+            self._add(StoredProblem(name, f"The suite “{one.suite}” failed outside of its tests: {said}"))
+
+    def _add(self, problem: StoredProblem) -> None:
+        if len(self.problems) < PROBLEM_LIMIT:
+            self.problems.append(problem)
+        elif len(self.problems) == PROBLEM_LIMIT:
+            reason = f"There are more than {PROBLEM_LIMIT} problems; the rest is left out."
+            self.problems.append(StoredProblem(self.report.name, reason))
+
+
+def _stored(run_id: int, report_ids: Sequence[int]) -> StoredReports:
+    run = Run.objects.get(pk=run_id)
+    reports = Report.objects.filter(pk__in=report_ids).order_by("pk")
+    return StoredReports(
+        counts=StoredCounts(
+            tests=run.test_count,
+            passed=run.passed_count,
+            failed=run.failed_count,
+            errored=run.errored_count,
+            skipped=run.skipped_count,
+            flaky=run.flaky_count,
+        ),
+        case_count=sum(report.case_count for report in reports),
+        problems=[StoredProblem(**problem) for report in reports for problem in report.problems],
+        status=joint_status([UploadStatus(report.status) for report in reports]),
+    )
+
+
+def joint_status(statuses: Sequence[UploadStatus]) -> UploadStatus:
+    """Tell many files' statuses as one: stored or rejected when all are, else partial."""
+    distinct = set(statuses)
+    if len(distinct) <= 1:
+        return distinct.pop() if distinct else UploadStatus.STORED
+    return UploadStatus.PARTIAL
+
+
+@contextmanager
+def _opened(file: ReportFile) -> Iterator[BinaryIO | File[Any]]:
+    with file.open() if file.open is not None else default_storage.open(file.storage_name, "rb") as stream:
+        yield stream
+
+
+def _digest(file: ReportFile) -> tuple[str, int]:
+    sha256 = hashlib.sha256()
+    size = 0
+    with _opened(file) as stream:
+        while chunk := stream.read(_READ_BYTES):
+            sha256.update(chunk)
+            size += len(chunk)
+    return sha256.hexdigest(), size
+
+
+def _save(file: ReportFile, folder: str, size: int) -> str:
+    """Store a file under a name made of its content, so that doing it again finds it there."""
+    ending = PurePosixPath(file.name.replace("\\", "/")).name[-60:]
+    name = default_storage.generate_filename(f"{folder}/{ending or 'report'}")
+    if default_storage.exists(name):
+        if default_storage.size(name) == size:
+            return name
+        default_storage.delete(name)  # a worker died while it wrote
+    with _opened(file) as stream:
+        return default_storage.save(name, stream if isinstance(stream, File) else File(stream))

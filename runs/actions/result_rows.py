@@ -1,0 +1,380 @@
+"""Staged attempts become cases, failures, results and attempts, in a handful of statements.
+
+Every attempt read is one row of a temporary table; nothing is looked up one by one, and nothing of a
+report is held in this process. Cases that occur once, nearly all, go straight through; those that occur
+again, in this report or in an earlier one of the run, are folded by `runs.ingestion.attempts`.
+
+Parallel uploads cannot deadlock: an advisory lock lets one at a time merge into a run, and what several
+runs share, cases and failures, is inserted in the order of its digests, cases before failures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from django.db import connection
+
+from runs.analytics.fingerprints import failure_fingerprint
+from runs.ingestion.attempts import TEARDOWN_MARK, Folded, Try, fold_tries
+from runs.ingestion.identity import split_parameters
+from runs.ingestion.report import AttemptRead, CaseRead, FailureText
+from runs.vocabulary import FAILING, Outcome
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
+
+#: Tries kept of one case in one run; the count of all is kept too.
+TRY_LIMIT = 200
+#: Failure texts already staged, by digest: a text that ten thousand cases share is sent once.
+_KNOWN_FAILURE_LIMIT = 20_000
+_FOLDED_AT_ONCE = 500
+_ATTEMPT_COUNT_LIMIT = 32_767
+_LOCK_CLASS = 7_145_002
+_LOCK_RANGE = 2**31
+
+_STAGING = """
+CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_1 (
+    position integer NOT NULL,
+    identity bytea NOT NULL,
+    outcome text NOT NULL,
+    duration_ms integer,
+    path text NOT NULL,
+    class_name text NOT NULL,
+    name text NOT NULL,
+    parameters text NOT NULL,
+    file text NOT NULL,
+    variant text NOT NULL,
+    line integer,
+    digest bytea,
+    fingerprint bytea,
+    kind text,
+    message text,
+    text text,
+    output text
+) ON COMMIT DELETE ROWS
+"""
+_REPEATS = """
+CREATE TEMPORARY TABLE IF NOT EXISTS itdash_repeats_1 (identity bytea PRIMARY KEY) ON COMMIT DELETE ROWS
+"""
+#: Failure columns and output of an attempt that has neither.
+_NOTHING = "\t".join([r"\N"] * 6)
+_COPY = "COPY itdash_staging_1 FROM STDIN"
+
+_INSERT_CASES = """
+INSERT INTO runs_testcase (suite_id, identity, path, class_name, name, parameters, file, variant, line,
+                           first_seen_at, last_seen_at)
+SELECT DISTINCT ON (s.identity)
+       %(suite)s, s.identity, s.path, s.class_name, s.name, s.parameters, s.file, s.variant, s.line,
+       %(run_at)s, %(run_at)s
+FROM itdash_staging_1 s
+WHERE NOT EXISTS (
+    SELECT FROM runs_testcase c WHERE c.suite_id = %(suite)s AND c.identity = s.identity
+)
+ORDER BY s.identity, s.position
+ON CONFLICT (suite_id, identity) DO NOTHING
+"""
+# Precise to a day, so that most runs write nothing. Rows that another run holds are left to it.
+_TOUCH_CASES = """
+UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
+    SELECT c.id FROM runs_testcase c JOIN itdash_staging_1 s ON c.identity = s.identity
+    WHERE c.suite_id = %(suite)s AND c.last_seen_at < %(run_at)s - interval '1 day'
+    ORDER BY c.id FOR UPDATE OF c SKIP LOCKED
+)
+"""
+_INSERT_FAILURES = """
+INSERT INTO runs_failure (project_id, digest, fingerprint, kind, message, text, first_seen_at)
+SELECT DISTINCT ON (s.digest) %(project)s, s.digest, s.fingerprint, s.kind, s.message, s.text, %(run_at)s
+FROM itdash_staging_1 s
+WHERE s.fingerprint IS NOT NULL
+ORDER BY s.digest
+ON CONFLICT (project_id, digest) DO NOTHING
+"""
+_INSERT_REPEATS = """
+INSERT INTO itdash_repeats_1
+SELECT identity FROM itdash_staging_1 GROUP BY identity HAVING count(*) > 1
+"""
+_INSERT_REPEATS_OF_EARLIER_REPORTS = """
+INSERT INTO itdash_repeats_1
+SELECT DISTINCT s.identity
+FROM itdash_staging_1 s
+JOIN runs_testcase c ON c.suite_id = %(suite)s AND c.identity = s.identity
+JOIN runs_result r ON r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.case_id = c.id
+ON CONFLICT DO NOTHING
+"""
+_INSERT_RESULTS = """
+INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
+                         outcome)
+SELECT %(run_at)s, %(run)s, c.id, f.id, s.duration_ms, s.position, %(shard)s, 1, s.outcome
+FROM itdash_staging_1 s
+JOIN runs_testcase c ON c.suite_id = %(suite)s AND c.identity = s.identity
+LEFT JOIN runs_failure f ON f.project_id = %(project)s AND f.digest = s.digest
+"""
+_INSERT_ATTEMPTS = """
+INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output)
+SELECT %(run_at)s, %(run)s, c.id, 1, f.id, s.duration_ms, s.outcome, coalesce(s.output, '')
+FROM itdash_staging_1 s
+JOIN runs_testcase c ON c.suite_id = %(suite)s AND c.identity = s.identity
+LEFT JOIN runs_failure f ON f.project_id = %(project)s AND f.digest = s.digest
+WHERE s.outcome IN ('failed', 'errored')
+"""
+_NOT_REPEATED = "NOT EXISTS (SELECT FROM itdash_repeats_1 p WHERE p.identity = s.identity)"
+_BY_CASE = "ORDER BY c.id"
+
+#: The tries of repeated cases, those of earlier reports first; a result without attempts is one of them.
+_SELECT_TRIES = """
+WITH tries AS (
+    SELECT c.id AS case_id, 1 AS source, s.position AS place, s.outcome, s.duration_ms, f.id AS failure_id,
+           coalesce(s.output, '') AS output,
+           coalesce(s.outcome = 'errored' AND starts_with(f.message, %(mark)s), false) AS is_teardown,
+           %(shard)s::smallint AS shard
+    FROM itdash_repeats_1 p
+    JOIN itdash_staging_1 s ON s.identity = p.identity
+    JOIN runs_testcase c ON c.suite_id = %(suite)s AND c.identity = p.identity
+    LEFT JOIN runs_failure f ON f.project_id = %(project)s AND f.digest = s.digest
+    UNION ALL
+    SELECT c.id, 0, coalesce(a.number::integer, r.position), coalesce(a.outcome, r.outcome),
+           CASE WHEN a.number IS NULL THEN r.duration_ms ELSE a.duration_ms END,
+           coalesce(a.failure_id, CASE WHEN a.number IS NULL THEN r.failure_id END),
+           coalesce(a.output, ''), false, r.shard
+    FROM itdash_repeats_1 p
+    JOIN runs_testcase c ON c.suite_id = %(suite)s AND c.identity = p.identity
+    JOIN runs_result r ON r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.case_id = c.id
+    LEFT JOIN runs_attempt a ON a.run_at = r.run_at AND a.run_id = r.run_id AND a.case_id = r.case_id
+), numbered AS (
+    SELECT *, row_number() OVER within AS number, count(*) OVER (PARTITION BY case_id) AS total,
+           first_value(shard) OVER within AS first_shard,
+           min(place) FILTER (WHERE source = 1) OVER (PARTITION BY case_id) AS position
+    FROM tries WINDOW within AS (PARTITION BY case_id ORDER BY source, place)
+)
+SELECT case_id, total, first_shard, position, outcome, duration_ms, failure_id, output, is_teardown
+FROM numbered
+WHERE number < %(try_limit)s OR number = total
+ORDER BY case_id, number
+"""
+_DELETE_ATTEMPTS = """
+DELETE FROM runs_attempt WHERE run_at = %(run_at)s AND run_id = %(run)s AND case_id = ANY(%(cases)s)
+"""
+_UPSERT_RESULTS = """
+INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
+                         outcome)
+SELECT %(run_at)s, %(run)s, * FROM unnest(
+    %(cases)s::bigint[], %(failures)s::bigint[], %(durations)s::integer[], %(positions)s::integer[],
+    %(shards)s::smallint[], %(counts)s::smallint[], %(outcomes)s::varchar[])
+ON CONFLICT (run_at, run_id, case_id) DO UPDATE SET
+    failure_id = excluded.failure_id, duration_ms = excluded.duration_ms,
+    attempt_count = excluded.attempt_count, outcome = excluded.outcome
+"""
+_INSERT_FOLDED_ATTEMPTS = """
+INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output)
+SELECT %(run_at)s, %(run)s, * FROM unnest(
+    %(cases)s::bigint[], %(numbers)s::smallint[], %(failures)s::bigint[], %(durations)s::integer[],
+    %(outcomes)s::varchar[], %(outputs)s::text[])
+"""
+_COUNT_RUN = """
+UPDATE runs_run SET test_count = n.tests, passed_count = n.passed, failed_count = n.failed,
+                    errored_count = n.errored, skipped_count = n.skipped, flaky_count = n.flaky
+FROM (
+    SELECT count(*) AS tests,
+           count(*) FILTER (WHERE outcome = 'passed') AS passed,
+           count(*) FILTER (WHERE outcome = 'failed') AS failed,
+           count(*) FILTER (WHERE outcome = 'errored') AS errored,
+           count(*) FILTER (WHERE outcome = 'skipped') AS skipped,
+           count(*) FILTER (WHERE outcome = 'flaky') AS flaky
+    FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s
+) n
+WHERE id = %(run)s
+"""
+_COUNT_SHARD = """
+UPDATE runs_shard SET test_count = n.tests, failed_count = n.failed
+FROM (
+    SELECT count(*) AS tests, count(*) FILTER (WHERE outcome IN ('failed', 'errored')) AS failed
+    FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s AND shard = %(shard)s
+) n
+WHERE run_id = %(run)s AND number = %(shard)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where results belong."""
+
+    run_id: int
+    run_at: datetime
+    suite_id: int
+    project_id: int
+    shard: int
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """For the statements above."""
+        return {
+            "run": self.run_id,
+            "run_at": self.run_at,
+            "suite": self.suite_id,
+            "project": self.project_id,
+            "shard": self.shard,
+            "mark": TEARDOWN_MARK,
+            "try_limit": TRY_LIMIT,
+        }
+
+
+class Staging:
+    """The attempts of one transaction on their way in."""
+
+    def __init__(self) -> None:
+        self._position = 0
+        self._staged_failures: set[bytes] = set()
+        with connection.cursor() as cursor:
+            cursor.execute(_STAGING)
+            cursor.execute(_REPEATS)
+            cursor.execute("TRUNCATE itdash_staging_1, itdash_repeats_1")
+
+    def add(self, batches: Iterable[list[CaseRead]]) -> None:
+        """Stage the cases; call it within a savepoint, since `batches` may raise half-way."""
+        staged_before = set(self._staged_failures)
+        try:
+            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+                for batch in batches:
+                    copy.write("".join(self._lines(batch)))
+        except BaseException:
+            self._staged_failures = staged_before
+            raise
+
+    def _lines(self, batch: list[CaseRead]) -> Iterator[str]:
+        for case in batch:
+            name, parameters = split_parameters(case.name)
+            words = f"{case.path}\t{case.class_name}\t{name}\t{parameters}\t{case.file}\t{case.variant}"
+            if "\\" in words or "\n" in words or "\r" in words or words.count("\t") != 5:  # noqa: PLR2004
+                words = "\t".join(
+                    map(_escaped, (case.path, case.class_name, name, parameters, case.file, case.variant))
+                )
+            line = r"\N" if case.line is None else str(case.line)
+            # A pass at the first try says nothing: its output is in the raw report.
+            is_plain = len(case.attempts) == 1 and case.attempts[0].failure is None
+            for attempt in case.attempts:
+                self._position += 1
+                duration = r"\N" if attempt.duration_ms is None else str(attempt.duration_ms)
+                yield (
+                    f"{self._position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
+                    f"{words}\t{line}\t{_NOTHING if is_plain else self._failure_columns(attempt)}\n"
+                )
+
+    def _failure_columns(self, attempt: AttemptRead) -> str:
+        output = _escaped(attempt.output) if attempt.output else r"\N"
+        failure = attempt.failure
+        if failure is None:
+            return rf"\N	\N	\N	\N	\N	{output}"
+        digest = failure_digest(failure)
+        if digest in self._staged_failures:
+            return rf"\\x{digest.hex()}	\N	\N	\N	\N	{output}"
+        if len(self._staged_failures) < _KNOWN_FAILURE_LIMIT:
+            self._staged_failures.add(digest)
+        fingerprint = failure_fingerprint(failure.kind, failure.message, failure.text)
+        texts = "\t".join(map(_escaped, failure))
+        return f"\\\\x{digest.hex()}\t\\\\x{fingerprint.hex()}\t{texts}\t{output}"
+
+    def merge(self, place: Place) -> None:
+        """Make rows of what was staged, and count the run's totals anew."""
+        parameters = place.parameters
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, place.run_id % _LOCK_RANGE])
+            cursor.execute("SET LOCAL work_mem = '64MB'")
+            cursor.execute("ANALYZE itdash_staging_1 (identity)")
+            cursor.execute(_INSERT_CASES, parameters)
+            cursor.execute(_TOUCH_CASES, parameters)
+            cursor.execute(_INSERT_FAILURES, parameters)
+            cursor.execute(_INSERT_REPEATS)
+            repeated = cursor.rowcount
+            cursor.execute(_INSERT_REPEATS_OF_EARLIER_REPORTS, parameters)
+            repeated += cursor.rowcount
+            first_of_all = f"WHERE {_NOT_REPEATED}" if repeated else ""
+            cursor.execute(f"{_INSERT_RESULTS} {first_of_all} {_BY_CASE}", parameters)
+            also = f"AND {_NOT_REPEATED}" if repeated else ""
+            cursor.execute(f"{_INSERT_ATTEMPTS} {also} {_BY_CASE}", parameters)
+            if repeated:
+                _fold_repeats(cursor, parameters)
+            cursor.execute(_COUNT_RUN, parameters)
+            cursor.execute(_COUNT_SHARD, parameters)
+            cursor.execute("TRUNCATE itdash_staging_1, itdash_repeats_1")
+
+
+def failure_digest(failure: FailureText) -> bytes:
+    """Return the 16 bytes that name a failure's whole text."""
+    return blake2b("\0".join(failure).encode("utf-8", "replace"), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    """A repeated case and what its tries came to."""
+
+    case_id: int
+    total: int
+    shard: int
+    position: int
+    folded: Folded
+
+
+def _fold_repeats(cursor: CursorWrapper, parameters: dict[str, Any]) -> None:
+    chunk: list[_Repeat] = []
+    for repeat in _repeats(parameters):
+        chunk.append(repeat)
+        if len(chunk) == _FOLDED_AT_ONCE:
+            _write_repeats(cursor, parameters, chunk)
+            chunk = []
+    if chunk:
+        _write_repeats(cursor, parameters, chunk)
+
+
+def _repeats(parameters: dict[str, Any]) -> Iterator[_Repeat]:
+    """Read the tries through a server-side cursor: a rerun of a large job repeats every case."""
+    with connection.chunked_cursor() as rows:
+        rows.execute(_SELECT_TRIES, parameters)
+        fetched = iter(lambda: rows.fetchmany(2_000), [])
+        for case_id, own in groupby((row for part in fetched for row in part), key=lambda row: row[0]):
+            tries = list(own)
+            _, total, shard, position = tries[0][:4]
+            folded = fold_tries([Try(Outcome(row[4]), *row[5:9]) for row in tries])
+            merged_away = len(tries) - len(folded.tries)
+            yield _Repeat(case_id, min(total - merged_away, _ATTEMPT_COUNT_LIMIT), shard, position, folded)
+
+
+def _write_repeats(cursor: CursorWrapper, parameters: dict[str, Any], repeats: list[_Repeat]) -> None:
+    results = {
+        "cases": [one.case_id for one in repeats],
+        "failures": [one.folded.failure_id for one in repeats],
+        "durations": [one.folded.duration_ms for one in repeats],
+        "positions": [one.position for one in repeats],
+        "shards": [one.shard for one in repeats],
+        "counts": [one.total for one in repeats],
+        "outcomes": [one.folded.outcome.value for one in repeats],
+    }
+    tries = [
+        (one.case_id, number, each)
+        for one in repeats
+        for number, each in enumerate(one.folded.tries, start=1)
+        if len(one.folded.tries) > 1 or each.outcome in FAILING
+    ]
+    attempts = {
+        "cases": [case_id for case_id, _, _ in tries],
+        "numbers": [number for _, number, _ in tries],
+        "failures": [each.failure_id for _, _, each in tries],
+        "durations": [each.duration_ms for _, _, each in tries],
+        "outcomes": [each.outcome.value for _, _, each in tries],
+        "outputs": [each.output for _, _, each in tries],
+    }
+    cursor.execute(_DELETE_ATTEMPTS, parameters | {"cases": results["cases"]})
+    cursor.execute(_UPSERT_RESULTS, parameters | results)
+    cursor.execute(_INSERT_FOLDED_ATTEMPTS, parameters | attempts)
+
+
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": ""})
+
+
+def _escaped(text: str) -> str:
+    """Text as COPY wants it."""
+    return text.translate(_ESCAPES)

@@ -1,0 +1,194 @@
+"""Open what was uploaded: one report, or an archive of reports, as streams. Told by content, not by name.
+
+Nothing is unpacked to disk or held whole, and every archive has an end: a total, a ratio beyond which it
+is a bomb, and a count of members.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, cast
+
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError
+
+MEMBER_LIMIT = 20_000
+UNPACKED_LIMIT_BYTES = 1024 * 1024 * 1024
+#: Reports shrink to a tenth or a hundredth; a bomb to a thousandth. Small ones are let be.
+RATIO_LIMIT = 300
+RATIO_FREE_BYTES = 16 * 1024 * 1024
+
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_TAR_MARK = b"ustar"
+_TAR_MARK_AT = 257
+_PEEK_BYTES = 512
+_LEFT_OUT_LIMIT = 10
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A report on its own, or one out of an archive. Its stream is good until the next one is asked for."""
+
+    name: str
+    stream: BinaryIO
+
+
+@dataclass(slots=True)
+class Budget:
+    """What may come out of an archive, and what did. Count `packed_bytes` from the archive's size."""
+
+    packed_bytes: int
+    unpacked_limit_bytes: int = UNPACKED_LIMIT_BYTES
+    ratio_limit: int = RATIO_LIMIT
+    unpacked_bytes: int = 0
+    member_count: int = 0
+    #: Members that are no reports by their name: how many, and the first names.
+    left_out_count: int = 0
+    left_out: list[str] = field(default_factory=list)
+
+    def spend(self, count: int) -> None:
+        """Count unpacked bytes.
+
+        Raises:
+            ReportLimitError: they are too many, or too many for what they came from.
+        """
+        self.unpacked_bytes += count
+        if self.unpacked_bytes > self.unpacked_limit_bytes:
+            reason = f"The archive holds more than {self.unpacked_limit_bytes // 2**20:,} MiB."
+            raise ReportLimitError(reason)
+        free = self.unpacked_bytes <= RATIO_FREE_BYTES
+        if not free and self.unpacked_bytes > self.ratio_limit * max(self.packed_bytes, 1):
+            reason = f"The archive unpacks to more than {self.ratio_limit} times its size."
+            raise ReportLimitError(reason)
+
+    def wants(self, name: str) -> bool:
+        """Count a file in the archive; whether its name is that of a report.
+
+        Raises:
+            ReportLimitError: there are too many.
+        """
+        self.member_count += 1
+        if self.member_count > MEMBER_LIMIT:
+            reason = f"The archive has more than {MEMBER_LIMIT:,} members."
+            raise ReportLimitError(reason)
+        if name.startswith("__MACOSX/") or "/._" in f"/{name}":
+            return False  # what macOS adds by itself is nothing anybody misses
+        if name.lower().endswith(".xml"):
+            return True
+        self.left_out_count += 1
+        if len(self.left_out) < _LEFT_OUT_LIMIT:
+            self.left_out.append(name[-200:])
+        return False
+
+
+def members_of(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+    """Yield the file itself, or the reports in it when it is a .gz, .zip, .tar or .tar.gz.
+
+    Members of archives are reports when their name ends in `.xml`; others are left out.
+
+    Raises:
+        ReportError: the archive is damaged, encrypted, a bomb, or holds no report.
+    """
+    beginning = _peek(stream)
+    if not beginning.startswith((_GZIP, *_ZIP)) and not _is_tar(beginning):
+        yield Member(name, stream)
+        return
+    try:
+        if beginning.startswith(_ZIP):
+            yield from _of_zip(name, stream, budget)
+        elif beginning.startswith(_GZIP):
+            yield from _of_gzip(name, stream, budget)
+        else:
+            yield from _of_tar(name, stream, budget)
+    except _DAMAGED as error:
+        reason = f"The archive is damaged or in a form that is not read: {error}."
+        raise MalformedReportError(reason) from error
+
+
+class _Metered(io.RawIOBase):
+    """A stream of unpacked bytes that counts what it gives, where asked to, and tells damage as such."""
+
+    def __init__(self, stream: BinaryIO, budget: Budget | None) -> None:
+        super().__init__()
+        self._stream = stream
+        self._budget = budget
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data = self._stream.read(size)
+        except _DAMAGED as error:
+            reason = f"The compressed data is damaged: {error}."
+            raise MalformedReportError(reason) from error
+        if self._budget is not None:
+            self._budget.spend(len(data))
+        return data
+
+
+def _of_zip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+    with zipfile.ZipFile(stream) as archive:
+        found = False
+        for info in archive.infolist():
+            if not info.is_dir() and budget.wants(info.filename):
+                found = True
+                with archive.open(info) as member:
+                    yield Member(f"{name}/{info.filename}", _metered(member, budget))
+    _refuse_when_nothing(found=found)
+
+
+def _of_gzip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+    with gzip.GzipFile(fileobj=stream) as unpacked:
+        buffered = io.BufferedReader(unpacked, 64 * 1024)
+        if _is_tar(buffered.peek(_PEEK_BYTES)):
+            yield from _of_tar(name, cast("BinaryIO", buffered), budget)
+        else:
+            yield Member(name.removesuffix(".gz"), _metered(cast("BinaryIO", buffered), budget))
+
+
+def _of_tar(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
+    # All of the stream is metered: what a bomb hides between members counts as well.
+    with tarfile.open(fileobj=_metered(stream, budget), mode="r|") as archive:
+        found = False
+        for info in archive:
+            member = archive.extractfile(info) if info.isreg() and budget.wants(info.name) else None
+            if member is not None:
+                found = True
+                yield Member(f"{name}/{info.name}", _metered(member, None))
+    _refuse_when_nothing(found=found)
+
+
+def _metered(stream: object, budget: Budget | None) -> BinaryIO:
+    return cast("BinaryIO", _Metered(cast("BinaryIO", stream), budget))
+
+
+def _refuse_when_nothing(*, found: bool) -> None:
+    if not found:
+        reason = "The archive holds no .xml file."
+        raise NotAReportError(reason)
+
+
+def _peek(stream: BinaryIO) -> bytes:
+    beginning = stream.read(_PEEK_BYTES)
+    stream.seek(0)
+    return beginning
+
+
+def _is_tar(beginning: bytes) -> bool:
+    return beginning[_TAR_MARK_AT : _TAR_MARK_AT + len(_TAR_MARK)] == _TAR_MARK

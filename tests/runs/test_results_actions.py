@@ -1,0 +1,350 @@
+"""Storing reports: attempts, repeats, idempotence, bad files, parallel shards."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import default_storage
+from django.db import connection, connections
+
+from runs.actions.results import ReportFile, StoredReports, store_reports
+from runs.models import Attempt, Failure, Report, Result, Run, TestCase
+from runs.vocabulary import UploadStatus
+from tests.factories import make_run, make_suite
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, settings: object) -> None:
+    settings.MEDIA_ROOT = tmp_path  # type: ignore[attr-defined]  # pytest-django's settings take any name
+
+
+def report(content: str | bytes, name: str = "report.xml") -> ReportFile:
+    data = content.encode() if isinstance(content, str) else content
+    return ReportFile(name, open=lambda: io.BytesIO(data))
+
+
+def store(run: Run, *contents: str | bytes, shard: int = 1) -> StoredReports:
+    files = [report(content, f"report-{number}.xml") for number, content in enumerate(contents)]
+    return store_reports(run_id=run.pk, shard=shard, files=files)
+
+
+def suite_of(*cases: str) -> str:
+    return f'<testsuite name="shop">{"".join(cases)}</testsuite>'
+
+
+def passing(name: str, time: str = "0.5") -> str:
+    return f'<testcase classname="c" name="{name}" time="{time}"/>'
+
+
+def failing(name: str, message: str = "boom", kind: str = "E") -> str:
+    return (
+        f'<testcase classname="c" name="{name}" time="0.25">'
+        f'<failure type="{kind}" message="{message}">trace of {message}</failure></testcase>'
+    )
+
+
+def outcomes(run: Run) -> dict[str, tuple[str, int]]:
+    results = Result.objects.filter(run=run).select_related("case")
+    return {one.case.name: (one.outcome, one.attempt_count) for one in results}
+
+
+@pytest.mark.django_db
+def test_a_report_becomes_cases_results_and_totals() -> None:
+    run = make_run()
+
+    stored = store(run, suite_of(passing("a"), failing("b"), '<testcase name="c"><skipped/></testcase>'))
+
+    assert outcomes(run) == {"a": ("passed", 1), "b": ("failed", 1), "c": ("skipped", 1)}
+    assert (stored.status, stored.case_count, stored.problems) == (UploadStatus.STORED, 3, [])
+    counts = stored.counts
+    assert (counts.tests, counts.passed, counts.failed, counts.skipped) == (3, 1, 1, 1)
+    run.refresh_from_db()
+    assert (run.test_count, run.failed_count) == (3, 1)
+    case = TestCase.objects.get(name="b")
+    assert (case.path, case.class_name, case.suite_id) == ("shop", "c", run.suite_id)
+    result = Result.objects.get(case=case)
+    assert (result.duration_ms, result.position, result.shard, result.run_at) == (250, 2, 1, run.run_at)
+    assert result.failure is not None
+    assert (result.failure.kind, result.failure.message) == ("E", "boom")
+    assert result.failure.text == "trace of boom"
+
+
+@pytest.mark.django_db
+def test_attempts_are_kept_where_there_is_something_to_say() -> None:
+    run = make_run()
+
+    store(run, suite_of(passing("a"), failing("b"), '<testcase name="c"><skipped/></testcase>'))
+
+    attempts = Attempt.objects.filter(run=run).select_related("case", "failure")
+    assert [(one.case.name, one.number, one.outcome) for one in attempts] == [("b", 1, "failed")]
+
+
+@pytest.mark.django_db
+def test_the_next_run_meets_the_same_cases_and_failures() -> None:
+    suite = make_suite()
+    first, second = make_run(suite), make_run(suite)
+    xml = suite_of(passing("a"), failing("b"))
+
+    store(first, xml)
+    store(second, xml)
+
+    assert TestCase.objects.filter(suite=suite).count() == 2
+    assert Failure.objects.filter(project=suite.project).count() == 1
+    assert Result.objects.filter(case__suite=suite).count() == 4
+
+
+@pytest.mark.django_db
+def test_a_pass_after_a_failed_try_is_flaky_and_every_try_is_kept() -> None:
+    run = make_run()
+    flaky = (
+        '<testcase classname="c" name="f" time="2"><flakyFailure type="T" message="one"/>'
+        '<flakyError message="two"><stackTrace>st</stackTrace><system-out>said</system-out></flakyError>'
+        "</testcase>"
+    )
+
+    stored = store(run, suite_of(flaky))
+
+    assert outcomes(run) == {"f": ("flaky", 3)}
+    assert (stored.counts.flaky, stored.counts.passed) == (1, 0)
+    tries = Attempt.objects.filter(run=run).select_related("failure").order_by("number")
+    told = [(one.number, one.outcome, one.failure.message if one.failure else "") for one in tries]
+    assert told == [(1, "failed", "one"), (2, "errored", "two"), (3, "passed", "")]
+    assert tries[1].output == "said"
+    assert tries[1].failure is not None
+    assert tries[1].failure.text == "st"
+
+
+@pytest.mark.django_db
+def test_repeated_testcases_are_attempts_wherever_they_stand() -> None:
+    run = make_run()
+
+    store(run, suite_of(failing("a", "first"), passing("b"), passing("a", "0.75"), passing("b")))
+
+    assert outcomes(run) == {"a": ("flaky", 2), "b": ("passed", 2)}
+    assert Result.objects.get(run=run, case__name="a").duration_ms == 750
+
+
+@pytest.mark.django_db
+def test_pytests_teardown_error_is_no_retry() -> None:
+    run = make_run()
+    teardown = (
+        '<testcase classname="c" name="{}" time="0.1"><error message="failed on teardown with x">t</error>'
+        "</testcase>"
+    )
+
+    store(run, suite_of(passing("a"), teardown.format("a"), failing("b"), teardown.format("b")))
+
+    assert outcomes(run) == {"a": ("errored", 1), "b": ("failed", 1)}
+
+
+@pytest.mark.django_db
+def test_a_later_report_of_the_run_adds_attempts() -> None:
+    run = make_run()
+    store(run, suite_of(failing("a"), passing("b"), passing("c")))
+
+    stored = store(run, suite_of(passing("a")), suite_of(failing("b")))
+
+    assert outcomes(run) == {"a": ("flaky", 2), "b": ("failed", 2), "c": ("passed", 1)}
+    assert stored.counts.tests == 3
+    tries = Attempt.objects.filter(run=run, case__name="b").order_by("number")
+    assert [(one.number, one.outcome) for one in tries] == [(1, "passed"), (2, "failed")]
+
+
+@pytest.mark.django_db
+def test_the_same_report_twice_is_stored_once() -> None:
+    run = make_run()
+    xml = suite_of(failing("a"), passing("b"))
+
+    first = store(run, xml)
+    second = store(run, xml)
+
+    assert first == second
+    assert outcomes(run) == {"a": ("failed", 1), "b": ("passed", 1)}
+    assert Report.objects.filter(run=run).count() == 1
+
+
+@pytest.mark.django_db
+def test_a_malformed_report_leaves_no_row_and_names_its_line() -> None:
+    run = make_run()
+    good = suite_of(passing("a"))
+    bad = "<testsuite name='s'>\n" + passing("x") + failing("y") + "\n<testcase name='z'>"
+
+    stored = store(run, good, bad)
+
+    assert outcomes(run) == {"a": ("passed", 1)}
+    assert stored.status == UploadStatus.PARTIAL
+    assert [(one.file, one.line) for one in stored.problems] == [("report-1.xml", 3)]
+    assert "Not well-formed XML" in stored.problems[0].reason
+    assert TestCase.objects.count() == 1
+    assert Failure.objects.count() == 0
+    kept = Report.objects.get(name="report-1.xml")
+    assert kept.status == UploadStatus.REJECTED
+    with default_storage.open(kept.storage_name) as file:
+        assert file.read() == bad.encode()
+
+
+@pytest.mark.django_db
+def test_a_failure_text_of_a_refused_report_is_kept_when_a_good_one_has_it_too() -> None:
+    run = make_run()
+
+    store(run, "<testsuite name='s'>" + failing("y", "same"), suite_of(failing("a", "same")))
+
+    result = Result.objects.select_related("failure").get(run=run)
+    assert result.failure is not None
+    assert result.failure.message == "same"
+
+
+@pytest.mark.django_db
+def test_nothing_readable_is_rejected() -> None:
+    run = make_run()
+
+    stored = store(run, b'{"tests": []}')
+
+    assert stored.status == UploadStatus.REJECTED
+    assert "JSON" in stored.problems[0].reason
+    assert stored.counts.tests == 0
+
+
+@pytest.mark.django_db
+def test_names_of_any_length_and_any_characters_are_kept_whole() -> None:
+    run = make_run()
+    name = "tab&#9;back\\slash\\N line&#10;end é 漢 " + "x" * 5_000
+
+    store(run, suite_of(f'<testcase classname="a\\tb" name="{name}"/>'))
+
+    case = TestCase.objects.get()
+    assert case.name == "tab\tback\\slash\\N line\nend é 漢 " + "x" * 5_000
+    assert case.class_name == "a\\tb"
+
+
+@pytest.mark.django_db
+def test_parameters_are_told_apart() -> None:
+    run = make_run()
+
+    store(run, suite_of(passing("pay[eur-1]"), passing("pay[usd-1]")))
+
+    cases = TestCase.objects.order_by("parameters").values_list("name", "parameters")
+    assert list(cases) == [("pay", "[eur-1]"), ("pay", "[usd-1]")]
+
+
+@pytest.mark.django_db
+def test_playwrights_projects_are_variants_and_no_retries() -> None:
+    run = make_run()
+    suite = (
+        '<testsuite name="a.spec.js" hostname="{}"><testcase classname="a.spec.js" name="t">{}</testcase>'
+        "</testsuite>"
+    )
+    failure = '<failure message="m"/>'
+
+    store(
+        run,
+        f'<testsuites id="" name="">{suite.format("chromium", failure)}{suite.format("firefox", "")}'
+        "</testsuites>",
+    )
+
+    results = Result.objects.filter(run=run).select_related("case").order_by("case__variant")
+    assert [(one.case.variant, one.outcome) for one in results] == [
+        ("chromium", "failed"),
+        ("firefox", "passed"),
+    ]
+
+
+@pytest.mark.django_db
+def test_archives_are_opened_and_what_was_left_out_is_told() -> None:
+    run = make_run()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("one.xml", suite_of(passing("a")))
+        archive.writestr("sub/two.xml", suite_of(failing("b")))
+        archive.writestr("bad.xml", "<testsuite>")
+        archive.writestr("shot.png", b"png")
+    files = [
+        report(packed.getvalue(), "all.zip"),
+        report(gzip.compress(suite_of(passing("c")).encode()), "c.xml.gz"),
+    ]
+
+    stored = store_reports(run_id=run.pk, files=files)
+
+    assert outcomes(run) == {"a": ("passed", 1), "b": ("failed", 1), "c": ("passed", 1)}
+    assert stored.status == UploadStatus.PARTIAL
+    assert [one.file for one in stored.problems] == ["all.zip/bad.xml", "all.zip"]
+    assert "shot.png" in stored.problems[1].reason
+
+
+@pytest.mark.django_db
+def test_a_suites_own_error_is_told_as_a_problem() -> None:
+    run = make_run()
+
+    stored = store(run, '<testsuite name="db"><error message="no database"/></testsuite>')
+
+    assert stored.status == UploadStatus.STORED
+    assert "no database" in stored.problems[0].reason
+
+
+@pytest.mark.django_db
+def test_a_handful_of_queries_stores_thousands_of_results(
+    django_assert_max_num_queries: object,
+) -> None:
+    run = make_run()
+    xml = suite_of(*[failing(f"t{number}", f"m{number % 7}") for number in range(3_000)])
+
+    with django_assert_max_num_queries(40):  # type: ignore[operator]  # pytest-django's fixture
+        stored = store(run, xml)
+
+    assert stored.counts.failed == 3_000
+    assert Failure.objects.count() == 7
+
+
+@pytest.fixture
+def _closing() -> Iterator[None]:
+    yield
+    connections.close_all()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_shards_and_runs_in_parallel_neither_deadlock_nor_lose_anything() -> None:
+    suite = make_suite()
+    runs = [make_run(suite) for _ in range(3)]
+    names = [f"t{number}" for number in range(400)]
+
+    def work(job: tuple[Run, int]) -> StoredReports:
+        run, shard = job
+        own = names if shard % 2 else list(reversed(names))
+        cases = [failing(name, f"m{index % 50}") for index, name in enumerate(own)]
+        try:
+            return store(run, suite_of(*cases, passing(f"only{shard}")), shard=shard)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(work, [(run, shard) for shard in range(1, 5) for run in runs]))
+
+    for run in runs:
+        found = outcomes(run)
+        assert len(found) == 404
+        assert found["t7"] == ("failed", 4)
+        assert found["only3"] == ("passed", 1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_report_in_parallel_is_stored_once() -> None:
+    run = make_run()
+    xml = suite_of(*[failing(f"t{number}") for number in range(300)])
+
+    def work(_: int) -> StoredReports:
+        try:
+            return store(run, xml)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        stored = list(pool.map(work, range(4)))
+
+    assert {one.counts.tests for one in stored} == {300}
+    assert set(outcomes(run).values()) == {("failed", 1)}
