@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from datetime import UTC, datetime
 
 from celery import shared_task  # noqa: TID251 - here is where tasks live
 
@@ -38,4 +39,4 @@ def sweep_runs() -> None:
 @shared_task(name="runs.tasks.keep_partitions_ahead")
 def keep_partitions_ahead() -> None:
     """Make the coming months' partitions of the results."""
-    keep_ahead()
+    keep_ahead(now=datetime.now(tz=UTC))

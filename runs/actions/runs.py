@@ -22,7 +22,7 @@ from runs.actions.events import NewEvent, record_event
 from runs.actions.projects import ensure_suite
 from runs.dispatch import Work, after_commit
 from runs.models import Project, Run, Shard, User
-from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, Verdict
+from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, UploadStatus, Verdict
 
 #: A run is tried again once when its worker was lost and nothing was reported.
 TRY_LIMIT = 2
@@ -193,7 +193,7 @@ def claim_run(run_id: int, *, owner: str) -> Claim | None:
 
 def renew_lease(claim: Claim) -> Renewal:
     """Hold the run for another `RUN_LEASE_SECONDS`."""
-    if not _held(claim).update(lease_expires_at=_lease_end()):
+    if not held_run(claim).update(lease_expires_at=_lease_end()):
         return Renewal.LOST
     return _ask(claim)
 
@@ -205,22 +205,22 @@ def ask_for_cancel(claim: Claim) -> Renewal:
 
 def note_facts(claim: Claim, **facts: object) -> bool:
     """Write what was found out about the run, such as its commit; False when the claim no longer holds."""
-    return _held(claim).update(**facts) == 1
+    return held_run(claim).update(**facts) == 1
 
 
 def advance_run(claim: Claim, status: RunStatus) -> bool:
     """Move an active run on; False when the claim no longer holds."""
-    return _held(claim).update(status=status) == 1
+    return held_run(claim).update(status=status) == 1
 
 
 def finish_run(claim: Claim, ending: Ending) -> bool:
     """End the run; False, and nothing written, when the claim no longer holds."""
     with transaction.atomic():
-        if not _finish(_held(claim), ending):
+        if not _finish(held_run(claim), ending):
             return False
         record_event(
             claim.run_id,
-            NewEvent("finished", ending.message or f"The run {_said(ending.status)}.", data=_facts(ending)),
+            NewEvent("finished", ending.message or f"The run {said(ending.status)}.", data=facts_of(ending)),
         )
     return True
 
@@ -228,7 +228,7 @@ def finish_run(claim: Claim, ending: Ending) -> bool:
 def release_run(claim: Claim) -> bool:
     """Give a run back unharmed because the worker is being stopped: queued again, the try not counted."""
     with transaction.atomic():
-        released = _held(claim).update(
+        released = held_run(claim).update(
             status=RunStatus.QUEUED,
             lease_owner="",
             lease_expires_at=None,
@@ -261,7 +261,7 @@ def resolve_lapsed_run(run_id: int) -> RunStatus | None:
 def _resolve(run: Run) -> RunStatus:
     own = Run.objects.filter(pk=run.pk)
     judged = _judged_by_shards(run)
-    reported = run.test_count > 0 or run.reports.exists()
+    reported = run.test_count > 0
     if run.cancel_requested_at is not None:
         ending = Ending(RunStatus.CANCELLED, "Cancelled; its worker was lost meanwhile.")
     elif judged is not None:
@@ -282,56 +282,32 @@ def _resolve(run: Run) -> RunStatus:
         message = f"The worker {run.lease_owner} was lost while the run was {run.status}.{kept} Run it again."
         ending = Ending(RunStatus.ERRORED, message, ErrorReason.WORKER_LOST)
     _finish(own, ending)
-    record_event(run.pk, NewEvent("finished", ending.message or f"The run {_said(ending.status)}."))
+    record_event(run.pk, NewEvent("finished", ending.message or f"The run {said(ending.status)}."))
     return ending.status
 
 
 def _judged_by_shards(run: Run) -> Ending | None:
-    """Say how it ended when the tests judged all of its shards and only the last word is missing."""
-    statuses = [RunStatus(status) for status in run.shards.values_list("status", flat=True)]
-    by_tests = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
-    if run.status != RunStatus.INGESTING or not statuses or not by_tests.issuperset(statuses):
+    """Say how it ended when the tests of all its shards have spoken and only the last word is missing."""
+    if run.status != RunStatus.INGESTING:
         return None
-    return gravest([Ending(status) for status in statuses])
+    unread = set(run.reports.exclude(status=UploadStatus.STORED).values_list("shard", flat=True))
+    endings = [_judged_by_tests(shard) for shard in run.shards.all() if shard.number not in unread]
+    judged = [ending for ending in endings if ending is not None]
+    return gravest(judged) if judged and len(judged) == run.shards.count() else None
+
+
+def _judged_by_tests(shard: Shard) -> Ending | None:
+    if shard.status in {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}:
+        return Ending(RunStatus(shard.status))
+    if shard.status in FINISHED or shard.exit_code is None or not shard.test_count:
+        return None
+    is_good = shard.exit_code == 0 and not shard.failed_count
+    return Ending(RunStatus.PASSED if is_good else RunStatus.FAILED)
 
 
 def gravest(endings: Sequence[Ending]) -> Ending:
     """How a run ended whose shards ended like this."""
     return min(endings, key=lambda ending: _GRAVEST_FIRST.index(ending.status))
-
-
-def begin_shard(claim: Claim, number: int, *, variables: dict[str, str]) -> None:
-    """Write that a shard is being prepared; a shard of an earlier try begins anew."""
-    Shard.objects.update_or_create(
-        run_id=claim.run_id,
-        number=number,
-        defaults={
-            "status": RunStatus.PREPARING,
-            "variables": variables,
-            "environment_name": "",
-            "exit_code": None,
-            "started_at": datetime.now(tz=UTC),
-            "finished_at": None,
-        },
-    )
-
-
-def note_shard(claim: Claim, number: int, **facts: object) -> None:
-    """Write what was found out about a shard."""
-    Shard.objects.filter(run_id=claim.run_id, number=number).update(**facts)
-
-
-def finish_shard(claim: Claim, number: int, ending: Ending, *, exit_code: int | None) -> bool:
-    """End a shard; False when the claim on its run no longer holds."""
-    with transaction.atomic():
-        if not _held(claim).select_for_update().exists():
-            return False
-        Shard.objects.filter(run_id=claim.run_id, number=number).update(
-            status=ending.status, exit_code=exit_code, finished_at=Now()
-        )
-        message = ending.message or f"Shard {number} {_said(ending.status)}."
-        record_event(claim.run_id, NewEvent("shard_finished", message, shard=number, data=_facts(ending)))
-    return True
 
 
 def open_uploaded_run(
@@ -382,7 +358,7 @@ def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | No
         if duration_ms is not None:
             Run.objects.filter(pk=run_id).update(duration_ms=duration_ms)
         if run.status != ending.status:
-            record_event(run_id, NewEvent("finished", ending.message or f"The run {_said(ending.status)}."))
+            record_event(run_id, NewEvent("finished", ending.message or f"The run {said(ending.status)}."))
     return ending.status
 
 
@@ -427,12 +403,13 @@ def _moments(run_at: datetime | None = None) -> dict[str, datetime]:
     return {"run_at": run_at or now, "queued_at": now, "rung_at": now}
 
 
-def _held(claim: Claim) -> QuerySet[Run]:
+def held_run(claim: Claim) -> QuerySet[Run]:
+    """Return the claim's run while it holds, nothing after: what every write of a worker goes through."""
     return Run.objects.filter(pk=claim.run_id, lease_owner=claim.owner, fence=claim.fence, status__in=_ACTIVE)
 
 
 def _ask(claim: Claim) -> Renewal:
-    requested = _held(claim).values_list("cancel_requested_at").first()
+    requested = held_run(claim).values_list("cancel_requested_at").first()
     if requested is None:
         return Renewal.LOST
     return Renewal.HELD if requested[0] is None else Renewal.CANCEL_REQUESTED
@@ -457,11 +434,13 @@ def _finish(runs: QuerySet[Run], ending: Ending) -> int:
     )
 
 
-def _facts(ending: Ending) -> dict[str, str]:
+def facts_of(ending: Ending) -> dict[str, str]:
+    """Return what an event says of an ending."""
     return {"status": ending.status, "reason": ending.reason or ""}
 
 
-def _said(status: RunStatus) -> str:
+def said(status: RunStatus) -> str:
+    """Return how people say that something ended so."""
     return {
         RunStatus.PASSED: "passed",
         RunStatus.FAILED: "failed",

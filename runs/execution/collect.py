@@ -84,7 +84,7 @@ def take_artifacts(
     taken = Taken()
     for file in files:
         if file.path not in known and taken.fits(file, bounds):
-            keep_artifact(run_id=run_id, shard=shard, path=file.path, stream=file.stream, size=file.size)
+            keep_artifact(run_id=run_id, shard=shard, path=file.path, stream=file.stream)
     return taken
 
 

@@ -9,6 +9,7 @@ from environments.errors import EnvironmentFailedError, Evidence, FailureKind, P
 from runs.actions.results import StoredProblem, StoredReports
 from runs.actions.runs import Ending
 from runs.execution.checkout import CheckoutError
+from runs.suitefile import SuiteFileError
 from runs.vocabulary import ErrorReason, RunStatus, UploadStatus
 
 _TAIL_LINES = 8
@@ -58,6 +59,8 @@ def ending_of_error(error: Exception) -> Ending:
     match error:
         case CheckoutError():
             return Ending(RunStatus.ERRORED, str(error), ErrorReason.CHECKOUT)
+        case SuiteFileError():
+            return Ending(RunStatus.ERRORED, str(error), ErrorReason.SUITE_FILE)
         case PolicyError():
             return Ending(RunStatus.ERRORED, str(error), ErrorReason.POLICY)
         case SpecError():

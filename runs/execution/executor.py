@@ -64,7 +64,13 @@ def sweep_checkouts() -> None:
 def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
     with _checkout(run, lease, recorder) as checkout:
         suite = _suite(run, checkout, recorder)
-        plans = plan_shards(suite, checkout.folder, run_id=run.pk, variables=run.project.variables)
+        plans = plan_shards(
+            suite,
+            checkout.folder,
+            run_id=run.pk,
+            variables=run.project.variables,
+            path=run.suite.path,
+        )
         _note_ignored(plans, recorder)
         engine = _engine(run, lease, recorder)
         with (

@@ -8,8 +8,10 @@ from itertools import product
 from pathlib import Path
 
 from environments import policy
+from environments.errors import Problem
 from environments.spec import EnvironmentSpec, load_environment
-from runs.suitefile import SuiteSpec
+from environments.spec.source import Map, Mark, nearest, read_yaml
+from runs.suitefile import SUITE_FILES, SuiteFileError, SuiteSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +30,16 @@ class ShardPlan:
 
 
 def plan_shards(
-    suite: SuiteSpec, folder: Path, *, run_id: int, variables: Mapping[str, str]
+    suite: SuiteSpec, folder: Path, *, run_id: int, variables: Mapping[str, str], path: str = ""
 ) -> list[ShardPlan]:
     """Plan every combination of the matrix times every shard; `variables` are the project's.
 
-    Raises `SpecError` for a Compose file that cannot be used, `PolicyError` for one that asks too much.
+    `path` is where the suite file lies in `folder`, the checkout. Raises `SpecError` for a Compose file that
+    cannot be used, `PolicyError` for one that asks too much, `SuiteFileError` for a suite that speaks of
+    services which are not there.
     """
     parts = list(product(combinations(suite.matrix), range(1, suite.shards + 1)))
-    return [
+    plans = [
         ShardPlan(
             number=number,
             slice_number=slice_number,
@@ -57,6 +61,9 @@ def plan_shards(
         )
         for number, (values, slice_number) in enumerate(parts, start=1)
     ]
+    for plan in plans:
+        _refuse_unknown_services(suite, plan.spec, _SuiteFile(folder, path, suite.name))
+    return plans
 
 
 def combinations(matrix: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
@@ -65,6 +72,46 @@ def combinations(matrix: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 
 def _spec(suite: SuiteSpec, folder: Path, variables: Mapping[str, str]) -> EnvironmentSpec:
-    spec = load_environment([Path(file) for file in suite.compose], directory=folder, variables=variables)
+    files = [Path(file) for file in suite.compose]
+    spec = load_environment(files, directory=folder, variables=variables, name=suite.name)
     policy.check(spec)
     return spec
+
+
+@dataclass(frozen=True, slots=True)
+class _SuiteFile:
+    """Where a suite is written down, to name the line when it is wrong."""
+
+    folder: Path
+    path: str
+    suite: str
+
+    def place(self, key: str) -> Mark:
+        for file in [self.path] if self.path else SUITE_FILES:
+            if (self.folder / file).is_file():
+                [tree, *_] = read_yaml((self.folder / file).read_text("utf-8"), file=file)
+                suites = tree.get("suites") if isinstance(tree, Map) else None
+                suite = suites.get(self.suite) if isinstance(suites, Map) else None
+                return suite.place(key) if isinstance(suite, Map) else Mark(file, 1)
+        return Mark(self.path or SUITE_FILES[0], 1)
+
+
+def _refuse_unknown_services(suite: SuiteSpec, spec: EnvironmentSpec, file: _SuiteFile) -> None:
+    asked = [("tests", suite.tests), *(("before", hook.service) for hook in suite.before)]
+    problems = [
+        _unknown_service(suite, spec, key, service, file.place(key))
+        for key, service in asked
+        if service not in spec.services
+    ]
+    if problems:
+        raise SuiteFileError(*problems)
+
+
+def _unknown_service(suite: SuiteSpec, spec: EnvironmentSpec, key: str, service: str, mark: Mark) -> Problem:
+    return Problem(
+        f"there is no service {service!r} in {' + '.join(suite.compose)}; it has {', '.join(spec.services)}.",
+        mark.file,
+        mark.line,
+        f"suites.{suite.name}.{key}",
+        nearest(service, spec.services),
+    )

@@ -23,7 +23,8 @@ from environments.lifecycle import EnvironmentRequest, Happening, HappeningKind,
 from environments.lifecycle.requests import EVERY_SERVICE
 from runs.actions.events import NewEvent, NewLine
 from runs.actions.results import ReportFile, StoredReports, store_reports
-from runs.actions.runs import Claim, Ending, advance_run, begin_shard, finish_shard, note_shard
+from runs.actions.runs import Claim, Ending, advance_run
+from runs.actions.shards import begin_shard, finish_shard, note_shard
 from runs.execution.collect import ARTIFACT_BOUNDS, REPORT_BOUNDS, take_artifacts, take_reports
 from runs.execution.endings import Reported, ending_of_error, ending_of_reports
 from runs.execution.lease import Lease
@@ -202,6 +203,9 @@ def _collect(job: Job, plan: ShardPlan, environment: LiveEnvironment) -> list[Re
 
 def _store_and_judge(job: Job, plan: ShardPlan, reports: list[ReportFile], ended: _TestsEnded) -> Ending:
     run_id = job.claim.run_id
+    exit_code = ended.state.exit_code if ended.state else None
+    # Known before anything is stored, so that the run can be judged even if this worker dies now.
+    through_outages(lambda: note_shard(job.claim, plan.number, exit_code=exit_code), lease=job.lease)
     stored = StoredReports()
     if reports:
         stored = through_outages(
@@ -214,7 +218,6 @@ def _store_and_judge(job: Job, plan: ShardPlan, reports: list[ReportFile], ended
             count=stored.case_count,
             problems=[f"{problem.file}:{problem.line or ''} {problem.reason}" for problem in stored.problems],
         )
-    exit_code = ended.state.exit_code if ended.state else None
     reported = Reported(
         tests=job.suite.tests,
         exit_code=exit_code,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -16,11 +17,9 @@ from runs.actions.runs import (
     Renewal,
     advance_run,
     ask_for_cancel,
-    begin_shard,
     cancel_run,
     claim_run,
     finish_run,
-    finish_shard,
     gravest,
     note_facts,
     open_uploaded_run,
@@ -31,6 +30,7 @@ from runs.actions.runs import (
     resolve_lapsed_run,
     settle_uploaded_run,
 )
+from runs.actions.shards import begin_shard, finish_shard
 from runs.models import Project, Run, Shard
 from runs.vocabulary import ErrorReason, RunStatus, Trigger
 from tests.factories import make_project, make_run, make_suite, make_user
@@ -38,12 +38,12 @@ from tests.factories import make_project, make_run, make_suite, make_user
 pytestmark = pytest.mark.django_db
 
 
-def make_shop(**values: object) -> Project:
+def make_shop(**values: Any) -> Project:
     return make_project(repository_url="/srv/git/shop.git", **values)
 
 
-def queue(project: Project, **values: object) -> Run:
-    return queue_run(project=project, suite="checkout", trigger=Trigger.PERSON, **values)  # type: ignore[arg-type] - the test's own words
+def queue(project: Project, **values: Any) -> Run:
+    return queue_run(project=project, suite="checkout", trigger=Trigger.PERSON, **values)
 
 
 def claimed(run: Run, owner: str = "worker-a") -> Claim:

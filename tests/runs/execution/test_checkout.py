@@ -8,13 +8,13 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from environments.errors import StoppedError
-from runs.execution.checkout import CheckoutError, Source, checked_out, remove_checkouts
+from runs.execution.checkout import Checkout, CheckoutError, Source, checked_out, remove_checkouts
 from runs.execution.git import GitError, Remote, masked
 
 
@@ -50,7 +50,9 @@ def repository(tmp_path: Path) -> Path:
     return make_repository(tmp_path / "repository")
 
 
-def check_out(source: Source, data_dir: Path, *, run_id: int = 1, stop: threading.Event | None = None):  # noqa: ANN201 - the return type is the function's own
+def check_out(
+    source: Source, data_dir: Path, *, run_id: int = 1, stop: threading.Event | None = None
+) -> AbstractContextManager[Checkout]:
     return checked_out(
         source, run_id=run_id, fence=1, data_dir=data_dir / "data", stop=stop or threading.Event()
     )

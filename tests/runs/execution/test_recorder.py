@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from environments.probes import wait_until
-from runs.actions.events import NewEvent, NewLine
+from runs.actions.events import NewEvent, NewLine, record_events
 from runs.execution import recorder as recorder_module
 from runs.execution.recorder import Recorder
 from runs.models import Event, LogChunk
@@ -100,7 +100,7 @@ def test_a_service_that_prints_without_end_is_cut_and_it_is_said(monkeypatch: py
 
 def test_an_outage_of_the_database_loses_and_doubles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_run()
-    record_events, away = recorder_module.record_events, threading.Event()
+    away = threading.Event()
     failures: list[str] = []
     away.set()
 
