@@ -25,7 +25,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}: " if self.line else f"{self.file}: " if self.file else ""
-        mend = f" {self.mend}" if self.mend else ""
+        stop = "" if self.message.endswith((".", "!", "?")) else "."
+        mend = f"{stop} {self.mend}" if self.mend else ""
         return f"{place}{self.message}{mend}"
 
 

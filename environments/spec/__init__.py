@@ -1,5 +1,15 @@
-"""Compose files → `EnvironmentSpec`. Plain: values in, values out; no engine, no database."""
+"""Compose files → `EnvironmentSpec`. Plain: values in, values out; no engine, no database.
 
+Reading goes file by file: YAML with lines (`source`) → variables (`interpolation`) → the official schema
+(`schema`) → one notation for everything (`canonical`) → laid over what came before (`merge`). The whole is
+checked for what no schema sees (`consistency`) and turned into the values that engines run (`convert`).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from environments.spec.convert import environment_from, plain
+from environments.spec.loader import Model, load_model
 from environments.spec.model import (
     EMPTY,
     Build,
@@ -21,9 +31,32 @@ __all__ = [
     "Dependency",
     "EnvironmentSpec",
     "HealthCheck",
+    "Model",
     "Mount",
     "MountKind",
     "NetworkSpec",
     "ServiceSpec",
     "VolumeSpec",
+    "environment_from",
+    "load_environment",
+    "load_model",
+    "plain",
 ]
+
+
+def load_environment(
+    files: Sequence[Path],
+    *,
+    directory: Path,
+    variables: Mapping[str, str],
+    name: str = "",
+    profiles: Sequence[str] = (),
+) -> EnvironmentSpec:
+    """Read Compose files, merged in their order. Raises `SpecError` with every problem found.
+
+    `directory` is the checkout: `files` are inside it, relative paths in them begin at the first one's folder
+    as with Compose, and nothing outside it is read. `variables` are the run's; ``.env`` beside the first file
+    stands below them, the process environment counts for nothing. `name` fills ``COMPOSE_PROJECT_NAME``.
+    """
+    known = {"COMPOSE_PROJECT_NAME": name, **variables} if name else variables
+    return environment_from(load_model(files, directory=directory, variables=known, profiles=profiles))

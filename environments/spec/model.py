@@ -116,6 +116,11 @@ class ServiceSpec:
     stdin_open: bool = False
     pull_policy: str = "missing"
     platform: str | None = None
+    #: The profiles that switch it on; empty for a service that always runs.
+    profiles: tuple[str, ...] = ()
+    #: What it asks of the host beyond an ordinary container (``privileged``, ``devices``, ``pid`` …), as
+    #: written; `policy.check` refuses all of it.
+    privileges: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     #: ``no``, ``always``, ``on-failure`` or ``unless-stopped``; restarts are counted and end in a failure.
     restart: str = "no"
     #: The service's ``x-itdash`` block as read: ``preset``, ``ready``, ``start_timeout``, ``local`` …
@@ -129,6 +134,8 @@ class NetworkSpec:
     name: str
     internal: bool = False
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    #: What it asks beyond an ordinary network (``external``, ``driver``, ``ipam`` …), as written.
+    privileges: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,8 @@ class VolumeSpec:
 
     name: str
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    #: What it asks beyond an ordinary volume (``external``, ``driver_opts`` …), as written.
+    privileges: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +155,7 @@ class EnvironmentSpec:
     services: Mapping[str, ServiceSpec]
     networks: Mapping[str, NetworkSpec] = field(default_factory=lambda: EMPTY)
     volumes: Mapping[str, VolumeSpec] = field(default_factory=lambda: EMPTY)
-    #: Folder that relative paths were resolved against; binds may not leave it.
+    #: The checkout: binds, builds and files that are read may not leave it.
     directory: Path = Path()
     #: The top-level ``x-itdash`` block as read.
     extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)

@@ -1,0 +1,446 @@
+"""The canonical model → `EnvironmentSpec`: what this version runs, what it only notes, what it refuses."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from environments.errors import Problem, SpecError
+from environments.spec.loader import Model
+from environments.spec.model import (
+    Build,
+    Condition,
+    Dependency,
+    EnvironmentSpec,
+    HealthCheck,
+    Mount,
+    MountKind,
+    NetworkSpec,
+    ServiceSpec,
+    VolumeSpec,
+)
+from environments.spec.source import Map, Mark, Seq, nearest
+from environments.spec.values import InvalidValueError, seconds, size
+
+#: Understood and ignored; the sentence is shown on the run.
+_NOTED: Final = {
+    "annotations": "annotations are not passed on",
+    "attach": "every service's output is kept",
+    **dict.fromkeys(
+        ("cpu_count", "cpu_percent", "cpu_period", "cpu_quota", "cpu_shares", "cpuset"),
+        "processor time is limited by 'cpus' alone",
+    ),
+    "develop": "nothing is watched during a run",
+    "label_file": "labels from files are not passed on",
+    "logging": "logs are kept by itdash, whatever driver is named",
+    "mem_reservation": "reservations are not made",
+    "mem_swappiness": "swapping is left to the engine",
+    "memswap_limit": "swap is never allowed beyond memory",
+    "models": "models are not provided",
+    "post_start": "lifecycle hooks are not run",
+    "pre_stop": "lifecycle hooks are not run",
+    "storage_opt": "the engine's disk is shared",
+}
+#: Asks of the host what a shared engine may not give; judged by `policy`.
+_PRIVILEGES: Final = (
+    "blkio_config",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "cgroup",
+    "cgroup_parent",
+    "credential_spec",
+    "device_cgroup_rules",
+    "devices",
+    "gpus",
+    "ipc",
+    "isolation",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "privileged",
+    "provider",
+    "runtime",
+    "security_opt",
+    "sysctls",
+    "use_api_socket",
+    "userns_mode",
+    "uts",
+    "volumes_from",
+    "external_links",
+)
+_BUILD_PRIVILEGES: Final = ("entitlements", "network", "privileged", "ssh")
+_BUILD_NOTED: Final = (
+    "cache_from",
+    "cache_to",
+    "isolation",
+    "platforms",
+    "provenance",
+    "sbom",
+    "shm_size",
+    "tags",
+)
+_BUILD_USED: Final = (
+    "args",
+    "context",
+    "dockerfile",
+    "dockerfile_inline",
+    "labels",
+    "no_cache",
+    "pull",
+    "target",
+)
+_READ: Final = """
+build cap_add cap_drop command container_name cpus depends_on deploy entrypoint env_file environment expose
+extra_hosts healthcheck hostname image init labels links mem_limit network_mode networks pids_limit platform
+ports profiles pull_policy pull_refresh_after read_only restart scale shm_size stdin_open stop_grace_period
+stop_signal tmpfs tty ulimits user volumes working_dir
+"""
+#: Every key of a service that is read below.
+_USED: Final = frozenset(_READ.split())
+_RESTARTS: Final = ("no", "always", "on-failure", "unless-stopped")
+_EXTENSION: Final = "x-itdash"
+_TMPFS_FORM: Final = "Write /path or /path:size=64m,mode=1777."
+
+
+def environment_from(model: Model) -> EnvironmentSpec:
+    """What the model comes to. Raises `SpecError` with everything that this version cannot run."""
+    conversion = _Conversion(model)
+    spec = conversion.environment()
+    if conversion.problems:
+        raise SpecError(*conversion.problems)
+    return spec
+
+
+class _Conversion:
+    """Walks the model once, collecting problems and notices on the way."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.problems: list[Problem] = []
+        self._notices = list(model.notices)
+
+    def environment(self) -> EnvironmentSpec:
+        tree = self._model.tree
+        services = {name: self._service(name, service) for name, service in tree["services"].items()}
+        used_networks = {network for service in services.values() for network in service.networks}
+        used_volumes = {
+            mount.source
+            for service in services.values()
+            for mount in service.mounts
+            if mount.kind is MountKind.VOLUME and mount.source
+        }
+        return EnvironmentSpec(
+            services=services,
+            networks={name: self._network(name) for name in sorted(used_networks)},
+            volumes={name: self._volume(name) for name in sorted(used_volumes)},
+            directory=self._model.root,
+            extension=self._extension(tree, "x-itdash"),
+            notices=tuple(self._notices),
+        )
+
+    def _service(self, name: str, service: Map) -> ServiceSpec:
+        self._sort_out(name, service)
+        limits = _at(service, "deploy", "resources", "limits")
+        memory = service.get("mem_limit", limits.get("memory"))
+        cpus = service.get("cpus", limits.get("cpus"))
+        healthcheck, is_disabled = self._healthcheck(name, service)
+        return ServiceSpec(
+            name=name,
+            image=service.get("image"),
+            build=self._build(name, service),
+            command=_words(service.get("command")),
+            entrypoint=_words(service.get("entrypoint")),
+            environment={
+                key: value for key, value in (service.get("environment") or {}).items() if value is not None
+            },
+            depends_on=tuple(
+                Dependency(other, Condition(entry["condition"]), entry.get("required", True))
+                for other, entry in (service.get("depends_on") or {}).items()
+                if other in self._model.tree["services"]
+            ),
+            healthcheck=healthcheck,
+            healthcheck_disabled=is_disabled,
+            mounts=(*self._mounts(name, service), *self._tmpfs(name, service)),
+            networks=self._networks(name, service),
+            network_mode=service.get("network_mode"),
+            hostname=service.get("hostname"),
+            container_name=service.get("container_name"),
+            working_dir=service.get("working_dir"),
+            user=service.get("user"),
+            labels=dict(service.get("labels") or {}),
+            ports=self._ports(name, service),
+            init=service.get("init", True),
+            stop_signal=service.get("stop_signal"),
+            stop_grace_period_seconds=float(seconds(service.get("stop_grace_period", "10s"))),
+            cap_add=tuple(service.get("cap_add") or ()),
+            cap_drop=tuple(service.get("cap_drop") or ()),
+            extra_hosts=dict(entry.split("=", 1) for entry in service.get("extra_hosts") or ()),
+            ulimits={key: _limit(value) for key, value in (service.get("ulimits") or {}).items()},
+            shm_size_bytes=_whole(service.get("shm_size")),
+            memory_bytes=_whole(memory),
+            cpus=float(cpus) if cpus else None,
+            pids_limit=_whole(service.get("pids_limit", limits.get("pids"))),
+            read_only=service.get("read_only", False),
+            tty=service.get("tty", False),
+            stdin_open=service.get("stdin_open", False),
+            pull_policy=service.get("pull_policy", "missing"),
+            platform=service.get("platform"),
+            restart=self._restart(name, service),
+            profiles=tuple(service.get("profiles") or ()),
+            privileges=self._privileges(service),
+            extension=self._extension(service, f"services.{name}.x-itdash"),
+        )
+
+    def _sort_out(self, name: str, service: Map) -> None:
+        """Say of every key that is not run whether it is ignored or not supported."""
+        for key in service:
+            if key in _USED or key in _PRIVILEGES or key.startswith("x-"):
+                continue
+            if key in _NOTED:
+                self._note(f"services.{name}.{key} is ignored: {_NOTED[key]}.")
+            else:
+                self._unsupported(f"services.{name}.{key}", service.place(key))
+        for key in service.get("deploy") or ():
+            if key != "resources" and key != "replicas":  # noqa: PLR1714 - reads better
+                self._note(f"services.{name}.deploy.{key} is ignored: nothing is orchestrated.")
+        replicas = service.get("scale", _at(service, "deploy").get("replicas", 1))
+        if replicas != 1:
+            self._unsupported(
+                f"services.{name}: {replicas} replicas", service.mark, "Name each as a service."
+            )
+
+    def _restart(self, name: str, service: Map) -> str:
+        restart: str = service.get("restart", "no").partition(":")[0] or "no"
+        if restart not in _RESTARTS:
+            key = f"services.{name}.restart"
+            mend = nearest(restart, _RESTARTS)
+            self._problem(f"{key}: {restart!r} is no restart policy", key, service.place("restart"), mend)
+        if restart != "no":
+            self._note(f"services.{name}.restart: restarts are counted, and too many fail the environment.")
+        return restart
+
+    def _privileges(self, service: Map) -> dict[str, Any]:
+        asked = {key: plain(service[key]) for key in _PRIVILEGES if service.get(key)}
+        build = _at(service, "build")
+        return asked | {f"build.{key}": plain(build[key]) for key in _BUILD_PRIVILEGES if build.get(key)}
+
+    def _build(self, name: str, service: Map) -> Build | None:
+        build = service.get("build")
+        if not isinstance(build, Map):
+            return None
+        for key in build:
+            if key in _BUILD_NOTED:
+                self._note(f"services.{name}.build.{key} is ignored: itdash builds for itself alone.")
+            elif key not in (*_BUILD_USED, *_BUILD_PRIVILEGES) and not key.startswith("x-"):
+                self._unsupported(f"services.{name}.build.{key}", build.place(key))
+        context = build.get("context", ".")
+        if _is_remote(context):
+            place = build.place("context")
+            message = f"services.{name}.build.context: {context!r} is not a folder of the checkout"
+            self._problem(message, f"services.{name}.build.context", place, "Check the sources out first.")
+        return Build(
+            context=self._path(context),
+            dockerfile=build.get("dockerfile", "Dockerfile"),
+            dockerfile_inline=build.get("dockerfile_inline"),
+            args={key: self._value(key, value) for key, value in (build.get("args") or {}).items()},
+            target=build.get("target"),
+            labels=dict(build.get("labels") or {}),
+            no_cache=build.get("no_cache", False),
+            pull=build.get("pull", False),
+        )
+
+    def _value(self, name: str, value: str | None) -> str:
+        return self._model.variables.get(name, "") if value is None else value
+
+    def _healthcheck(self, name: str, service: Map) -> tuple[HealthCheck | None, bool]:
+        check = service.get("healthcheck")
+        if not isinstance(check, Map):
+            return None, False
+        test = _words(check.get("test"))
+        if check.get("disable") or (test and test[0] == "NONE"):
+            return None, True
+        if not test:
+            self._note(f"services.{name}.healthcheck has no test; the image's own is used.")
+            return None, False
+        key, place = f"services.{name}.healthcheck.test", check.place("test")
+        if test[0] not in {"CMD", "CMD-SHELL"}:
+            mend = "Begin with CMD, or write the command as one string."
+            self._problem(f"{key} must begin with CMD, CMD-SHELL or NONE", key, place, mend)
+        start_interval = check.get("start_interval")
+        return (
+            HealthCheck(
+                test=test,
+                interval_seconds=_time(check, "interval", 30),
+                timeout_seconds=_time(check, "timeout", 30),
+                retries=max(1, check.get("retries", 3)),
+                start_period_seconds=float(seconds(check.get("start_period", "0s"))),
+                start_interval_seconds=float(seconds(start_interval)) if start_interval else None,
+            ),
+            False,
+        )
+
+    def _networks(self, name: str, service: Map) -> dict[str, tuple[str, ...]]:
+        networks: dict[str, tuple[str, ...]] = {}
+        for network, options in (service.get("networks") or {}).items():
+            for key in options or ():
+                if key != "aliases" and not key.startswith("x-"):
+                    self._note(
+                        f"services.{name}.networks.{network}.{key} is ignored: addresses are itdash's."
+                    )
+            networks[network] = tuple((options or {}).get("aliases") or ())
+        for other, alias in self._links():
+            if other == name:
+                networks = {network: (*aliases, alias) for network, aliases in networks.items()}
+        return networks
+
+    def _links(self) -> Iterable[tuple[str, str]]:
+        """A link's alias holds on the linked service's networks: names are the same for every peer."""
+        for service in self._model.tree["services"].values():
+            for link in service.get("links") or ():
+                other, _, alias = link.partition(":")
+                if alias and alias != other:
+                    yield other, alias
+
+    def _mounts(self, name: str, service: Map) -> list[Mount]:
+        mounts: list[Mount] = []
+        entries = service.get("volumes") or Seq()
+        for index, entry in enumerate(entries):
+            key, place = f"services.{name}.volumes[{index}]", entries.place(index)
+            target = entry.get("target")
+            if not target:
+                self._problem(f"{key} has no target", key, place, "Say where it appears in the container.")
+                continue
+            if entry["type"] not in {kind.value for kind in MountKind}:
+                self._unsupported(f"{key} of type {entry['type']!r}", place)
+                continue
+            kind = MountKind(entry["type"])
+            source = entry.get("source")
+            if kind is MountKind.BIND and not source:
+                self._problem(f"{key} has no source", key, place)
+                continue
+            mounts.append(
+                Mount(
+                    kind=kind,
+                    target=target,
+                    source=self._host_path(source) if kind is MountKind.BIND else source,
+                    read_only=entry.get("read_only", False),
+                    size_bytes=_whole(_at(entry, "tmpfs").get("size")),
+                )
+            )
+        return mounts
+
+    def _tmpfs(self, name: str, service: Map) -> list[Mount]:
+        mounts: list[Mount] = []
+        entries = service.get("tmpfs") or Seq()
+        for index, entry in enumerate(entries):
+            target, _, options = entry.partition(":")
+            pairs = dict(option.partition("=")[::2] for option in options.split(",") if option)
+            try:
+                size_bytes = size(pairs["size"]) if "size" in pairs else None
+            except InvalidValueError as error:
+                key = f"services.{name}.tmpfs[{index}]"
+                self._problem(f"{key}: {error}", key, entries.place(index), _TMPFS_FORM)
+                continue
+            mounts.append(Mount(MountKind.TMPFS, target, read_only="ro" in pairs, size_bytes=size_bytes))
+        return mounts
+
+    def _ports(self, name: str, service: Map) -> tuple[int, ...]:
+        found = [port["target"] for port in service.get("ports") or () if "target" in port]
+        entries = service.get("expose") or Seq()
+        for index, entry in enumerate(entries):
+            first, _, last = entry.partition("/")[0].partition("-")
+            if not (first.isdecimal() and (last or first).isdecimal() and int(last or first) <= 65535):  # noqa: PLR2004
+                key = f"services.{name}.expose[{index}]"
+                self._problem(f"{key}: {entry!r} is not a port", key, entries.place(index))
+                continue
+            found.extend(range(int(first), int(last or first) + 1))
+        return tuple(dict.fromkeys(found))
+
+    def _network(self, name: str) -> NetworkSpec:
+        network = (self._model.tree.get("networks") or {}).get(name) or Map()
+        asked = ("external", "driver", "driver_opts", "enable_ipv6", "ipam")
+        privileges = {key: plain(network[key]) for key in asked if network.get(key)}
+        if privileges.get("driver") in {"bridge", "default"}:
+            del privileges["driver"]
+        return NetworkSpec(
+            name=name,
+            internal=network.get("internal", False),
+            labels=dict(network.get("labels") or {}),
+            privileges=privileges,
+        )
+
+    def _volume(self, name: str) -> VolumeSpec:
+        volume = (self._model.tree.get("volumes") or {}).get(name) or Map()
+        privileges = {
+            key: plain(volume[key]) for key in ("external", "driver", "driver_opts") if volume.get(key)
+        }
+        if privileges.get("driver") in {"local", "default"}:
+            del privileges["driver"]
+        return VolumeSpec(name=name, labels=dict(volume.get("labels") or {}), privileges=privileges)
+
+    def _extension(self, holder: Map, key: str) -> Mapping[str, Any]:
+        extension = holder.get(_EXTENSION) or Map()
+        if not isinstance(extension, Map):
+            self._problem(f"{key} must be a mapping", key, holder.place(_EXTENSION))
+            return {}
+        result: dict[str, Any] = plain(extension)
+        return result
+
+    def _path(self, path: str) -> Path:
+        return Path(os.path.normpath(self._model.folder / path))
+
+    def _host_path(self, path: str) -> str:
+        """A bind's source as an absolute path; a home folder stays as written, for policy to refuse."""
+        return path if path.startswith("~") or "\\" in path or path[1:2] == ":" else str(self._path(path))
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self._notices:
+            self._notices.append(sentence)
+
+    def _problem(self, message: str, key: str, place: Mark, mend: str = "") -> None:
+        self.problems.append(Problem(message, place.file, place.line, key, mend))
+
+    def _unsupported(self, key: str, place: Mark, mend: str = "") -> None:
+        self._problem(f"{key} is not supported yet", key, place, mend)
+
+
+def plain(node: object) -> Any:  # noqa: ANN401 - a tree holds anything
+    """The node as ordinary dictionaries and lists."""
+    if isinstance(node, Mapping):
+        return {key: plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [plain(value) for value in node]
+    return node
+
+
+def _at(node: Map, *keys: str) -> Mapping[str, Any]:
+    """The mapping at the end of a path, empty where there is none."""
+    for key in keys:
+        inner = node.get(key)
+        if not isinstance(inner, Map):
+            return {}
+        node = inner
+    return node
+
+
+def _words(value: object) -> tuple[str, ...] | None:
+    return tuple(map(str, value)) if isinstance(value, list) else None
+
+
+def _whole(value: object) -> int | None:
+    return int(value) if isinstance(value, int | str) and int(value) > 0 else None
+
+
+def _limit(value: object) -> tuple[int, int]:
+    return (value["soft"], value["hard"]) if isinstance(value, Map) else (int(str(value)), int(str(value)))
+
+
+def _time(check: Map, key: str, default: float) -> float:
+    """A time of a health check; zero stands for the engine's default, as in the engine's API."""
+    return float(seconds(check.get(key, "0s"))) or float(default)
+
+
+def _is_remote(context: str) -> bool:
+    return "://" in context or context.startswith(("git@", "github.com/"))

@@ -1,0 +1,27 @@
+"""``itdash.yml`` → `SuiteSpec`: what a suite is made of, with a line for everything that is wrong. Plain."""
+
+from runs.suitefile.loader import COMPOSE_FILES, SUITE_FILES, read_suite, read_suite_file, suite_from_compose
+from runs.suitefile.model import (
+    Branches,
+    Gates,
+    Hook,
+    ScheduleSpec,
+    SuiteFile,
+    SuiteFileError,
+    SuiteSpec,
+)
+
+__all__ = [
+    "COMPOSE_FILES",
+    "SUITE_FILES",
+    "Branches",
+    "Gates",
+    "Hook",
+    "ScheduleSpec",
+    "SuiteFile",
+    "SuiteFileError",
+    "SuiteSpec",
+    "read_suite",
+    "read_suite_file",
+    "suite_from_compose",
+]
