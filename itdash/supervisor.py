@@ -1,8 +1,8 @@
 """Processes kept alive, and none left behind.
 
-Two processes stand guard. The outer one, `guard`, does nothing but wait: whatever loses its parent becomes
-its child, and when the inner one is gone it ends all that is left. The inner one, `Supervisor`, starts the
-programs, starts again what dies and stops everything in order. Either may be killed: the other cleans up.
+Two processes stand guard. The inner one, `Supervisor`, starts the programs, starts again what dies and stops
+everything in order. The outer one, `guard`, does nothing but wait for it, and ends what is left then. What
+loses its parent becomes the child of one of them (Linux). Either may be killed: the other cleans up.
 """
 
 from __future__ import annotations
@@ -87,7 +87,11 @@ class Supervisor:
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def heed_signals(self) -> None:
-        """From here on SIGINT, SIGTERM and SIGHUP raise StopRequested in the main thread."""
+        """From here on SIGINT, SIGTERM and SIGHUP raise StopRequested in the main thread.
+
+        Whatever loses its parent below us becomes our child, so that it can be ended with the rest.
+        """
+        _prctl(PR_SET_CHILD_SUBREAPER, 1)
         self._wake, written = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(written, False)
@@ -146,6 +150,7 @@ class Supervisor:
                     return code
             if self.verbose:
                 self._show_logs()
+            self._bury_strangers()
             self._pause()
 
     def _look_after(self, life: Life) -> int | None:
@@ -179,6 +184,15 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
 
+    def _bury_strangers(self) -> None:
+        """Take note of the ends of those who became our children; our own are waited for by name."""
+        ours = {life.process.pid for life in self.lives.values()}
+        with contextlib.suppress(ChildProcessError):
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                if ended.si_pid in ours:
+                    return
+                os.waitpid(ended.si_pid, 0)
+
     def _show_logs(self) -> None:
         for name, life in self.lives.items():
             if life.program.once or not self.log_of(name).exists():
@@ -199,6 +213,7 @@ class Supervisor:
         if self.verbose:
             self._show_logs()
         self.lives.clear()
+        end_orphans(ORPHAN_GRACE_SECONDS / 3)
 
     def _kill_group(self, life: Life) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -266,7 +281,7 @@ def guard(main: Callable[[], int]) -> int:
     code = _reap_until(inner)
     for number in forwarded:
         signal.signal(number, signal.SIG_IGN)
-    _end_orphans()
+    end_orphans(ORPHAN_GRACE_SECONDS)
     return code
 
 
@@ -303,10 +318,10 @@ def _reap_until(inner: int) -> int:
             return code if code >= 0 else 128 - code
 
 
-def _end_orphans() -> None:
+def end_orphans(grace_seconds: float) -> None:
     """End what lost its parent: a moment to leave by itself (it has its own signal), then no choice."""
     orphans = psutil.Process().children(recursive=True)
-    _, left = psutil.wait_procs(orphans, timeout=ORPHAN_GRACE_SECONDS if orphans else 0)
+    _, left = psutil.wait_procs(orphans, timeout=grace_seconds if orphans else 0)
     while left:
         for process in left:
             with contextlib.suppress(psutil.Error):
