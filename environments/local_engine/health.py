@@ -50,7 +50,7 @@ class HealthWatch:
                     )
                     self.note(self.probe(), counts=not in_start_period)
             else:
-                self._conclude()
+                self._conclude(keeper.pid)
                 return
 
     def note(self, result: ExecResult, *, counts: bool = False) -> ExecResult:
@@ -80,9 +80,10 @@ class HealthWatch:
         main = state.main.process() if state and state.main else None
         return main is not None and is_stopped(main)
 
-    def _conclude(self) -> None:
+    def _conclude(self, keeper: int) -> None:
         state = self.own.state()
-        if state is not None and state.finished_at is None:
+        # By now it may have been started again, by another keeper, whose word is not ours to give.
+        if state is not None and state.keeper.pid == keeper and state.finished_at is None:
             self.own.conclude(KILLED_EXIT_CODE)
             self.tell(self.own.name, EngineEventKind.DIED, KILLED_EXIT_CODE)
 

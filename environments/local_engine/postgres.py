@@ -23,10 +23,10 @@ from environments.errors import EnvironmentsError
 from environments.local_engine.folders import Program, ServiceFolder
 from environments.local_engine.keeper import PR_SET_PDEATHSIG
 
-#: Data of a test lives minutes: nothing waits for the disk. Sizes fit a small machine.
+#: Data of a test lives minutes: nothing waits for the disk. It still outlives a killed server, which is why
+#: `synchronous_commit` stays on. Sizes fit a small machine.
 FAST = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
     "max_wal_size": "256MB",
@@ -126,7 +126,16 @@ def _run_scripts(data: Path, program: Program, scripts: Sequence[Path]) -> None:
 
 
 def _until_it_answers(server: subprocess.Popen[bytes], sockets: Path, variables: Mapping[str, str]) -> None:
-    ready = [str(wheels.postgres_programs() / "pg_isready"), "-q", "-h", str(sockets), "-t", "1"]
+    ready = [
+        str(wheels.postgres_programs() / "pg_isready"),
+        "-q",
+        "-h",
+        str(sockets),
+        "-p",
+        "5432",
+        "-t",
+        "1",
+    ]
     while subprocess.run(ready, env=dict(variables), check=False).returncode:  # noqa: S603 - our own program
         try:
             server.wait(timeout=0.05)
