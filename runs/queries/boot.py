@@ -62,13 +62,14 @@ def _boot(environment: Environment, now: datetime) -> Boot:
     span = axis_end(max((until - start).total_seconds() * 1.1, 0.5))
     return Boot(
         environment=environment,
-        lanes=[_lane(service, start, span) for service in services],
+        lanes=[_lane(service, start, min(span, (now - start).total_seconds())) for service in services],
         span=span,
         ready_after=_seconds(environment.ready_at, start),
     )
 
 
 def _lane(service: EnvironmentService, start: datetime, span: float) -> Lane:
+    """`span`: seconds after the start at which the picture, or the present, ends."""
     created, started, ready, finished = (
         _seconds(moment, start)
         for moment in (service.created_at, service.started_at, service.ready_at, service.finished_at)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from django.db.models import Sum
 
 from runs.models import LogChunk, Run
-from runs.queries.text import LINE_LIMIT, clean, cut
+from runs.queries.text import clean_line
 
 #: Lines shown when a page opens; the rest is one click away as plain text.
 SHOWN_LINES = 400
@@ -120,10 +120,7 @@ def _lines(chunk: LogChunk) -> Iterable[Line]:
         if found:
             stamp = found[1]
             raw = raw[found.end() :]  # noqa: PLW2901 - the line without its stamp
-        text = cut(clean(raw[: LINE_LIMIT * 4]), LINE_LIMIT)
-        left_out = len(raw) - LINE_LIMIT * 4
-        if left_out > 0:
-            text = f"{text} (and {left_out:,} more)"
+        text = clean_line(raw)
         yield Line(stamp=stamp, time=stamp[11:23], service=chunk.service, text=text, css=_css(text))
 
 

@@ -97,6 +97,11 @@ class RunPage:
         return [("m-accent", done), ("m-rest", 1 - done)]
 
     @property
+    def has_bar(self) -> bool:
+        """Whether there is anything to measure: results, or time against the usual time."""
+        return bool(self.run.test_count or (self.usual_ms and not self.run.is_finished))
+
+    @property
     def bar_label(self) -> str:
         """The bar in words."""
         run = self.run

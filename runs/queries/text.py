@@ -38,12 +38,19 @@ def cut(text: str, limit: int) -> str:
     return text if left_out <= 0 else f"{text[:limit]}… ({left_out:,} more characters not shown)"
 
 
+def clean_line(line: str) -> str:
+    """One line, inert, cut at `LINE_LIMIT`; a huge one is not even looked at to its end."""
+    head = clean(line[: LINE_LIMIT * 4])
+    left_out = max(0, len(line) - LINE_LIMIT * 4) + max(0, len(head) - LINE_LIMIT)
+    return head if not left_out else f"{head[:LINE_LIMIT]}… ({left_out:,} more characters not shown)"
+
+
 def readable(text: str, limit: int = TEXT_LIMIT) -> str:
     """Several lines: each is cut at `LINE_LIMIT`, the whole at `limit` characters, both with a note."""
-    lines = (cut(line, LINE_LIMIT) for line in clean(text[: limit * 2]).split("\n"))
-    shown = cut("\n".join(lines), limit)
-    left_out = len(text) - limit * 2
-    return shown if left_out <= 0 else f"{shown}\n… ({left_out:,} more characters in the file)"
+    head = text[:limit]
+    shown = "\n".join(clean_line(line) for line in head.replace("\r\n", "\n").split("\n"))
+    left_out = len(text) - limit
+    return shown if left_out <= 0 else f"{shown}\n… ({left_out:,} more characters not shown)"
 
 
 def one_line(text: str, limit: int = 300) -> str:

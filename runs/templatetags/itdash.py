@@ -85,6 +85,23 @@ def trigger_icon(trigger: str) -> SafeString:
     return icon(TRIGGER_ICONS[Trigger(trigger)])
 
 
+TRIGGER_WORDS = {
+    Trigger.PUSH: "Push",
+    Trigger.PULL_REQUEST: "Pull request",
+    Trigger.SCHEDULE: "Schedule",
+    Trigger.API: "API",
+    Trigger.PERSON: "By hand",
+    Trigger.UPLOAD: "Upload",
+    Trigger.DEMO: "Demo",
+}
+
+
+@register.filter
+def trigger_word(trigger: str) -> str:
+    """A trigger as people read it."""
+    return TRIGGER_WORDS[Trigger(trigger)]
+
+
 @register.filter
 def word(value: str) -> str:
     """A word of the vocabulary as people read it: `timed_out` is "Timed out"."""

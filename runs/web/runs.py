@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import IO
@@ -29,6 +30,8 @@ from runs.web.access import person, project_for, run_for
 from runs.web.pages import project_page
 
 FILE_BLOCK_BYTES = 256 * 1024
+#: What names a commit rather than a branch.
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _FILE_KINDS: dict[str, type[Artifact | Report]] = {"report": Report, "artifact": Artifact}
 
 
@@ -80,7 +83,7 @@ def run_new(request: HttpRequest, slug: str) -> HttpResponse:
             suite=request.POST.get("suite", ""),
             trigger=Trigger.PERSON,
             ref=ref,
-            branch=ref or access.project.default_branch,
+            branch="" if _COMMIT.fullmatch(ref) else ref or access.project.default_branch,
             by=person(request),
         )
     except ActionError as error:

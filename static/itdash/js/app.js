@@ -8,6 +8,7 @@ const controllers = {
   elapsed: () => import("./elapsed.js"),
   live: () => import("./live.js"),
   log: () => import("./log.js"),
+  newest: () => import("./newest.js"),
   scrub: () => import("./scrub.js"),
   theme: () => import("./theme.js"),
 };

@@ -7,6 +7,7 @@ export default view => {
   let follows = true;
   const set = on => { follows = on; button.setAttribute("aria-pressed", on); if (on) view.scrollTop = view.scrollHeight; };
 
+  if (!button) return void (view.scrollTop = view.scrollHeight); // a finished run's: nothing to follow
   button.hidden = false;
   button.addEventListener("click", () => set(!follows));
   view.addEventListener("scroll", () => { if (follows !== atEnd()) set(atEnd()); });
