@@ -492,7 +492,7 @@ def test_a_command_that_takes_too_long_is_ended_with_its_children(local: Local) 
     result = local.engine.execute(REF, "web", ["sh", "-c", "sleep 600 & sleep 600"], timeout_seconds=0.3)
 
     assert result.timed_out
-    assert len(local.processes()) == before
+    local.until(lambda: len(local.processes()) == before)
 
 
 def test_a_command_that_leaves_a_child_with_its_output_still_ends(local: Local) -> None:
