@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.server
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,33 +15,7 @@ import pytest
 from environments.errors import StoppedError
 from runs.execution.checkout import Checkout, CheckoutError, Source, checked_out, remove_checkouts
 from runs.execution.git import GitError, Remote, masked
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=Ada Lovelace", "-c", "user.email=ada@example.org"]
-    done = subprocess.run(
-        ["git", *identity, "-c", "protocol.file.allow=always", *arguments],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        text=True,
-        env={"PATH": os.defpath, "HOME": str(folder)},
-    )
-    return done.stdout.strip()
-
-
-def make_repository(folder: Path) -> Path:
-    folder.mkdir()
-    git(folder, "init", "--quiet", "--initial-branch", "main")
-    commit(folder, "README", "first\n", "Begin")
-    return folder
-
-
-def commit(repository: Path, name: str, content: str, message: str) -> str:
-    (repository / name).write_text(content)
-    git(repository, "add", "--all")
-    git(repository, "commit", "--quiet", "--message", message)
-    return git(repository, "rev-parse", "HEAD")
+from tests.repositories import commit, git, make_repository
 
 
 @pytest.fixture
@@ -59,7 +32,7 @@ def check_out(
 
 
 def test_a_branch_is_checked_out_with_what_git_says_of_its_commit(repository: Path, tmp_path: Path) -> None:
-    head = commit(repository, "README", "second\n", "Go on\n\nBecause it is time.")
+    head = commit(repository, {"README": "second\n"}, "Go on\n\nBecause it is time.")
 
     with check_out(Source(str(repository), ref="main"), tmp_path) as checkout:
         assert (checkout.folder / "README").read_text() == "second\n"
@@ -82,7 +55,7 @@ def test_without_a_ref_the_default_branch_is_taken(repository: Path, tmp_path: P
 
 def test_a_commit_is_checked_out_though_its_branch_moved_on(repository: Path, tmp_path: Path) -> None:
     first = git(repository, "rev-parse", "HEAD")
-    commit(repository, "README", "second\n", "Go on")
+    commit(repository, {"README": "second\n"}, "Go on")
 
     with check_out(Source(str(repository), ref="main", commit=first), tmp_path) as checkout:
         assert (checkout.folder / "README").read_text() == "first\n"
@@ -104,11 +77,11 @@ def test_tags_annotated_tags_and_full_refs_are_found(repository: Path, tmp_path:
 
 
 def test_a_branch_that_was_forced_elsewhere_is_followed(repository: Path, tmp_path: Path) -> None:
-    commit(repository, "README", "to be dropped\n", "Wrong turn")
+    commit(repository, {"README": "to be dropped\n"}, "Wrong turn")
     with check_out(Source(str(repository), ref="main"), tmp_path):
         pass
     git(repository, "reset", "--quiet", "--hard", "HEAD~1")
-    right = commit(repository, "README", "right\n", "Right turn")
+    right = commit(repository, {"README": "right\n"}, "Right turn")
 
     with check_out(Source(str(repository), ref="main"), tmp_path) as checkout:
         assert checkout.commit == right
@@ -174,7 +147,7 @@ def test_a_mirror_broken_by_a_killed_fetch_heals(repository: Path, tmp_path: Pat
     [mirror] = (tmp_path / "data" / "mirrors").glob("*.git")
     (mirror / "packed-refs.lock").touch()
     (mirror / "refs" / "heads" / "main.lock").touch()
-    head = commit(repository, "README", "second\n", "Go on")
+    head = commit(repository, {"README": "second\n"}, "Go on")
 
     with check_out(Source(str(repository), ref="main"), tmp_path) as checkout:
         assert checkout.commit == head
