@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 
@@ -91,19 +92,17 @@ def store_reports(
 
 def keep_report(*, run_id: int, shard: int, file: ReportFile, upload_id: int | None = None) -> Report:
     """Put a file into storage, with a row that says so, whatever is in it; once for the same content."""
-    name = clean(file.name)[-1000:]
-    sha256, size = _digest(file)
-    known = Report.objects.filter(run_id=run_id, shard=shard, name=name, sha256=sha256).first()
+    digested = KeptFile.digested(file)
+    values = {"run_id": run_id, "shard": shard, "name": digested.name, "sha256": digested.sha256}
+    known = Report.objects.filter(**values).first()
     if known is not None:
         return known
-    storage_name = file.storage_name or _save(file, f"reports/{run_id}/{shard}/{sha256[:24]}", size)
-    return Report.objects.get_or_create(
-        run_id=run_id,
-        shard=shard,
-        name=name,
-        sha256=sha256,
-        defaults={"upload_id": upload_id, "size": size, "storage_name": storage_name},
-    )[0]
+    kept = save_file(file, digested, f"reports/{run_id}/{shard}/{uuid.uuid4().hex}")
+    defaults = {"upload_id": upload_id, "size": kept.size, "storage_name": kept.storage_name}
+    report, is_new = Report.objects.get_or_create(**values, defaults=defaults)
+    if not is_new and not file.storage_name:
+        default_storage.delete(kept.storage_name)  # another worker kept the same content meanwhile
+    return report
 
 
 def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> StoredReports:
@@ -226,29 +225,39 @@ def joint_status(statuses: Sequence[UploadStatus]) -> UploadStatus:
     return UploadStatus.PARTIAL
 
 
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file's name for people, its content's digest, and where it lies in storage once it does."""
+
+    name: str
+    sha256: str
+    size: int
+    storage_name: str = ""
+
+    @classmethod
+    def digested(cls, file: ReportFile) -> KeptFile:
+        """Read the file to its end."""
+        digest = hashlib.sha256()
+        size = 0
+        with _opened(file) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+        return cls(clean(file.name)[-1000:], digest.hexdigest(), size, file.storage_name)
+
+
+def save_file(file: ReportFile, digested: KeptFile, folder: str) -> KeptFile:
+    """Put a file into storage below `folder`, unless it lies in storage already."""
+    if digested.storage_name:
+        return digested
+    ending = PurePosixPath(digested.name.replace("\\", "/")).name[-60:]
+    with _opened(file) as stream:
+        content = stream if isinstance(stream, File) else File(stream)
+        name = default_storage.save(f"{folder}/{ending or 'report'}", content)
+    return replace(digested, storage_name=name)
+
+
 @contextmanager
 def _opened(file: ReportFile) -> Iterator[BinaryIO | File[Any]]:
     with file.open() if file.open is not None else default_storage.open(file.storage_name, "rb") as stream:
         yield stream
-
-
-def _digest(file: ReportFile) -> tuple[str, int]:
-    sha256 = hashlib.sha256()
-    size = 0
-    with _opened(file) as stream:
-        while chunk := stream.read(_READ_BYTES):
-            sha256.update(chunk)
-            size += len(chunk)
-    return sha256.hexdigest(), size
-
-
-def _save(file: ReportFile, folder: str, size: int) -> str:
-    """Store a file under a name made of its content, so that doing it again finds it there."""
-    ending = PurePosixPath(file.name.replace("\\", "/")).name[-60:]
-    name = default_storage.generate_filename(f"{folder}/{ending or 'report'}")
-    if default_storage.exists(name):
-        if default_storage.size(name) == size:
-            return name
-        default_storage.delete(name)  # a worker died while it wrote
-    with _opened(file) as stream:
-        return default_storage.save(name, stream if isinstance(stream, File) else File(stream))

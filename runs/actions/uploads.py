@@ -1,0 +1,267 @@
+"""Take uploads in and turn them into results. An upload is safe once it is received: its files lie in
+storage and its row says so; storing results may take its time, fail, and be done again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+from django.core.files.storage import default_storage
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Sum
+from django.db.models.functions import Now
+
+from runs.actions.errors import InvalidValueError, TakenError
+from runs.actions.results import KeptFile, ReportFile, ingest_reports, joint_status, save_file
+from runs.actions.runs import open_uploaded_run, settle_uploaded_run
+from runs.dispatch import Work, after_commit
+from runs.ingestion.report import clean
+from runs.models import Project, Report, Result, Upload
+from runs.vocabulary import UploadStatus
+
+#: An upload that failed this often for reasons of ours is rejected, so that it is not tried for ever.
+TRY_LIMIT = 8
+SHARD_LIMIT = 10_000
+TAG_LIMIT = 100
+_LOCK_CLASS = 7_145_003
+_LOCK_RANGE = 2**31
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
+_OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFields:
+    """What the sender says of the reports."""
+
+    suite: str
+    branch: str = ""
+    commit: str = ""
+    #: Uploads that share it are one run.
+    run_key: str = ""
+    shard: int = 1
+    attempt: int = 1
+    ci_url: str = ""
+    pull_request: str = ""
+    started_at: datetime | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An upload, and whether this call made it."""
+
+    upload: Upload
+    is_new: bool
+
+
+def receive_upload(
+    *, project: Project, fields: UploadFields, files: Sequence[ReportFile], idempotency_key: str = ""
+) -> Received:
+    """Put the files into storage and ask for their results to be stored.
+
+    The same upload again, by key or by run and content, is the first one.
+
+    Raises:
+        InvalidValueError: a value that cannot be.
+        TakenError: the key was used for an upload of other content.
+    """
+    _refuse_bad_values(fields, files, idempotency_key)
+    digests = [KeptFile.digested(file) for file in files]
+    content = _content_digest(fields, digests)
+    known = _known(project, fields, content, idempotency_key)
+    if known is not None:
+        return Received(known, is_new=False)
+    folder = f"uploads/{project.pk}/{datetime.now(tz=UTC):%Y-%m-%d}/{uuid.uuid4().hex}"
+    kept = [
+        save_file(file, digest, f"{folder}/{index}")
+        for index, (file, digest) in enumerate(zip(files, digests, strict=True))
+    ]
+    try:
+        for one in kept:
+            _sync(one.storage_name)
+        with transaction.atomic():
+            return Received(_create(project, fields, kept, content, idempotency_key), is_new=True)
+    except BaseException as error:
+        for one in kept:
+            default_storage.delete(one.storage_name)
+        again = (
+            _known(project, fields, content, idempotency_key) if isinstance(error, IntegrityError) else None
+        )
+        if again is None:
+            raise
+        return Received(again, is_new=False)
+
+
+def ingest_upload(upload_id: int) -> UploadStatus | None:
+    """Store an upload's results; None when it is stored already or another worker is at it."""
+    with _alone_with(upload_id) as is_alone:
+        upload = Upload.objects.filter(pk=upload_id, status=UploadStatus.RECEIVED).first()
+        if not is_alone or upload is None:
+            return None
+        Upload.objects.filter(pk=upload_id).update(try_count=F("try_count") + 1)
+        if upload.try_count >= TRY_LIMIT:
+            return _give_up(upload)
+        reports = Report.objects.filter(upload_id=upload_id).order_by("pk").values_list("pk", flat=True)
+        stored = ingest_reports(run_id=upload.run_id, shard=upload.shard, report_ids=list(reports))
+        problems = [asdict(problem) for problem in stored.problems]
+        return _finish(upload, stored.status, upload.problems + problems)
+
+
+def _create(
+    project: Project, fields: UploadFields, kept: Sequence[KeptFile], content: str, idempotency_key: str
+) -> Upload:
+    run, _ = open_uploaded_run(
+        project=project,
+        suite=fields.suite,
+        run_key=fields.run_key or None,
+        started_at=fields.started_at,
+        branch=fields.branch,
+        commit=fields.commit.lower(),
+        pull_request=fields.pull_request,
+        ci_url=fields.ci_url,
+        tags=dict(fields.tags),
+        environment_facts=dict(fields.environment),
+    )
+    upload = Upload.objects.create(
+        project=project,
+        run=run,
+        shard=fields.shard,
+        idempotency_key=idempotency_key or None,
+        content_digest=content,
+        fields=_told(fields),
+    )
+    for one in kept:
+        values = {"upload": upload, "size": one.size, "storage_name": one.storage_name}
+        report, is_new = Report.objects.get_or_create(
+            run=run, shard=fields.shard, name=one.name, sha256=one.sha256, defaults=values
+        )
+        if not is_new:
+            default_storage.delete(one.storage_name)
+            reason = f"The same file came before, with upload {report.upload_id}; it is counted once."
+            upload.problems.append({"file": one.name, "line": None, "reason": reason})
+    upload.save(update_fields=["problems"])
+    after_commit(Work.INGEST_UPLOAD, upload.pk)
+    return upload
+
+
+def _known(project: Project, fields: UploadFields, content: str, idempotency_key: str) -> Upload | None:
+    """The upload that this one is again.
+
+    Raises:
+        TakenError: its key was used for something else.
+    """
+    uploads = Upload.objects.filter(project=project).select_related("run__suite", "run__project")
+    if idempotency_key:
+        known = uploads.filter(idempotency_key=idempotency_key).first()
+        if known is not None and known.content_digest != content:
+            message = f"This idempotency key was used for upload {known.pk} of other content. Use a new key."
+            raise TakenError(message)
+        if known is not None:
+            return known
+    if not fields.run_key:
+        return None
+    of_run = uploads.filter(run__suite__name=fields.suite, run__run_key=fields.run_key)
+    return of_run.filter(content_digest=content).first()
+
+
+def _finish(upload: Upload, status: UploadStatus, problems: list[dict[str, object]]) -> UploadStatus:
+    """Write what came of it. Its results were committed before: doing this again changes nothing."""
+    with transaction.atomic():
+        Upload.objects.filter(pk=upload.pk).update(status=status, problems=problems, stored_at=Now())
+        tested = Result.objects.filter(run_at=upload.run.run_at, run_id=upload.run_id)
+        spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
+        first = problems[0] if problems and status != UploadStatus.STORED else None
+        told = f"{first['file']}: {first['reason']}" if first else ""
+        settle_uploaded_run(upload.run_id, problem=told, duration_ms=spent)
+    return status
+
+
+def _give_up(upload: Upload) -> UploadStatus:
+    reason = (
+        f"It could not be stored {TRY_LIMIT} times, for a reason on the server's side: see the worker's log. "
+        "The files are kept."
+    )
+    problem: dict[str, object] = {"file": "", "line": None, "reason": reason}
+    Report.objects.filter(upload=upload, status=UploadStatus.RECEIVED).update(status=UploadStatus.REJECTED)
+    statuses = Report.objects.filter(upload=upload).values_list("status", flat=True)
+    return _finish(upload, joint_status([UploadStatus(one) for one in statuses]), [*upload.problems, problem])
+
+
+def _refuse_bad_values(fields: UploadFields, files: Sequence[ReportFile], idempotency_key: str) -> None:
+    if not files:
+        raise InvalidValueError("files", "Send at least one report, in the form field “files”.")
+    limits = {"branch": 250, "run_key": 250, "pull_request": 60, "ci_url": 2000}
+    values = {name: getattr(fields, name) for name in limits} | {"Idempotency-Key": idempotency_key}
+    for name, value in values.items():
+        limit = limits.get(name, 250)
+        if len(value) > limit or not value.isprintable():
+            message = f"{name} has up to {limit} printable characters."
+            raise InvalidValueError(name, message)
+    if fields.commit and not _COMMIT.fullmatch(fields.commit):
+        message = f"“{fields.commit[:80]}” is no commit: 7 to 64 hexadecimal digits are."
+        raise InvalidValueError("commit", message)
+    for name, number in (("shard", fields.shard), ("attempt", fields.attempt)):
+        if not 1 <= number <= SHARD_LIMIT:
+            message = f"{name} counts from 1 to {SHARD_LIMIT}."
+            raise InvalidValueError(name, message)
+    if fields.ci_url and not fields.ci_url.startswith(("http://", "https://")):
+        raise InvalidValueError("ci_url", "ci_url begins with http:// or https://.")
+    if fields.started_at is not None and not _OLDEST < fields.started_at < datetime.now(tz=UTC) + timedelta(
+        days=1
+    ):
+        message = "started_at lies between the year 2000 and now."
+        raise InvalidValueError("started_at", message)
+    if len(fields.tags) > TAG_LIMIT or len(fields.environment) > TAG_LIMIT:
+        message = f"Up to {TAG_LIMIT} tag.* and {TAG_LIMIT} env.* fields are taken."
+        raise InvalidValueError("tag", message)
+
+
+def _told(fields: UploadFields) -> dict[str, object]:
+    """The fields as JSON holds them, without those that were not sent."""
+    values = {name: value for name, value in asdict(fields).items() if value not in ("", None, {})}
+    if fields.started_at is not None:
+        values["started_at"] = fields.started_at.isoformat()
+    return {name: _storable(value) for name, value in values.items()}
+
+
+def _storable(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {clean(str(key))[:200]: clean(str(own))[:2_000] for key, own in value.items()}
+    return clean(value) if isinstance(value, str) else value
+
+
+def _content_digest(fields: UploadFields, files: Sequence[KeptFile]) -> str:
+    whole = {"fields": _told(fields), "files": sorted([one.name, one.sha256] for one in files)}
+    return sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def _sync(storage_name: str) -> None:
+    """Have the file on disk, where storage is a disk, before anybody is told that it is safe."""
+    with suppress(NotImplementedError):
+        path = Path(default_storage.path(storage_name))
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _alone_with(upload_id: int) -> Iterator[bool]:
+    """Hold the database's lock on an upload: the sweeper rings again while a worker is still at it."""
+    key = [_LOCK_CLASS, upload_id % _LOCK_RANGE]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
+        [is_alone] = cursor.fetchone()
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            with suppress(Exception), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
