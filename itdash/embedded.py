@@ -132,6 +132,23 @@ def _write_private(place: Path, text: str) -> None:
     Path(name).replace(place)
 
 
+def remove_sockets(data_dir: Path) -> None:
+    """Remove the sockets of servers that have gone, also those that lie outside the data folder."""
+    account = wheels.server_account()
+    wheels.remove_socket_folder(postgres_run(data_dir), account)
+    wheels.remove_socket_folder(valkey_run(data_dir))
+
+
+def postgres_run(data_dir: Path) -> Path:
+    """Return the folder that PostgreSQL's socket folder is named after."""
+    return data_dir / "run" / "postgres"
+
+
+def valkey_run(data_dir: Path) -> Path:
+    """Return the folder that Valkey's socket folder is named after."""
+    return data_dir / "run" / "valkey"
+
+
 def start_postgres(supervisor: Supervisor, data_dir: Path, environment: Mapping[str, str]) -> str:
     """Start PostgreSQL and wait until it answers; returns the database's address.
 
@@ -140,7 +157,7 @@ def start_postgres(supervisor: Supervisor, data_dir: Path, environment: Mapping[
     """
     folder = data_dir / "postgres"
     account = wheels.initialise_cluster(folder)
-    sockets = wheels.socket_folder(data_dir / "run" / "postgres", account)
+    sockets = wheels.socket_folder(postgres_run(data_dir), account)
     launch = partial(wheels.postgres_launch, folder, sockets=sockets, settings=POSTGRES_SETTINGS)
     process = supervisor.start(
         Program("postgresql", launch, environment, stop=((SIGINT, 2.0), (SIGQUIT, 0.8)), stage=SERVER_STAGE)
@@ -157,7 +174,7 @@ def start_valkey(supervisor: Supervisor, data_dir: Path, environment: Mapping[st
         WheelsError: it cannot start; the sentence says why.
     """
     folder = data_dir / "valkey"
-    sockets = wheels.socket_folder(data_dir / "run" / "valkey")
+    sockets = wheels.socket_folder(valkey_run(data_dir))
     launch = partial(wheels.valkey_launch, folder, sockets=sockets, settings=VALKEY_SETTINGS)
     process = supervisor.start(
         Program("valkey", launch, environment, stop=((SIGTERM, 1.5),), stage=SERVER_STAGE)

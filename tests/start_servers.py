@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from signal import SIGINT, SIGQUIT, SIGTERM, Signals
 
 from environments import wheels
+from itdash.supervisor import die_with_parent
 
 type Started = tuple[str, Callable[[], None]]
 
@@ -27,10 +30,11 @@ FAST = {
 def start_postgres(folder: Path) -> Started:
     """Start a server on `folder`; returns its address and what stops it and removes its socket."""
     account = wheels.initialise_cluster(folder, durable=False)
-    sockets = wheels.socket_folder(folder.parent / "sockets-postgres", account)
+    named_after = folder.parent / "sockets-postgres"
+    sockets = wheels.socket_folder(named_after, account)
     launch = wheels.postgres_launch(folder, sockets=sockets, settings=FAST)
-    process = subprocess.Popen(launch.command, **launch.place(), stdin=subprocess.DEVNULL)
-    stop = _stopper(process, sockets)
+    process = _start(launch)
+    stop = _stopper(process, SIGQUIT, partial(wheels.remove_socket_folder, named_after, account))
     try:
         wheels.wait_for_postgres(process, sockets)
         wheels.ensure_database(sockets)
@@ -42,10 +46,11 @@ def start_postgres(folder: Path) -> Started:
 
 def start_valkey(folder: Path) -> Started:
     """Start a server on `folder`; returns its address and what stops it and removes its socket."""
-    sockets = wheels.socket_folder(folder.parent / "sockets-valkey")
+    named_after = folder.parent / "sockets-valkey"
+    sockets = wheels.socket_folder(named_after)
     launch = wheels.valkey_launch(folder, sockets=sockets, settings={"save": "", "loglevel": "nothing"})
-    process = subprocess.Popen(launch.command, **launch.place(), stdin=subprocess.DEVNULL)
-    stop = _stopper(process, sockets)
+    process = _start(launch)
+    stop = _stopper(process, SIGTERM, partial(wheels.remove_socket_folder, named_after))
     try:
         wheels.wait_for_valkey(process, sockets)
     except BaseException:
@@ -54,12 +59,23 @@ def start_valkey(folder: Path) -> Started:
     return wheels.valkey_url(sockets), stop
 
 
-def _stopper(process: subprocess.Popen[bytes], sockets: Path) -> Callable[[], None]:
+def _start(launch: wheels.Launch) -> subprocess.Popen[bytes]:
+    """Start a server that goes when the tests are killed."""
+    return subprocess.Popen(
+        launch.command,
+        **launch.place(),
+        stdin=subprocess.DEVNULL,
+        preexec_fn=partial(die_with_parent, SIGINT, os.getpid()),  # noqa: PLW1509 - no thread runs yet
+    )
+
+
+def _stopper(
+    process: subprocess.Popen[bytes], number: Signals, tidy: Callable[[], None]
+) -> Callable[[], None]:
     def stop() -> None:
         if process.poll() is None:
-            # SIGQUIT: at once, without a last checkpoint of data that is thrown away.
-            process.terminate() if "valkey" in str(process.args) else process.send_signal(3)
+            process.send_signal(number)
             process.wait(timeout=30)
-        shutil.rmtree(sockets, ignore_errors=True)
+        tidy()
 
     return stop

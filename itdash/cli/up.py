@@ -125,6 +125,7 @@ def serve(wish: Wish, steps: Sequence[Callable[[Installation], None]] = ()) -> i
         supervisor.stop()
         if lock:
             embedded.forget_running(wish.data_dir)
+            embedded.remove_sockets(wish.data_dir)
             lock.close()
 
 

@@ -1,0 +1,238 @@
+"""Validate suite files and Compose files, offline.
+
+Every problem is told with its file and line. Without FILES, the suite file of this folder is checked, or the
+Compose files in it that are suites by themselves. Exit code 0 only when everything is good.
+
+With --json, a list with one object per file: `file`, `kind`, `ok`, `problems`, `notices` and `model`, which
+is the resolved canonical model of a Compose file, or the suites of a suite file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from environments import policy
+from environments.errors import Problem, SpecError
+from environments.plan import StartPlan
+from environments.spec import EnvironmentSpec, environment_from, load_model, plain
+from environments.spec.source import MAX_BYTES, Map, nearest, read_yaml
+from runs.suitefile import (
+    COMPOSE_FILES,
+    SUITE_FILES,
+    SuiteFileError,
+    SuiteSpec,
+    read_suite_file,
+    suite_from_compose,
+)
+
+#: What every run has besides its own variables.
+_OF_EVERY_RUN = {
+    "CI": "true",
+    "ITDASH": "true",
+    "ITDASH_RUN_ID": "0",
+    "ITDASH_SHARD": "1",
+    "ITDASH_SHARDS": "1",
+}
+_NOTHING_TO_CHECK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found of one file and all that it names."""
+
+    file: str
+    kind: str
+    problems: tuple[Problem, ...] = ()
+    notices: tuple[str, ...] = ()
+    model: Any = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("files", metavar="FILES", nargs="*", help="suite files or Compose files")
+    parser.add_argument("--json", action="store_true", help="print the resolved models or the errors as JSON")
+    parser.add_argument(
+        "--var",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="a variable of the run; the process environment counts for nothing",
+    )
+    parser.add_argument(
+        "--profile", metavar="NAME", action="append", default=[], help="switch a profile on; '*' for all"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check every file; returns 0 when all are good, 1 when one is not, 2 when there is nothing to check."""
+    paths = [Path(file) for file in options.files] or _found(Path())
+    if not paths:
+        print("There is no itdash.yml and no Compose file that is a suite here.", file=sys.stderr)
+        return _NOTHING_TO_CHECK
+    variables = {name: value for name, _, value in (pair.partition("=") for pair in options.var)}
+    answers = [check(path, variables=variables, profiles=options.profile) for path in paths]
+    if options.json:
+        print(json.dumps([_as_json(answer) for answer in answers], indent=2))
+    else:
+        for answer in answers:
+            _print(answer)
+    return 1 if any(answer.problems for answer in answers) else 0
+
+
+def check(path: Path, *, variables: Mapping[str, str], profiles: Sequence[str] = ()) -> Answer:
+    """Check one file of either kind; with a suite file, also the Compose files that it names."""
+    shown = str(path)
+    root = _checkout(path)
+    try:
+        text = _read(path)
+        if _is_suite_file(path, text):
+            return _check_suites(path, text, root, variables)
+        model = load_model([path.absolute()], directory=root, variables=variables, profiles=profiles)
+        spec = environment_from(model)
+        problems = _shared_engine_problems(spec)
+    except (SpecError, SuiteFileError) as error:
+        problems = _placed(error.problems, root)
+        kind = "suite file" if isinstance(error, SuiteFileError) else "Compose file"
+        return Answer(shown, kind, tuple(problems))
+    return Answer(shown, "Compose file", _placed(problems, root), spec.notices, plain(model.tree))
+
+
+def _check_suites(path: Path, text: str, root: Path, variables: Mapping[str, str]) -> Answer:
+    # Inside the suite file, paths count from its own folder; in the result, from the checkout's.
+    suites = read_suite_file(text, file=str(path.absolute().relative_to(root))).suites
+    problems: dict[Problem, None] = {}
+    notices: dict[str, None] = {}
+    for suite in suites.values():
+        for values in product(*suite.matrix.values()):
+            combination = dict(zip(suite.matrix, values, strict=True))
+            try:
+                spec = _environment(suite, root, {**variables, **combination, **_OF_EVERY_RUN})
+            except SpecError as error:
+                problems.update(dict.fromkeys(error.problems))
+                continue
+            notices.update(dict.fromkeys(spec.notices))
+            problems.update(dict.fromkeys(_shared_engine_problems(spec)))
+            problems.update(dict.fromkeys(_unknown_services(suite, spec, path)))
+    model = {name: _jsonable(asdict(replace(suite, definition={}))) for name, suite in suites.items()}
+    for suite in model.values():
+        del suite["definition"]
+    return Answer(str(path), "suite file", _placed(problems, root), tuple(notices), {"suites": model})
+
+
+def _environment(suite: SuiteSpec, root: Path, variables: Mapping[str, str]) -> EnvironmentSpec:
+    return environment_from(
+        load_model([Path(file) for file in suite.compose], directory=root, variables=variables)
+    )
+
+
+def _shared_engine_problems(spec: EnvironmentSpec) -> tuple[Problem, ...]:
+    """What no schema sees: what policy refuses, and what never starts."""
+    try:
+        policy.check(spec)
+        StartPlan(spec)
+    except SpecError as error:
+        return error.problems
+    return ()
+
+
+def _unknown_services(suite: SuiteSpec, spec: EnvironmentSpec, path: Path) -> Iterable[Problem]:
+    asked = {"tests": suite.tests}
+    asked |= {f"before[{index}].service": hook.service for index, hook in enumerate(suite.before)}
+    asked |= {f"data.{name}.service": hook.service for name, hook in suite.data.items()}
+    for key, service in asked.items():
+        if service not in spec.services:
+            yield Problem(
+                f"suites.{suite.name}.{key}: the Compose file has no service {service!r}",
+                str(path.absolute()),
+                key=f"suites.{suite.name}.{key}",
+                mend=nearest(service, spec.services),
+            )
+
+
+def _found(folder: Path) -> list[Path]:
+    suites = [folder / name for name in SUITE_FILES if (folder / name).is_file()]
+    return suites[:1] or [path for name in COMPOSE_FILES if _is_suite_itself(path := folder / name)]
+
+
+def _is_suite_itself(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        return suite_from_compose(_read(path), file=str(path)) is not None
+    except (SpecError, SuiteFileError):
+        return True  # What is wrong with it is worth telling.
+
+
+def _is_suite_file(path: Path, text: str) -> bool:
+    if path.name in SUITE_FILES:
+        return True
+    documents = read_yaml(text, file=str(path))
+    return any(isinstance(document, Map) and "suites" in document for document in documents)
+
+
+def _checkout(path: Path) -> Path:
+    """The folder of the repository that holds the file; its own folder outside of any."""
+    folder = path.absolute().parent
+    return next((parent for parent in [folder, *folder.parents] if (parent / ".git").exists()), folder)
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SpecError(Problem(f"the file is larger than {MAX_BYTES // 1024} KiB", str(path.absolute())))
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SpecError(Problem("the file is not UTF-8 text", str(path.absolute()), 1)) from error
+    except OSError as error:
+        reason = (error.strerror or "no such file").lower()
+        raise SpecError(Problem(f"the file cannot be read: {reason}", str(path.absolute()))) from error
+
+
+def _placed(problems: Iterable[Problem], root: Path) -> tuple[Problem, ...]:
+    """The problems with their files named from here, as editors and people open them."""
+    return tuple(
+        replace(problem, file=_from_here(root / problem.file)) if problem.file else problem
+        for problem in problems
+    )
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def _print(answer: Answer) -> None:
+    for notice in answer.notices:
+        print(f"{answer.file}: note: {notice}")
+    for problem in answer.problems:
+        print(problem if problem.file else f"{answer.file}: {problem}")
+    if not answer.problems:
+        print(f"{answer.file}: good ({answer.kind})")
+
+
+def _as_json(answer: Answer) -> dict[str, Any]:
+    return {
+        "file": answer.file,
+        "kind": answer.kind,
+        "ok": not answer.problems,
+        "problems": [asdict(problem) for problem in answer.problems],
+        "notices": list(answer.notices),
+        "model": _jsonable(answer.model),
+    }
+
+
+def _jsonable(value: object) -> Any:  # noqa: ANN401 - JSON holds anything
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return value if isinstance(value, float) and abs(value) < float("inf") else str(value)
