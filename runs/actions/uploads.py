@@ -215,14 +215,21 @@ def _refuse_bad_values(fields: UploadFields, files: Sequence[ReportFile], idempo
             raise InvalidValueError(name, message)
     if fields.ci_url and not fields.ci_url.startswith(("http://", "https://")):
         raise InvalidValueError("ci_url", "ci_url begins with http:// or https://.")
-    if fields.started_at is not None and not _OLDEST < fields.started_at < datetime.now(tz=UTC) + timedelta(
-        days=1
-    ):
-        message = "started_at lies between the year 2000 and now."
-        raise InvalidValueError("started_at", message)
+    _refuse_bad_moment(fields.started_at)
     if len(fields.tags) > TAG_LIMIT or len(fields.environment) > TAG_LIMIT:
         message = f"Up to {TAG_LIMIT} tag.* and {TAG_LIMIT} env.* fields are taken."
         raise InvalidValueError("tag", message)
+
+
+def _refuse_bad_moment(moment: datetime | None) -> None:
+    if moment is None:
+        return
+    if moment.tzinfo is None:
+        message = "started_at needs a time zone, as in 2026-11-21T08:00:00Z."
+        raise InvalidValueError("started_at", message)
+    if not _OLDEST < moment < datetime.now(tz=UTC) + timedelta(days=1):
+        message = "started_at lies between the year 2000 and now."
+        raise InvalidValueError("started_at", message)
 
 
 def _told(fields: UploadFields) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from runs.api import problems, runs, tests
+from runs.api import problems, runs, tests, uploads
 
 api = NinjaAPI(
     title="itdash",
@@ -17,3 +17,4 @@ api = NinjaAPI(
 problems.install(api)
 api.add_router("", runs.router)
 api.add_router("", tests.router)
+api.add_router("", uploads.router)

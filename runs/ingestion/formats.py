@@ -46,3 +46,11 @@ def describe_bytes(beginning: bytes) -> str:
     if start.startswith((b"1..", b"tap version", b"ok ", b"not ok ")):
         return f"This is TAP output, not a JUnit report. {_EXPORT}"
     return ""
+
+
+def may_be_report(beginning: bytes) -> bool:
+    """Whether a file that begins so (its first 512 bytes) may be XML or an archive of reports."""
+    if beginning.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06", b"\xff\xfe", b"\xfe\xff")):
+        return True
+    text = beginning.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf \t\r\n")
+    return text.startswith(b"<") or not text or beginning[257:262] == b"ustar"

@@ -1,0 +1,284 @@
+"""Uploads: send reports, ask what became of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial, wraps
+from http import HTTPStatus
+from typing import BinaryIO, cast
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from ninja import Field, File, Form, Query, Router, Schema, Status
+from ninja.decorators import decorate_view
+from ninja.files import UploadedFile
+
+from environments.errors import DeadlineExceededError
+from environments.probes import wait_until
+from runs.actions.results import ReportFile
+from runs.actions.uploads import UploadFields, receive_upload
+from runs.api.auth import Caller, TokenAuth, project_for, upload_for
+from runs.api.problems import ProblemError, problem
+from runs.api.schemas import RunOut
+from runs.ingestion.formats import describe_bytes, may_be_report
+from runs.models import Report, Upload
+from runs.vocabulary import Scope, UploadStatus
+
+router = Router(tags=["uploads"])
+
+WAIT_LIMIT_SECONDS = 60
+_EXTRA = re.compile(r"(env|tag)\.(.{1,200})", re.DOTALL)
+
+
+class UploadForm(Schema):
+    """What the sender says of the reports. Further fields: `env.NAME` and `tag.NAME`."""
+
+    suite: str = Field(description="The suite's name; made when it is new.")
+    branch: str = ""
+    commit: str = Field("", description="7 to 64 hexadecimal digits.")
+    run_key: str = Field("", description="Uploads that share it are one run: the pipeline's id, say.")
+    shard: int = Field(1, description="Which parallel slice this is, from 1.")
+    attempt: int = Field(1, description="Which try of the CI's job this is, from 1.")
+    ci_url: str = Field("", description="Where people find the CI's job.")
+    pull_request: str = ""
+    started_at: datetime | None = Field(None, description="When the tests began, with a time zone.")
+
+
+class ProblemOut(Schema):
+    """Something that could not be taken, or was taken in a way worth knowing."""
+
+    file: str
+    line: int | None = None
+    reason: str
+
+
+class ReportOut(Schema):
+    """One file of an upload."""
+
+    name: str
+    size: int = Field(description="Bytes.")
+    sha256: str
+    status: str
+    test_cases: int
+    problems: list[ProblemOut]
+
+
+class UploadCounts(Schema):
+    """What was found in an upload."""
+
+    files: int
+    test_cases: int
+
+
+class UploadOut(Schema):
+    """An upload and what became of it."""
+
+    id: int
+    status: str = Field(
+        description="received, then stored (all of it), partial (some) or rejected (nothing could be read)."
+    )
+    shard: int
+    received_at: datetime
+    stored_at: datetime | None
+    fields: dict[str, object] = Field(description="The form as it was sent.")
+    counts: UploadCounts
+    files: list[ReportOut]
+    problems: list[ProblemOut] = Field(description="Of all files; nothing is left out in silence.")
+    run: RunOut
+
+    @classmethod
+    def of(cls, upload: Upload) -> UploadOut:
+        """Shape an upload."""
+        reports = list(Report.objects.filter(upload=upload).order_by("pk"))
+        return cls(
+            id=upload.pk,
+            status=upload.status,
+            shard=upload.shard,
+            received_at=upload.received_at,
+            stored_at=upload.stored_at,
+            fields=upload.fields,
+            counts=UploadCounts(files=len(reports), test_cases=sum(one.case_count for one in reports)),
+            files=[
+                ReportOut(
+                    name=one.name,
+                    size=one.size,
+                    sha256=one.sha256,
+                    status=one.status,
+                    test_cases=one.case_count,
+                    problems=[ProblemOut(**own) for own in one.problems],
+                )
+                for one in reports
+            ],
+            problems=[ProblemOut(**own) for own in upload.problems],
+            run=RunOut.of(upload.run),
+        )
+
+
+class UploadBrief(Schema):
+    """An upload's name and state."""
+
+    id: int
+    status: str
+
+
+class RunBrief(Schema):
+    """The run that an upload belongs to."""
+
+    id: int
+    number: int
+    url: str
+
+
+class UploadAccepted(Schema):
+    """What is told at once."""
+
+    upload: UploadBrief
+    run: RunBrief
+
+    @classmethod
+    def of(cls, upload: Upload) -> UploadAccepted:
+        """Shape an upload whose run and project are loaded."""
+        run = upload.run
+        url = f"{settings.PUBLIC_URL}{run.get_absolute_url()}"
+        return cls(
+            upload=UploadBrief(id=upload.pk, status=upload.status),
+            run=RunBrief(id=run.pk, number=run.number, url=url),
+        )
+
+
+class WaitQuery(Schema):
+    """How long to wait."""
+
+    wait: float = Field(
+        0, ge=0, le=WAIT_LIMIT_SECONDS, description="Wait up to so many seconds until it is stored."
+    )
+
+
+class OwnUploads(TokenAuth):
+    """The door of those who may read, and of tokens that may only upload: they follow what they sent."""
+
+    def __call__(self, request: HttpRequest) -> Caller:
+        """Name the caller."""
+        try:
+            return super().__call__(request)
+        except ProblemError as refusal:
+            if refusal.status != HTTPStatus.FORBIDDEN:
+                raise
+            return TokenAuth(Scope.UPLOAD)(request)
+
+
+type View = Callable[..., HttpResponse]
+
+
+def bounded(view: View) -> View:
+    """Refuse what is no form or too large before a byte of it is read."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: object, **kwargs: object) -> HttpResponse:
+        if request.content_type != "multipart/form-data":
+            detail = "Send the reports as multipart/form-data, in the field “files”."
+            return problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+        length = request.headers.get("Content-Length", "")
+        if length.isdecimal() and int(length) > settings.UPLOAD_LIMIT_BYTES:
+            return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large())
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+@router.post(
+    "/projects/{project}/uploads",
+    auth=TokenAuth(Scope.UPLOAD),
+    response={202: UploadAccepted, 200: UploadAccepted},
+    summary="Upload reports",
+)
+@decorate_view(bounded)
+def post_upload(
+    request: HttpRequest,
+    project: str,
+    form: Form[UploadForm],
+    files: File[list[UploadedFile]],
+    query: Query[WaitQuery],
+) -> Status[UploadAccepted]:
+    """Send JUnit XML, as it is or as .gz, .zip or .tar.gz, up to 250 MiB and 500,000 test cases.
+
+    The files are safe once this answers 202; their results are stored soon after, or within `wait`
+    seconds: then it answers 200. With an `Idempotency-Key` header the same upload twice is one upload.
+    """
+    owner = project_for(request, project)
+    _refuse_bad_files(files)
+    received = receive_upload(
+        project=owner,
+        fields=UploadFields(**form.dict(), environment=_extra(request, "env"), tags=_extra(request, "tag")),
+        files=[ReportFile(file.name or "report.xml", open=partial(_from_start, file)) for file in files],
+        idempotency_key=request.headers.get("Idempotency-Key", ""),
+    )
+    upload = _awaited(received.upload.pk, seconds=query.wait)
+    is_done = upload.status != UploadStatus.RECEIVED
+    return Status(HTTPStatus.OK if is_done else HTTPStatus.ACCEPTED, UploadAccepted.of(upload))
+
+
+@router.get("/uploads/{int:upload_id}", auth=OwnUploads(Scope.READ), response=UploadOut, summary="An upload")
+def get_upload(request: HttpRequest, upload_id: int, query: Query[WaitQuery]) -> UploadOut:
+    """What became of an upload: counts, and every problem with file, line and reason."""
+    upload = upload_for(request, upload_id)
+    return UploadOut.of(_awaited(upload.pk, seconds=query.wait))
+
+
+def _awaited(upload_id: int, *, seconds: float) -> Upload:
+    """The upload once it is no longer waiting to be stored, or as it is when the time is up."""
+    uploads = Upload.objects.select_related("run__project", "run__suite", "project")
+
+    def done() -> Upload | None:
+        return uploads.exclude(status=UploadStatus.RECEIVED).filter(pk=upload_id).first()
+
+    if seconds:
+        try:
+            return wait_until(done, deadline_seconds=seconds)
+        except DeadlineExceededError:
+            pass
+    return uploads.get(pk=upload_id)
+
+
+def _refuse_bad_files(files: list[UploadedFile]) -> None:
+    if sum(file.size or 0 for file in files) > settings.UPLOAD_LIMIT_BYTES:
+        raise ProblemError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large())
+    beginnings = [file.read(512) for file in files]
+    # One report among other files is enough: the others are then told as problems of the upload.
+    if not any(map(may_be_report, beginnings)):
+        looks = describe_bytes(beginnings[0]) or "This is no JUnit XML and no archive."
+        detail = f"{files[0].name}: {looks} Send .xml, .xml.gz, .zip or .tar.gz."
+        raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+def _too_large() -> str:
+    limit = settings.UPLOAD_LIMIT_BYTES // 2**20
+    mend = "Compress the reports, or send them in several uploads with one run_key."
+    return f"An upload has up to {limit} MiB. {mend}"
+
+
+def _from_start(file: UploadedFile) -> BinaryIO:
+    """The file again from its beginning; it is closed with the request, not with the reader."""
+    file.seek(0)
+    return cast("BinaryIO", _Unclosed(file))
+
+
+class _Unclosed:
+    """A file that leaving a `with` block does not close."""
+
+    def __init__(self, file: UploadedFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> UploadedFile:
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        """Leave it open."""
+
+
+def _extra(request: HttpRequest, kind: str) -> dict[str, str]:
+    """The form's `env.NAME` or `tag.NAME` fields by name."""
+    matches = [(_EXTRA.fullmatch(name), value) for name, value in request.POST.items()]
+    return {match[2]: str(value) for match, value in matches if match and match[1] == kind}

@@ -1,0 +1,323 @@
+"""Uploads over the API, to the end: bytes in, results out."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from runs.actions import uploads as actions
+from runs.actions.uploads import ingest_upload
+from runs.models import Project, Report, Result, Run, Upload
+from runs.vocabulary import RunStatus, Scope, UploadStatus
+from tests.factories import make_project
+from tests.runs.api.test_access import bearer
+
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+
+pytestmark = pytest.mark.django_db
+
+GOOD = b'<testsuite name="s"><testcase classname="c" name="a" time="1.5"/></testsuite>'
+BAD = b'<testsuite name="s"><testcase classname="c" name="b"><failure message="no"/></testcase></testsuite>'
+BROKEN = b'<testsuite name="s">\n<testcase name="a">\n</testsuite>'
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, settings: Settings) -> None:
+    settings.MEDIA_ROOT = tmp_path
+
+
+@pytest.fixture
+def project() -> Project:
+    return make_project("shop")
+
+
+def send(
+    client: Client,
+    project: Project,
+    *contents: bytes,
+    key: str = "",
+    name: str = "junit.xml",
+    wait: str = "",
+    **fields: str,
+) -> Answer:
+    headers = bearer(project, Scope.UPLOAD) | ({"Idempotency-Key": key} if key else {})
+    files = [SimpleUploadedFile(name, content) for content in contents]
+    data = {"suite": "checkout", **{field.replace("__", "."): value for field, value in fields.items()}}
+    return client.post(
+        f"/api/v1/projects/{project.slug}/uploads{wait}", {**data, "files": files}, headers=headers
+    )
+
+
+def test_an_upload_is_accepted_with_its_run(client: Client, project: Project, settings: Settings) -> None:
+    settings.PUBLIC_URL = "https://itdash.example"
+
+    answer = send(
+        client,
+        project,
+        GOOD,
+        branch="main",
+        commit="A81F3C2",
+        ci_url="https://ci.example/7",
+        env__PYTHON="3.13",
+        tag__browser="firefox",
+    )
+
+    upload = Upload.objects.get()
+    assert answer.status_code == 202
+    assert answer.json() == {
+        "upload": {"id": upload.pk, "status": "received"},
+        "run": {"id": upload.run_id, "number": 1, "url": "https://itdash.example/p/shop/runs/1/"},
+    }
+    run = upload.run
+    assert (run.status, run.trigger, run.branch, run.commit) == ("ingesting", "upload", "main", "a81f3c2")
+    assert (run.tags, run.environment_facts) == ({"browser": "firefox"}, {"PYTHON": "3.13"})
+
+
+def test_its_results_make_the_runs_end(client: Client, project: Project) -> None:
+    send(client, project, GOOD, BAD)
+
+    assert ingest_upload(Upload.objects.get().pk) == UploadStatus.STORED
+
+    run = Run.objects.get()
+    assert (run.status, run.verdict, run.test_count, run.failed_count) == ("failed", "fail", 2, 1)
+    assert run.duration_ms == 1_500
+
+
+def test_what_became_of_it_is_told_with_every_problem(client: Client, project: Project) -> None:
+    upload_id = send(client, project, GOOD, BROKEN).json()["upload"]["id"]
+    ingest_upload(upload_id)
+
+    answer = client.get(f"/api/v1/uploads/{upload_id}", headers=bearer(project, Scope.UPLOAD)).json()
+
+    assert (answer["status"], answer["counts"]) == ("partial", {"files": 2, "test_cases": 1})
+    assert [(one["status"], one["test_cases"]) for one in answer["files"]] == [("stored", 1), ("rejected", 0)]
+    [problem] = answer["problems"]
+    assert (problem["file"], problem["line"]) == ("junit.xml", 3)
+    assert "Not well-formed XML" in problem["reason"]
+    assert answer["run"]["status"] == "passed"
+
+
+def test_an_unreadable_upload_is_an_errored_run_that_says_why(client: Client, project: Project) -> None:
+    send(client, project, BROKEN)
+    ingest_upload(Upload.objects.get().pk)
+
+    run = Run.objects.get()
+    assert (run.status, run.error_reason) == ("errored", "report_unreadable")
+    assert run.error_message.startswith("junit.xml: Not well-formed XML")
+
+
+def test_waiting_answers_200_once_it_is_stored(client: Client, project: Project) -> None:
+    send(client, project, GOOD, key="k")
+    ingest_upload(Upload.objects.get().pk)
+
+    answer = send(client, project, GOOD, key="k", wait="?wait=5")
+
+    assert answer.status_code == 200
+    assert answer.json()["upload"]["status"] == "stored"
+
+
+def test_waiting_ends_when_its_time_is_up(client: Client, project: Project) -> None:
+    answer = send(client, project, GOOD, wait="?wait=0.01")
+
+    assert (answer.status_code, answer.json()["upload"]["status"]) == (202, "received")
+
+
+def test_the_same_key_twice_is_one_upload(client: Client, project: Project) -> None:
+    first = send(client, project, GOOD, key="build-7")
+    second = send(client, project, GOOD, key="build-7")
+
+    assert first.json() == second.json()
+    assert (Upload.objects.count(), Run.objects.count(), Report.objects.count()) == (1, 1, 1)
+
+
+def test_the_same_key_with_other_content_is_refused(client: Client, project: Project) -> None:
+    send(client, project, GOOD, key="build-7")
+
+    answer = send(client, project, BAD, key="build-7")
+
+    assert answer.status_code == 409
+    assert "Use a new key" in answer.json()["detail"]
+    assert Run.objects.count() == 1
+
+
+def test_uploads_that_share_a_run_key_are_one_run(client: Client, project: Project) -> None:
+    send(client, project, GOOD, run_key="pipeline-9", shard="1")
+    send(client, project, BAD, run_key="pipeline-9", shard="2")
+    for upload in Upload.objects.order_by("pk"):
+        ingest_upload(upload.pk)
+
+    run = Run.objects.get()
+    assert (run.test_count, run.status) == (2, "failed")
+    shards = Result.objects.filter(run=run).order_by("shard").values_list("shard", flat=True)
+    assert list(shards) == [1, 2]
+
+
+def test_the_same_content_for_a_run_is_one_upload_even_without_a_key(
+    client: Client, project: Project
+) -> None:
+    first = send(client, project, GOOD, run_key="pipeline-9")
+    second = send(client, project, GOOD, run_key="pipeline-9")
+
+    assert first.json() == second.json()
+    assert Upload.objects.count() == 1
+
+
+def test_a_file_that_came_before_is_counted_once(client: Client, project: Project) -> None:
+    send(client, project, GOOD, run_key="r", branch="main")
+    again = send(client, project, GOOD, run_key="r", branch="dev").json()["upload"]["id"]
+    for upload in Upload.objects.order_by("pk"):
+        ingest_upload(upload.pk)
+
+    assert Result.objects.get().attempt_count == 1
+    assert "counted once" in Upload.objects.get(pk=again).problems[0]["reason"]
+
+
+def test_ringing_twice_stores_once(client: Client, project: Project) -> None:
+    send(client, project, BAD)
+    upload_id = Upload.objects.get().pk
+
+    assert ingest_upload(upload_id) == UploadStatus.STORED
+    assert ingest_upload(upload_id) is None
+    assert Result.objects.get().attempt_count == 1
+
+
+def test_the_bell_rings_after_the_commit(
+    client: Client,
+    project: Project,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks() as callbacks:
+        send(client, project, GOOD)
+
+    assert len(callbacks) == 1
+
+
+@pytest.mark.parametrize("packing", ["gz", "tar.gz"])
+def test_packed_reports_are_opened(client: Client, project: Project, packing: str) -> None:
+    packed = gzip.compress(GOOD)
+    if packing == "tar.gz":
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            info = tarfile.TarInfo("deep/junit.xml")
+            info.size = len(GOOD)
+            archive.addfile(info, io.BytesIO(GOOD))
+        packed = buffer.getvalue()
+
+    send(client, project, packed, name=f"all.{packing}")
+    ingest_upload(Upload.objects.get().pk)
+
+    assert Run.objects.get().test_count == 1
+
+
+def test_an_upload_has_a_limit(client: Client, project: Project, settings: Settings) -> None:
+    settings.UPLOAD_LIMIT_BYTES = 1024 * 1024
+
+    answer = send(client, project, b"<a/>" + b" " * 1024 * 1024)
+
+    assert answer.status_code == 413
+    assert "1 MiB" in answer.json()["detail"]
+    assert not Upload.objects.exists()
+
+
+def test_what_is_no_report_is_refused_by_name(client: Client, project: Project) -> None:
+    answer = send(client, project, b'{"passed": 3}', name="report.json")
+
+    assert answer.status_code == 415
+    assert "report.json: This is JSON" in answer.json()["detail"]
+    assert not Run.objects.exists()
+
+
+def test_a_body_that_is_no_form_is_refused(client: Client, project: Project) -> None:
+    answer = client.post(
+        "/api/v1/projects/shop/uploads",
+        GOOD,
+        content_type="application/xml",
+        headers=bearer(project, Scope.UPLOAD),
+    )
+
+    assert answer.status_code == 415
+    assert "multipart/form-data" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"commit": "main"}, "commit"),
+        ({"shard": "0"}, "shard"),
+        ({"shard": "x"}, "shard"),
+        ({"ci_url": "javascript:alert(1)"}, "ci_url"),
+        ({"started_at": "1970-01-01T00:00:00Z"}, "started_at"),
+        ({"started_at": "2026-11-20T08:00:00"}, "started_at"),
+        ({"branch": "x" * 251}, "branch"),
+        ({"suite": " "}, "suite"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_name(
+    client: Client, project: Project, fields: dict[str, str], complaint: str
+) -> None:
+    answer = send(client, project, GOOD, **fields)
+
+    assert answer.status_code == 422, answer.content
+    assert complaint in answer.json()["detail"].lower()
+    assert not Upload.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_an_upload_without_files_is_refused(client: Client, project: Project) -> None:
+    assert send(client, project).status_code == 422
+
+
+def test_a_token_of_another_project_sees_nothing(client: Client, project: Project) -> None:
+    upload_id = send(client, project, GOOD).json()["upload"]["id"]
+    other = make_project("other")
+
+    assert client.get(f"/api/v1/uploads/{upload_id}", headers=bearer(other, Scope.UPLOAD)).status_code == 404
+    assert (
+        client.post("/api/v1/projects/shop/uploads", headers=bearer(other, Scope.UPLOAD)).status_code >= 400
+    )
+
+
+def test_uploading_needs_the_scope(client: Client, project: Project) -> None:
+    file = SimpleUploadedFile("junit.xml", GOOD)
+
+    answer = client.post(
+        "/api/v1/projects/shop/uploads",
+        {"suite": "s", "files": [file]},
+        headers=bearer(project, Scope.READ),
+    )
+
+    assert answer.status_code == 403
+
+
+def test_an_upload_that_fails_again_and_again_for_our_reasons_comes_to_an_end(
+    client: Client, project: Project
+) -> None:
+    send(client, project, GOOD)
+    upload = Upload.objects.get()
+    Report.objects.update(storage_name="gone/away.xml")
+
+    for _ in range(actions.TRY_LIMIT):
+        with pytest.raises(FileNotFoundError):
+            ingest_upload(upload.pk)
+
+    assert ingest_upload(upload.pk) == UploadStatus.REJECTED
+    upload.refresh_from_db()
+    assert "could not be stored" in upload.problems[-1]["reason"]
+    assert Run.objects.get().status == RunStatus.ERRORED
+
+
+def test_nothing_is_left_in_storage_of_a_refused_upload(
+    client: Client, project: Project, tmp_path: Path
+) -> None:
+    send(client, project, GOOD, suite="\0")
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
