@@ -146,6 +146,7 @@ class Log:
         self._room = MAX_LOG_BYTES - os.fstat(self._file).st_size
         self._partial = {b"o": b"", b"e": b""}
         self._lost = 0
+        self._last = 0
 
     def write(self, data: bytes, mark: bytes, at: int) -> None:
         """Append what was read at `at`; an unfinished line waits for its end."""
@@ -169,7 +170,9 @@ class Log:
     def _append(self, lines: list[bytes], mark: bytes, at: int) -> None:
         if not lines:
             return
-        prefix = b"%d %s " % (at, mark)
+        # Stamps never go back, even when the clock does: readers look for a moment by halving the file.
+        self._last = max(self._last, at)
+        prefix = b"%d %s " % (self._last, mark)
         data = b"".join(prefix + line + b"\n" for line in lines)
         try:
             if len(data) > self._room:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import selectors
 import subprocess
 import threading
@@ -24,6 +25,8 @@ from environments.local_engine.processes import is_stopped
 
 #: How often a file that is followed is looked at, in seconds.
 LOOK_SECONDS = 0.02
+#: Below this, lines before a moment are read and left out.
+NEAR_BYTES = 64 * 1024
 KILLED_EXIT_CODE = 137
 
 
@@ -106,7 +109,8 @@ def log_lines(
             # Asked before reading: what is written before the end is then read.
             state = own.state()
             ended = state is not None and not runs(state)
-            file = file or _opened(own.log)
+            if file is None and (file := _opened(own.log)) and since is not None:
+                _seek_to(file, since)
             for line in _lines(file):
                 at, mark, text = line.split(b" ", 2)
                 stamp = moment(int(at))
@@ -117,6 +121,23 @@ def log_lines(
     finally:
         if file:
             file.close()
+
+
+def _seek_to(file: IO[bytes], since: datetime) -> None:
+    """Move before the first line of that moment: stamps only grow, so the place is found by halving."""
+    low, high = 0, file.seek(0, os.SEEK_END)
+    while high - low > NEAR_BYTES:
+        middle = (low + high) // 2
+        file.seek(middle)
+        file.readline()
+        at = file.readline().partition(b" ")[0]
+        if at.isdigit() and moment(int(at)) < since:
+            low = middle
+        else:
+            high = middle
+    file.seek(low)
+    if low:
+        file.readline()
 
 
 def tail(own: ServiceFolder, count: int) -> list[LogLine]:

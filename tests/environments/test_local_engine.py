@@ -401,9 +401,12 @@ def test_output_is_kept_line_by_line_whoever_writes_it(local: Local) -> None:
 
 def test_a_flood_of_lines_is_kept_whole(local: Local) -> None:
     local.up(python("flood", "for number in range(100_000): print(number)"))
-    lines = local.engine.logs(REF, "flood", follow=True)
+    lines = list(local.engine.logs(REF, "flood", follow=True))
+    late = next(line for line in lines if line.text == "77777")
 
     assert [int(line.text) for line in lines] == list(range(100_000))
+    again = list(local.engine.logs(REF, "flood", since=late.at))
+    assert again == [line for line in lines if line.at >= late.at]
 
 
 def test_following_begins_before_the_start_and_ends_with_the_service(local: Local) -> None:
