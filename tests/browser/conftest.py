@@ -1,0 +1,137 @@
+"""A real server of the built site on the tests' database, and Chromium that reports every refusal."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from environments.probes import wait_until
+from runs.models import User
+from tests.conftest import ROOT, chromium
+from tests.factories import make_user
+
+# Playwright's synchronous interface keeps an event loop in this thread; the rows are ours alone.
+os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PASSWORD = "correct horse battery"
+START_SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with collected, hashed, compressed static files."""
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    variables = os.environ | {
+        "DATABASE_URL": database_url(),
+        "ITDASH_DATA_DIR": str(tmp_path_factory.mktemp("site")),
+        "ITDASH_PUBLIC_URL": address,
+        "DJANGO_SETTINGS_MODULE": "itdash.settings",
+    }
+    manage = [sys.executable, str(ROOT / "manage.py"), "collectstatic", "--noinput", "--verbosity=0"]
+    subprocess.run(manage, env=variables, check=True, timeout=120)
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "uvicorn", "itdash.asgi:application", "--port", str(port)]
+        server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: answers(address), deadline_seconds=START_SECONDS)
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def database_url() -> str:
+    """The tests' database, as the driver knows it."""
+    from django.db import connection  # noqa: PLC0415 - settings are not read before the servers are up
+
+    known = connection.settings_dict
+    return f"postgresql://{known['USER']}@/{known['NAME']}?host={known['HOST']}&port={known['PORT'] or 5432}"
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/sign-in/", timeout=2).status_code < 500
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: str, transactional_db: None) -> Iterator[Page]:
+    """A page of its own; any refusal by the content policy or error of a script fails the test."""
+    context = browser.new_context(base_url=site, viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(10_000)
+    opened = context.new_page()
+    complaints = watch(opened)
+    yield opened
+    opened.close()
+    context.close()
+    assert complaints == []
+
+
+def watch(page: Page) -> list[str]:
+    """What the page complains about, gathered from now on."""
+    complaints: list[str] = []
+    page.expose_function("__refused", lambda text: complaints.append(text))  # noqa: PLW0108 - Playwright marks what it is given
+    page.add_init_script(
+        "document.addEventListener('securitypolicyviolation', event =>"
+        " window.__refused(`${event.effectiveDirective} ${event.blockedURI}`))"
+    )
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    return complaints
+
+
+type SignIn = Callable[..., User]
+
+
+@pytest.fixture
+def sign_in(page: Page) -> SignIn:
+    """Sign somebody in through the page itself."""
+
+    def as_user(user: User | None = None) -> User:
+        user = user or make_user()
+        page.goto("/sign-in/")
+        page.get_by_label("User name").fill(user.username)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "/sign-in" not in url)
+        return user
+
+    return as_user
