@@ -142,6 +142,8 @@ STORAGES = {
 }
 UPLOAD_LIMIT_BYTES = 250 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+#: Java builds write a file per class; `itdash upload` packs many files into one.
+DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 # --- time and language ----------------------------------------------------------------------------
