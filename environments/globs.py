@@ -11,7 +11,7 @@ SPECIAL = re.compile(r"[*?\[]")
 
 
 def matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Say whether an absolute path matches any pattern: ``*`` and ``?`` stay in a folder, ``**`` spans them."""
+    """Say whether an absolute path matches any pattern: ``*`` stays in a folder, ``**`` spans them."""
     compiled = [_compiled(pattern) for pattern in patterns]
     return lambda path: any(expression.fullmatch(path) for expression in compiled)
 

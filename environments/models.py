@@ -58,7 +58,7 @@ class Environment(models.Model):
     state = models.CharField(
         max_length=10,
         choices=[(state.value, state.value) for state in EnvironmentState],
-        default=EnvironmentState.CREATING,
+        default=EnvironmentState.CREATING.value,
     )
     #: Why it could not be brought up or broke; both empty while all is well.
     failure_kind = models.CharField(
@@ -77,6 +77,8 @@ class Environment(models.Model):
     objects = EnvironmentQuerySet.as_manager()
 
     class Meta:
+        """A try is one row; the few that are not removed have an index of their own."""
+
         constraints = [  # noqa: RUF012 - Django's form
             models.UniqueConstraint(
                 fields=["instance", "owner", "shard", "fence"], name="environment_try_is_unique"
@@ -139,10 +141,10 @@ class EnvironmentService(models.Model):
     status = models.CharField(
         max_length=10,
         choices=[(status.value, status.value) for status in ServiceStatus],
-        default=ServiceStatus.GONE,
+        default=ServiceStatus.GONE.value,
     )
     health = models.CharField(
-        max_length=10, choices=[(health.value, health.value) for health in Health], default=Health.NONE
+        max_length=10, choices=[(health.value, health.value) for health in Health], default=Health.NONE.value
     )
     exit_code = models.IntegerField(null=True)
     out_of_memory = models.BooleanField(default=False)
@@ -154,6 +156,8 @@ class EnvironmentService(models.Model):
     finished_at = models.DateTimeField(null=True)
 
     class Meta:
+        """One row per service of an environment."""
+
         constraints = [  # noqa: RUF012 - Django's form
             models.UniqueConstraint(
                 fields=["environment", "name"], name="environment_service_name_is_unique"

@@ -121,7 +121,8 @@ def wait_until[T](
     end = clock.monotonic() + deadline_seconds
     while True:
         if stop is not None and stop.is_set():
-            raise StoppedError("asked to stop")  # noqa: EM101, TRY003 - the caller says of what
+            message = "asked to stop"
+            raise StoppedError(message)
         if wake is not None:
             wake.clear()
         if answer := check():
@@ -205,6 +206,10 @@ class Prober:
                 return True
             self._clock.pause(give_up, 1.0 if in_a_row else next(pauses))
         return False
+
+    def passes(self, check: HealthCheck, execute: Callable[[Sequence[str], float], ExecResult]) -> bool:
+        """Probe once."""
+        return self._probe(probe_command(check), check, execute).passed
 
     def _probe(
         self,

@@ -2,11 +2,150 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
-from environments.models import Environment
+from django.conf import settings
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+
+from environments.errors import EnvironmentFailedError
+from environments.lifecycle.board import Seen
+from environments.lifecycle.requests import EnvironmentRequest
+from environments.models import Environment, EnvironmentService, EnvironmentState
+
+#: How long a process may be silent before the reaper removes its environments; renewed at a third of it.
+LEASE = timedelta(seconds=30)
+#: Two processes that try for the same owner at once take the next fence after each other.
+MOST_FENCE_TRIES = 5
+
+
+def open_environment(request: EnvironmentRequest, *, engine: str, now: datetime) -> Environment:
+    """Write the rows of a new try, fenced above all earlier ones of the owner's shard."""
+    for attempt in range(MOST_FENCE_TRIES):
+        try:
+            return _open(request, engine, now)
+        except IntegrityError:
+            if attempt == MOST_FENCE_TRIES - 1:
+                raise
+    raise AssertionError
+
+
+def _open(request: EnvironmentRequest, engine: str, now: datetime) -> Environment:
+    with transaction.atomic():
+        tries = Environment.objects.filter(
+            instance=settings.INSTANCE, owner=request.owner, shard=request.shard
+        )
+        last = tries.aggregate(last=Max("fence"))["last"] or 0
+        record = Environment.objects.create(
+            name=f"itd-{secrets.token_hex(4)}-{request.shard}",
+            instance=settings.INSTANCE,
+            owner=request.owner,
+            shard=request.shard,
+            fence=last + 1,
+            engine=engine,
+            lease_expires_at=now + LEASE,
+            expires_at=request.expires_at,
+        )
+        EnvironmentService.objects.bulk_create(
+            EnvironmentService(
+                environment=record,
+                name=name,
+                position=position,
+                is_tests=name == request.tests,
+                image=service.image or "",
+            )
+            for position, (name, service) in enumerate(request.spec.services.items())
+        )
+    return record
+
+
+def earlier_tries(record: Environment) -> list[Environment]:
+    """Environments of the same owner's shard that this one has fenced off and that may still exist."""
+    return list(
+        Environment.objects.live()
+        .filter(instance=record.instance, owner=record.owner, shard=record.shard, fence__lt=record.fence)
+        .order_by("pk")
+    )
 
 
 def renew(environment_id: int, until: datetime) -> bool:
     """Hold the environment until then; False when it is no longer ours to hold (removed, or given up)."""
     return Environment.objects.live().filter(pk=environment_id).update(lease_expires_at=until) == 1
+
+
+def mark_ready(record: Environment, now: datetime) -> None:
+    """Everything that the tests depend on is ready."""
+    Environment.objects.filter(pk=record.pk, state=EnvironmentState.CREATING).update(
+        state=EnvironmentState.READY, ready_at=now
+    )
+    record.refresh_from_db()
+
+
+def mark_removing(record: Environment) -> None:
+    """It is being taken down by its owner."""
+    Environment.objects.live().filter(pk=record.pk).update(state=EnvironmentState.REMOVING)
+
+
+def mark_removed(environment_ids: Sequence[int], now: datetime) -> int:
+    """Nothing of them exists any more; says how many were not known to be removed."""
+    return (
+        Environment.objects.live()
+        .filter(pk__in=environment_ids)
+        .update(state=EnvironmentState.REMOVED, removed_at=now)
+    )
+
+
+def mark_failed(record: Environment, error: EnvironmentFailedError) -> None:
+    """Keep why it failed with the row; what exists of it is removed all the same."""
+    Environment.objects.filter(pk=record.pk).update(failure_kind=error.kind, error=str(error))
+
+
+def give_up_lease(record: Environment, now: datetime) -> None:
+    """Leave the rest to the reaper: something could not be removed."""
+    Environment.objects.live().filter(pk=record.pk).update(lease_expires_at=now)
+
+
+def save_services(record: Environment, seen: Iterable[Seen]) -> None:
+    """Write what is known of the services, in one statement."""
+    rows = {row.name: row for row in EnvironmentService.objects.filter(environment=record)}
+    changed = []
+    for facts in seen:
+        row = rows.get(facts.service)
+        if row is not None:
+            _fill(row, facts)
+            changed.append(row)
+    EnvironmentService.objects.bulk_update(
+        changed,
+        [
+            "image",
+            "image_digest",
+            "status",
+            "health",
+            "exit_code",
+            "out_of_memory",
+            "restart_count",
+            "created_at",
+            "started_at",
+            "ready_at",
+            "finished_at",
+        ],
+    )
+
+
+def _fill(row: EnvironmentService, facts: Seen) -> None:
+    row.image = facts.image or row.image
+    row.image_digest = facts.image_digest
+    row.status = facts.status
+    row.health = facts.health
+    row.exit_code = facts.exit_code
+    row.out_of_memory = facts.out_of_memory
+    row.restart_count = facts.restart_count
+    row.created_at = facts.created_at
+    row.started_at = facts.started_at
+    row.ready_at = facts.ready_at
+    row.finished_at = facts.finished_at
+    # The engine's clock may step back between the two; a row that cannot be written would hide the rest.
+    if row.started_at and row.finished_at and row.finished_at < row.started_at:
+        row.finished_at = row.started_at

@@ -1,0 +1,246 @@
+"""What is known of an environment's services now: fed by events, probes and looks, asked by waiters."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from environments.engine import EngineEvent, EngineEventKind, Health, ServiceState, ServiceStatus
+from environments.plan import Progress
+from environments.spec import Condition, ServiceSpec
+
+#: A service that keeps ending is given up after so many restarts.
+MOST_RESTARTS = 3
+#: After a restart a service must stay up so long before a passed probe counts: a loop is never ready.
+STEADY = timedelta(seconds=2)
+PROBES_KEPT = 5
+STATUS_AFTER = {
+    EngineEventKind.CREATED: ServiceStatus.CREATED,
+    EngineEventKind.STARTED: ServiceStatus.RUNNING,
+    EngineEventKind.PAUSED: ServiceStatus.PAUSED,
+    EngineEventKind.UNPAUSED: ServiceStatus.RUNNING,
+    EngineEventKind.REMOVED: ServiceStatus.GONE,
+}
+_STARTED_OR_BETTER = frozenset({Progress.STARTED, Progress.READY, Progress.COMPLETED})
+
+
+@dataclass(slots=True)
+class Seen:
+    """One service as last seen. Moments are the engine's."""
+
+    service: str
+    progress: Progress = Progress.WAITING
+    status: ServiceStatus = ServiceStatus.GONE
+    health: Health = Health.NONE
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    restart_count: int = 0
+    image: str = ""
+    image_digest: str = ""
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ready_at: datetime | None = None
+    finished_at: datetime | None = None
+    #: Why it counts as failed; empty while it does not.
+    reason: str = ""
+    probe_outputs: deque[str] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
+    #: Set once nobody needs to probe it any more: ready, ended, or the environment is being left.
+    settled: threading.Event = field(default_factory=threading.Event)
+
+    def end_at(self, at: datetime, exit_code: int | None) -> None:
+        """Note that it ended."""
+        self.status = ServiceStatus.EXITED
+        self.finished_at = at
+        self.exit_code = exit_code
+
+
+class Board:
+    """Thread-safe. `changed` is set on all news, for `wait_until(wake=…)`."""
+
+    def __init__(
+        self, services: Mapping[str, ServiceSpec], waited_for: Mapping[str, frozenset[Condition]]
+    ) -> None:
+        self._services = services
+        self._waited_for = waited_for
+        self._seen = {name: Seen(name) for name in services}
+        self._lock = threading.RLock()
+        self._version = 0
+        self.changed = threading.Event()
+
+    @property
+    def version(self) -> int:
+        """Grows with all news: whoever writes it down knows whether there is any."""
+        return self._version
+
+    def progress(self) -> dict[str, Progress]:
+        """How far each service has come, for `StartPlan`."""
+        with self._lock:
+            return {name: seen.progress for name, seen in self._seen.items()}
+
+    def of(self, service: str) -> Seen:
+        """Return a copy of what is known of a service."""
+        with self._lock:
+            return replace(self._seen[service])
+
+    def all(self) -> list[Seen]:
+        """Return a copy of everything."""
+        with self._lock:
+            return [replace(seen) for seen in self._seen.values()]
+
+    def note_image(self, service: str, image: str) -> None:
+        """Its image is there."""
+        with self._news(service) as seen:
+            seen.image = image
+
+    def note_starting(self, service: str) -> None:
+        """Its start was asked for."""
+        with self._news(service) as seen:
+            seen.progress = Progress.STARTING
+
+    def note_started(self, state: ServiceState) -> None:
+        """Its start call has returned; it may have ended since."""
+        with self._news(state.service) as seen:
+            if seen.progress is Progress.STARTING:
+                seen.progress = Progress.STARTED
+        self.note_state(state)
+
+    def note_state(self, state: ServiceState) -> None:
+        """The engine was asked; what its events did not tell is made up for."""
+        with self._news(state.service) as seen:
+            seen.created_at = state.created_at or seen.created_at
+            seen.started_at = state.started_at or seen.started_at
+            seen.image_digest = state.image or seen.image_digest
+            seen.out_of_memory = seen.out_of_memory or state.out_of_memory
+            seen.restart_count = max(seen.restart_count, state.restart_count)
+            if state.status is ServiceStatus.EXITED:
+                if seen.status is not ServiceStatus.EXITED and state.finished_at is not None:
+                    self._ended(seen, state.finished_at, state.exit_code)
+                return
+            seen.status = state.status
+            if state.health is not Health.NONE:
+                seen.health = state.health
+            if state.health is Health.HEALTHY and state.started_at is not None:
+                self._ready(seen, seen.ready_at or state.started_at)
+
+    def note_event(self, event: EngineEvent) -> None:
+        """Something happened to a service, by the engine's clock."""
+        if event.service not in self._seen:
+            return
+        with self._news(event.service) as seen:
+            seen.status = STATUS_AFTER.get(event.kind, seen.status)
+            match event.kind:
+                case EngineEventKind.CREATED:
+                    seen.created_at = event.at
+                case EngineEventKind.STARTED:
+                    seen.started_at, seen.finished_at, seen.exit_code = event.at, None, None
+                case EngineEventKind.HEALTHY:
+                    self._ready(seen, event.at)
+                case EngineEventKind.UNHEALTHY:
+                    self._unhealthy(seen)
+                case EngineEventKind.OUT_OF_MEMORY:
+                    seen.out_of_memory = True
+                case EngineEventKind.DIED:
+                    self._ended(seen, event.at, event.exit_code)
+                case _:
+                    pass
+
+    def note_probe(self, service: str, output: str) -> None:
+        """One probe of ours said this."""
+        with self._lock:
+            self._seen[service].probe_outputs.append(output)
+
+    def note_ready(self, service: str, at: datetime) -> None:
+        """Our own probe passed."""
+        with self._news(service) as seen:
+            self._ready(seen, at)
+
+    def note_failed(self, service: str, reason: str) -> None:
+        """It could not be started."""
+        with self._news(service) as seen:
+            self._failed(seen, reason)
+
+    def is_steady(self, service: str, now: datetime) -> bool:
+        """Say whether a passed probe counts: never just after a restart."""
+        with self._lock:
+            seen = self._seen[service]
+            restarted = seen.restart_count > 0 and seen.started_at is not None
+            return not restarted or now - (seen.started_at or now) >= STEADY
+
+    def settle_all(self) -> None:
+        """The environment is being left: nobody probes any more."""
+        with self._lock:
+            for seen in self._seen.values():
+                seen.settled.set()
+        self.changed.set()
+
+    def _news(self, service: str) -> _News:
+        return _News(self, self._seen[service], self._lock)
+
+    def _ready(self, seen: Seen, at: datetime) -> None:
+        if seen.progress is Progress.STARTED and Condition.HEALTHY in self._waited_for[seen.service]:
+            seen.progress = Progress.READY
+        if seen.progress in _STARTED_OR_BETTER or seen.progress is Progress.STARTING:
+            seen.ready_at = seen.ready_at or at
+            seen.health = Health.HEALTHY
+        if seen.progress is Progress.READY:
+            seen.settled.set()
+
+    def _unhealthy(self, seen: Seen) -> None:
+        seen.health = Health.UNHEALTHY
+        waits = self._services[seen.service].extension.get("unhealthy") == "wait"
+        if seen.progress is Progress.STARTED and not waits and self._needs_health(seen):
+            self._failed(seen, "its health check says unhealthy")
+
+    def _ended(self, seen: Seen, at: datetime, exit_code: int | None) -> None:
+        seen.end_at(at, exit_code)
+        if self._will_restart(seen.service, exit_code):
+            seen.restart_count += 1
+            if seen.restart_count >= MOST_RESTARTS and seen.progress is not Progress.READY:
+                self._failed(seen, f"it ended {seen.restart_count} times, last with exit code {exit_code}")
+            return
+        if seen.progress in {Progress.READY, Progress.FAILED}:
+            return
+        if not self._waited_for[seen.service] & {Condition.HEALTHY, Condition.COMPLETED}:
+            # Nobody asked for more than its start, and that it did: its end is an event, not a failure.
+            seen.progress = Progress.STARTED
+            seen.settled.set()
+        elif exit_code == 0:
+            seen.progress = Progress.COMPLETED
+            seen.ready_at = seen.ready_at or at
+            if self._needs_health(seen):
+                seen.reason = "it ended with exit code 0 before it was healthy"
+            seen.settled.set()
+        else:
+            self._failed(seen, f"it ended with exit code {exit_code}")
+
+    def _failed(self, seen: Seen, reason: str) -> None:
+        seen.progress, seen.reason = Progress.FAILED, reason
+        seen.settled.set()
+
+    def _needs_health(self, seen: Seen) -> bool:
+        return Condition.HEALTHY in self._waited_for[seen.service]
+
+    def _will_restart(self, service: str, exit_code: int | None) -> bool:
+        policy = self._services[service].restart
+        return policy in {"always", "unless-stopped"} or (policy.startswith("on-failure") and exit_code != 0)
+
+
+@dataclass(slots=True)
+class _News:
+    """While entered, one service's facts may be changed; leaving tells all who wait."""
+
+    board: Board
+    seen: Seen
+    lock: threading.RLock
+
+    def __enter__(self) -> Seen:
+        self.lock.acquire()
+        return self.seen
+
+    def __exit__(self, *_: object) -> None:
+        self.board._version += 1  # noqa: SLF001 - one object in two parts
+        self.lock.release()
+        self.board.changed.set()

@@ -1,0 +1,233 @@
+"""Images, then services in the order of their graph: few starts at once, all waits in parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+
+from environments.engine import ExecResult, Health, ServiceStatus
+from environments.errors import DeadlineExceededError, EnvironmentFailedError, FailureKind
+from environments.lifecycle import evidence
+from environments.lifecycle.requests import HappeningKind
+from environments.lifecycle.session import Session
+from environments.lifecycle.watching import LogFollowers
+from environments.plan import Progress
+from environments.probes import ProbeOutcome, steadily, wait_until
+from environments.spec import EMPTY, Condition
+
+#: Events tell at once; this is how often services are looked at in case one was lost.
+LOOK_SECONDS = 1.0
+#: Images prepared at once: pulling waits on a network, building uses the engine's cores.
+IMAGES_AT_ONCE = 4
+_BEGUN = frozenset({Progress.STARTED, Progress.READY, Progress.COMPLETED})
+
+
+def prepare_images(session: Session) -> None:
+    """Find, pull or build every service's image; the first that fails ends it."""
+    services = list(session.spec.services.values())
+    pool = ThreadPoolExecutor(IMAGES_AT_ONCE, "images")
+    try:
+        futures = [pool.submit(_prepare_image, session, service.name) for service in services]
+        _await(session, futures)
+    finally:
+        # An image is nobody's leftover: one that is still being pulled is not waited for.
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare_image(session: Session, name: str) -> None:
+    began = session.clock.monotonic()
+    image = session.engine.prepare_image(session.ref, session.spec.services[name])
+    seconds = session.clock.monotonic() - began
+    session.board.note_image(name, image)
+    session.tell(
+        HappeningKind.IMAGE_READY,
+        f"The image of {name} is ready.",
+        service=name,
+        image=image,
+        seconds=round(seconds, 3),
+    )
+
+
+def _await(session: Session, futures: Sequence[Future[None]]) -> None:
+    def done() -> bool:
+        session.check_held()
+        finished, waiting = wait(futures, timeout=0.05, return_when=FIRST_EXCEPTION)
+        for future in finished:
+            future.result()
+        return not waiting
+
+    seconds = session.request.image_timeout_seconds
+    try:
+        wait_until(
+            done, deadline_seconds=seconds, clock=session.clock, stop=session.stop, pauses=steadily(0.05)
+        )
+    except DeadlineExceededError as error:
+        message = f"The images were not ready after {seconds:g} s."
+        raise EnvironmentFailedError(message, kind=FailureKind.IMAGE_MISSING) from error
+
+
+class Starter:
+    """Starts and probes services; everything it has begun has ended when its `running` is left."""
+
+    def __init__(self, session: Session, followers: LogFollowers) -> None:
+        self._session = session
+        self._followers = followers
+        self._starts = ThreadPoolExecutor(max(1, session.engine.capabilities().cpus), "starts")
+        self._probes = ThreadPoolExecutor(max(1, len(session.spec.services)), "probes")
+        self._errors: list[EnvironmentFailedError | BaseException] = []
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """While entered, services can be started. Nothing is created any more once it is left."""
+        try:
+            yield
+        finally:
+            self._session.board.settle_all()
+            self._starts.shutdown(wait=True, cancel_futures=True)
+            # A probe creates nothing, and one that hangs ends with its container.
+            self._probes.shutdown(wait=False, cancel_futures=True)
+
+    def bring_up(self) -> None:
+        """Start every service but the tests' one as its conditions come true; return when the tests' hold.
+
+        Raises with every unmet condition and the evidence when that cannot be, or is not in time.
+        """
+        session = self._session
+        seconds = session.request.start_timeout_seconds
+        try:
+            wait_until(
+                self._step,
+                deadline_seconds=seconds,
+                clock=session.clock,
+                stop=session.stop,
+                wake=session.board.changed,
+                pauses=steadily(LOOK_SECONDS),
+            )
+        except DeadlineExceededError as error:
+            raise evidence.not_in_time(session, seconds) from error
+
+    def _step(self) -> bool:
+        session = self._session
+        session.check_held()
+        if self._errors:
+            raise self._errors[0]
+        self._look()
+        progress = session.board.progress()
+        for name in session.plan.ready(progress):
+            if name != session.tests:
+                session.board.note_starting(name)
+                self._starts.submit(self._start, name)
+        if blocked := session.plan.blocked(progress):
+            raise evidence.never_ready(session, blocked)
+        others = {name: reached for name, reached in progress.items() if name != session.tests}
+        return session.tests in session.plan.ready(progress) and all(
+            reached in _BEGUN for reached in others.values()
+        )
+
+    def _look(self) -> None:
+        """Ask the engine about services that are awaited: an event may have been lost."""
+        session = self._session
+        for seen in session.board.all():
+            if seen.progress is Progress.STARTED and session.plan.waited_for(seen.service):
+                session.board.note_state(session.engine.inspect_service(session.ref, seen.service))
+
+    def _start(self, name: str) -> None:
+        session = self._session
+        try:
+            session.check_held()
+            self.create_and_start(name)
+            if Condition.HEALTHY in session.plan.waited_for(name):
+                self._probes.submit(self._probe, name)
+        except EnvironmentFailedError as error:
+            session.board.note_failed(name, str(error))
+            self._fail(evidence.failure(session, str(error), error.kind, service=name, about=[name]))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the owner waits
+            self._fail(error)
+
+    def create_and_start(self, name: str, variables: Mapping[str, str] = EMPTY) -> None:
+        """Create a service with its final variables, start it and follow its log."""
+        session = self._session
+        service = session.final(session.spec.services[name], variables)
+        session.engine.create_service(session.ref, session.spec, service)
+        session.engine.start_service(session.ref, name)
+        session.board.note_started(session.engine.inspect_service(session.ref, name))
+        self._followers.follow(name)
+
+    def _probe(self, name: str) -> None:
+        try:
+            self.await_health(name)
+        except EnvironmentFailedError as error:
+            self._fail(error)
+        except BaseException as error:  # noqa: BLE001 - it is raised where the owner waits
+            self._fail(error)
+
+    def await_health(self, name: str) -> None:
+        """Probe a started service until it is ready, has ended, or the environment is left."""
+        session = self._session
+        check = session.healthcheck(name)
+        if check is None:
+            message = (
+                f"Others wait until {name} is healthy, but its file and its image have no health check. "
+                "Add a `healthcheck`, or wait for `service_started`."
+            )
+            raise evidence.failure(session, message, FailureKind.NEVER_HEALTHY, service=name, about=[name])
+        began = session.clock.monotonic()
+        passed = session.prober.until_healthy(
+            check,
+            lambda command, seconds: self._ask(name, command, seconds),
+            give_up=session.board.of(name).settled,
+            heard=lambda outcome: self._heard(name, outcome),
+        )
+        if passed:
+            session.board.note_ready(name, session.clock.now())
+        if session.board.of(name).ready_at is not None:
+            seconds = session.clock.monotonic() - began
+            session.tell(
+                HappeningKind.SERVICE_READY,
+                f"{name} is ready.",
+                service=name,
+                at=session.board.of(name).ready_at,
+                seconds=round(seconds, 3),
+            )
+
+    def until_ready(self, name: str, *, deadline_seconds: float) -> None:
+        """Wait until a running service's health check passes; one without a check is ready when it runs.
+
+        Raises `DeadlineExceededError`, or `EnvironmentFailedError` (SERVICE_EXITED) when it ends meanwhile.
+        """
+        session = self._session
+        check = session.healthcheck(name)
+
+        def is_ready() -> bool:
+            state = session.engine.inspect_service(session.ref, name)
+            if state.status in {ServiceStatus.EXITED, ServiceStatus.GONE}:
+                message = f"{name} has ended (exit code {state.exit_code}) and cannot become ready."
+                raise evidence.failure(
+                    session, message, FailureKind.SERVICE_EXITED, service=name, about=[name]
+                )
+            if check is None or state.health is Health.HEALTHY:
+                return True
+            return session.prober.passes(check, lambda command, seconds: self._ask(name, command, seconds))
+
+        wait_until(is_ready, deadline_seconds=deadline_seconds, clock=session.clock, stop=session.leaving)
+
+    def _ask(self, name: str, command: Sequence[str], seconds: float) -> ExecResult:
+        session = self._session
+        try:
+            result = session.engine.execute(session.ref, name, command, timeout_seconds=seconds)
+        except EnvironmentFailedError as error:
+            if session.engine.inspect_service(session.ref, name).status is ServiceStatus.RUNNING:
+                raise
+            return ExecResult(exit_code=-1, output=str(error))
+        if result.exit_code == 0 and not session.board.is_steady(name, session.clock.now()):
+            return ExecResult(exit_code=-1, output="passed, but the service was restarted a moment ago")
+        return result
+
+    def _heard(self, name: str, outcome: ProbeOutcome) -> None:
+        if not outcome.passed:
+            self._session.board.note_probe(name, outcome.output)
+
+    def _fail(self, error: BaseException) -> None:
+        self._errors.append(error)
+        self._session.board.changed.set()
