@@ -8,6 +8,7 @@ key.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -65,9 +66,15 @@ _MEND: Final = "Take it out of the file that is tested, or override it with '!re
 
 def check(spec: EnvironmentSpec) -> None:
     """Raise `PolicyError` with everything in the spec that a shared engine does not grant."""
-    problems = list(_problems(spec))
+    problems = [_placed(problem, spec) for problem in _problems(spec)]
     if problems:
         raise PolicyError(*problems)
+
+
+def _placed(problem: Problem, spec: EnvironmentSpec) -> Problem:
+    key = ".".join(problem.key.split(".")[:3])
+    file, line = spec.places.get(key, ("", None))
+    return replace(problem, file=file, line=line)
 
 
 def _problems(spec: EnvironmentSpec) -> Iterator[Problem]:

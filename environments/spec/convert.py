@@ -138,7 +138,16 @@ class _Conversion:
             directory=self._model.root,
             extension=self._extension(tree, "x-itdash"),
             notices=tuple(self._notices),
+            places=dict(self._places()),
         )
+
+    def _places(self) -> Iterable[tuple[str, tuple[str, int]]]:
+        for section in ("services", "networks", "volumes"):
+            for name, holder in (self._model.tree.get(section) or {}).items():
+                for key in holder or ():
+                    mark = holder.place(key)
+                    if mark.line is not None:
+                        yield f"{section}.{name}.{key}", (mark.file, mark.line)
 
     def _service(self, name: str, service: Map) -> ServiceSpec:
         self._sort_out(name, service)
@@ -237,7 +246,7 @@ class _Conversion:
                 self._unsupported(f"services.{name}.build.{key}", build.place(key))
         context = build.get("context", ".")
         if _is_remote(context):
-            place = build.place("context")
+            place = build.place("context") if build.mark.line else service.place("build")
             message = f"services.{name}.build.context: {context!r} is not a folder of the checkout"
             self._problem(message, f"services.{name}.build.context", place, "Check the sources out first.")
         return Build(

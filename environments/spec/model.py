@@ -161,3 +161,5 @@ class EnvironmentSpec:
     extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     #: What was understood but ignored, one sentence each; shown on the run.
     notices: tuple[str, ...] = ()
+    #: File and line of keys such as ``services.web.ports``, for messages about them.
+    places: Mapping[str, tuple[str, int]] = field(default_factory=lambda: EMPTY)
