@@ -11,6 +11,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itdash.settings")
 
 from django.conf import settings
 
+# Celery's own command line takes BROKER_URL for itself, and knows no `unix://`.
+os.environ["CELERY_BROKER_URL"] = settings.CELERY_BROKER_URL
+
 app = Celery("itdash", broker=settings.CELERY_BROKER_URL)
 app.conf.update(
     task_ignore_result=True,

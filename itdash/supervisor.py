@@ -54,6 +54,8 @@ class Program:
     stop: tuple[tuple[signal.Signals, float], ...] = ((signal.SIGTERM, 4.0),)
     #: Programs of a higher stage are stopped before those of a lower one.
     stage: int = 1
+    #: Open files it inherits, by number.
+    files: tuple[int, ...] = ()
     #: Runs to its end, in front: writes to our own output, and its exit code becomes ours if not zero.
     once: bool = False
 
@@ -126,6 +128,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output and subprocess.STDOUT,
+                pass_fds=program.files,
                 start_new_session=True,
                 # Safe here: this process has one thread.
                 preexec_fn=partial(die_with_parent, program.stop[0][0], os.getpid()),  # noqa: PLW1509

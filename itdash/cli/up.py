@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from signal import SIGQUIT, SIGTERM, Signals
@@ -61,6 +61,8 @@ class Installation:
 
     wish: Wish
     supervisor: Supervisor
+    #: What the web server listens on.
+    listener: socket.socket
     variables: dict[str, str]
     began_at: float = field(default_factory=time.monotonic)
 
@@ -69,11 +71,12 @@ class Installation:
         name: str,
         *words: str,
         stop: tuple[tuple[Signals, float], ...] = ((SIGTERM, 4.0),),
+        files: tuple[int, ...] = (),
         once: bool = False,
     ) -> Program:
         """Return a Python module to run as one of our processes."""
         launch = Launch([sys.executable, "-m", *words], HOME)
-        return Program(name, lambda: launch, dict(self.variables), stop=stop, once=once)
+        return Program(name, lambda: launch, dict(self.variables), stop=stop, files=files, once=once)
 
     def done(self, name: str, text: str) -> None:
         """Say that a part is there."""
@@ -97,7 +100,7 @@ def run(options: argparse.Namespace) -> int:
 
 def wish_of(options: argparse.Namespace) -> Wish:
     """Return the options as values."""
-    return Wish(options.data_dir.resolve(), options.host, options.port or free_port(), options.verbose)
+    return Wish(options.data_dir.resolve(), options.host, options.port, options.verbose)
 
 
 def serve(wish: Wish, steps: Sequence[Callable[[Installation], None]] = ()) -> int:
@@ -107,11 +110,13 @@ def serve(wish: Wish, steps: Sequence[Callable[[Installation], None]] = ()) -> i
     supervisor = Supervisor(logs=wish.data_dir / "logs", say=tell, verbose=wish.verbose)
     supervisor.heed_signals()
     lock: IO[str] | None = None
+    listener: socket.socket | None = None
     try:
-        refuse_taken_port(wish)
+        listener = listen(wish.host, wish.port)
+        wish = replace(wish, port=listener.getsockname()[1])
         lock = embedded.hold(wish.data_dir, public_url=wish.address)
         tell(f"itdash {installed_version()} · data in {wish.data_dir}")
-        installation = Installation(wish, supervisor, variables_for(wish))
+        installation = Installation(wish, supervisor, listener, variables_for(wish))
         for step in steps or STEPS:
             step(installation)
         return supervisor.watch()
@@ -123,6 +128,8 @@ def serve(wish: Wish, steps: Sequence[Callable[[Installation], None]] = ()) -> i
         return 1
     finally:
         supervisor.stop()
+        if listener:
+            listener.close()
         if lock:
             embedded.forget_running(wish.data_dir)
             embedded.remove_sockets(wish.data_dir)
@@ -148,26 +155,26 @@ def variables_for(wish: Wish) -> dict[str, str]:
     return process_environment(**ours)
 
 
-def refuse_taken_port(wish: Wish) -> None:
-    """Say early and clearly that somebody else listens on the port."""
-    family = socket.AF_INET6 if ":" in wish.host else socket.AF_INET
-    with socket.socket(family) as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            attempt.bind((wish.host, wish.port))
-        except OSError as error:
-            message = (
-                f"it cannot listen on {wish.host}:{wish.port} ({error.strerror}). "
-                "Choose another with --port, or --port 0 for any free one."
-            )
-            raise CannotStartError(message) from error
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port for good: the web server inherits it, so that nobody is turned away while it restarts.
 
-
-def free_port() -> int:
-    """Return a port that is free at the moment."""
-    with socket.socket() as attempt:
-        attempt.bind(("127.0.0.1", 0))
-        return int(attempt.getsockname()[1])
+    Raises:
+        CannotStartError: somebody else has it, or the host is not this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        message = (
+            f"it cannot listen on {host}:{port} ({error.strerror}). "
+            "Choose another port with --port, or --port 0 for any free one."
+        )
+        raise CannotStartError(message) from error
+    return listener
 
 
 # --- the order of things --------------------------------------------------------------------------
@@ -237,12 +244,12 @@ def start_web(installation: Installation) -> None:
             "web",
             "uvicorn",
             "itdash.asgi:application",
-            f"--host={wish.host}",
-            f"--port={wish.port}",
+            f"--fd={installation.listener.fileno()}",
             "--lifespan=off",
             "--no-access-log",
             # Pages that follow a run never end by themselves.
             "--timeout-graceful-shutdown=2",
+            files=(installation.listener.fileno(),),
         )
     )
     wait_for_web(process, wish, installation.supervisor.log_of("web"))
