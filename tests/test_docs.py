@@ -15,6 +15,7 @@ import pytest
 from itdash import cli
 from itdash.env import Environment
 from runs.api.root import api
+from runs.suitefile import read_suite_file
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -112,6 +113,15 @@ def test_every_call_of_the_api_is_described_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("page", pages(), ids=named)
+def test_every_suite_file_shown_can_be_read(page: Path) -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+    for block in blocks:
+        if re.search(r"^suites:", block, re.MULTILINE):
+            assert read_suite_file(block, file=page.name).suites
+
+
+@pytest.mark.parametrize("page", pages(), ids=named)
 def test_every_link_inside_the_repository_leads_somewhere(page: Path) -> None:
     broken = [link for link in links_in(page) if not leads_somewhere(page, link)]
 
@@ -178,7 +188,7 @@ def test_decisions_are_numbered_once_and_say_what_and_why() -> None:
 
 def test_nothing_committed_names_a_folder_of_somebodys_machine() -> None:
     # Written so that this file does not match itself.
-    patterns = [r"/root[/]", r"/home/[a-z]+[/]", r"/work/(main|shared)[/]", r"[.]library[/]"]
+    patterns = [r"(^|[^a-z0-9_}])/(root|work/main|work/shared)[/]", r"[.]library[/]"]
 
     found = subprocess.run(
         ["git", "grep", "-I", "-n", "-E", "|".join(patterns), "--", ".", ":!*.lock"],
