@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from signal import SIGINT, SIGQUIT, SIGTERM, Signals
@@ -27,12 +27,12 @@ FAST = {
 }
 
 
-def start_postgres(folder: Path) -> Started:
+def start_postgres(folder: Path, *, settings: Mapping[str, str] = FAST) -> Started:
     """Start a server on `folder`; returns its address and what stops it and removes its socket."""
     account = wheels.initialise_cluster(folder, durable=False)
     named_after = folder.parent / "sockets-postgres"
     sockets = wheels.socket_folder(named_after, account)
-    launch = wheels.postgres_launch(folder, sockets=sockets, settings=FAST)
+    launch = wheels.postgres_launch(folder, sockets=sockets, settings=settings)
     process = _start(launch)
     stop = _stopper(process, SIGQUIT, partial(wheels.remove_socket_folder, named_after, account))
     try:
