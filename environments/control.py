@@ -23,7 +23,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET, AF_INET6
 from types import TracebackType
 from typing import Any, Protocol, Self, override
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -90,7 +89,7 @@ class Controls(Protocol):
 
 
 class ControlServer:
-    """Serves the control API while entered. `address` is an IP address of this machine; the port is free."""
+    """Serves the control API while entered. `address` is an IPv4 address of this machine; the port is free."""
 
     def __init__(self, controls: Controls, *, token: str, address: str) -> None:
         if not token:
@@ -124,8 +123,7 @@ class ControlServer:
         if self._server is None:
             message = "the control API is not being served; enter it first"
             raise RuntimeError(message)
-        host = f"[{self._address}]" if ":" in self._address else self._address
-        return f"http://{host}:{self._server.server_address[1]}"
+        return f"http://{self._address}:{self._server.server_address[1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +333,6 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def __init__(self, address: str, api: _Api) -> None:
-        self.address_family = AF_INET6 if ":" in address else AF_INET
         self.api = api
         super().__init__((address, 0), _Handler)
 

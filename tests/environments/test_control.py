@@ -432,15 +432,6 @@ def test_leaving_does_not_wait_for_a_call_that_hangs(controls: RememberedControl
     call.join(10)
 
 
-def test_it_is_served_over_ipv6_too(controls: RememberedControls) -> None:
-    try:
-        with ControlServer(controls, token=TOKEN, address="::1") as server:
-            assert server.url.startswith("http://[::1]:")
-            assert Client(server.url).ask("GET", "/services").status == 200
-    except OSError:
-        pytest.skip("this machine has no IPv6 loopback")
-
-
 def test_an_empty_token_is_no_token(controls: RememberedControls) -> None:
     with pytest.raises(ValueError, match="needs a token"):
         ControlServer(controls, token="", address="127.0.0.1")
