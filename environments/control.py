@@ -89,7 +89,7 @@ class Controls(Protocol):
 
 
 class ControlServer:
-    """Serves the control API while entered. `address` is an IPv4 address of this machine; the port is free."""
+    """Serves the control API while entered, on a free port of `address`, an IPv4 address of this machine."""
 
     def __init__(self, controls: Controls, *, token: str, address: str) -> None:
         if not token:
