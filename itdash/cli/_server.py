@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -41,12 +41,26 @@ class Server:
         """Act. ServerError when there is no answer or a refusal."""
         return self._ask("POST", path, body=body, headers=headers)
 
+    def post_files(
+        self,
+        path: str,
+        files: Sequence[tuple[str, IO[bytes]]],
+        fields: Mapping[str, str],
+        *,
+        headers: Mapping[str, str],
+    ) -> dict[str, Any]:
+        """Send files, each with its name, as a form. ServerError when there is no answer or a refusal."""
+        parts = [("files", (name, file)) for name, file in files]
+        return self._ask("POST", path, fields=fields, files=parts, headers=headers)
+
     def _ask(
         self,
         method: str,
         path: str,
         *,
         body: Mapping[str, Any] | None = None,
+        fields: Mapping[str, str] | None = None,
+        files: Sequence[tuple[str, tuple[str, IO[bytes]]]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         address = f"{self.url.rstrip('/')}/api/v1{path}"
@@ -54,14 +68,15 @@ class Server:
         transport = httpx.HTTPTransport(retries=CONNECTION_RETRIES)
         try:
             with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client:
-                answer = client.request(method, address, json=body, headers=shown)
+                answer = client.request(method, address, json=body, data=fields, files=files, headers=shown)
         except httpx.InvalidURL as error:
             message = f"{self.url} is no address ({error}). Set --url or ITDASH_URL."
             raise ServerError(message) from error
         except httpx.HTTPError as error:
             message = f"{self.url} does not answer ({error}). Check --url or ITDASH_URL, and that it runs."
             raise UnreachableError(message) from error
-        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        may_heal = answer.status_code == httpx.codes.TOO_MANY_REQUESTS
+        if may_heal or answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
             message = f"{self.url} answered {answer.status_code}: {_detail(answer)}"
             raise UnreachableError(message)
         if answer.is_error:
