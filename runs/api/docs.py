@@ -34,16 +34,32 @@ class Endpoint:
     description: str
     parameters: list[Parameter]
     fields: list[Parameter]
-    answers: list[tuple[str, list[Parameter]]]
+    answers: list[Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What comes back with a status; `shape` names one of the page's shapes."""
+
+    status: str
+    shape: str
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An object that calls take or answer."""
+
+    name: str
+    description: str
+    fields: list[Parameter]
 
 
 @require_safe
 def api_docs(request: HttpRequest) -> HttpResponse:
     """Every call with its parameters and answers."""
     schema = api.get_openapi_schema()
-    return render(
-        request, "api/docs.html", {"endpoints": list(endpoints(schema)), "title": schema["info"]["title"]}
-    )
+    context = {"endpoints": endpoints(schema), "shapes": shapes(schema)}
+    return render(request, "api/docs.html", context)
 
 
 def endpoints(schema: dict[str, Any]) -> list[Endpoint]:
@@ -52,6 +68,15 @@ def endpoints(schema: dict[str, Any]) -> list[Endpoint]:
         _endpoint(schema, path, method, operation)
         for path, operations in schema["paths"].items()
         for method, operation in operations.items()
+    ]
+
+
+def shapes(schema: dict[str, Any]) -> list[Shape]:
+    """The objects of an OpenAPI document; plain lists of words are told where they are used."""
+    return [
+        Shape(name=name, description=body.get("description", ""), fields=_fields(schema, body, "answer"))
+        for name, body in sorted(schema["components"]["schemas"].items())
+        if body.get("properties")
     ]
 
 
@@ -69,15 +94,9 @@ def _endpoint(schema: dict[str, Any], path: str, method: str, operation: dict[st
     body = operation.get("requestBody", {}).get("content", {})
     fields = [field for content in body.values() for field in _fields(schema, content["schema"], "body")]
     answers = [
-        (
-            str(status),
-            [
-                field
-                for content in answer.get("content", {}).values()
-                for field in _fields(schema, content.get("schema", {}), "answer")
-            ],
-        )
+        Answer(status=str(status), shape=_kind(schema, content["schema"]))
         for status, answer in operation.get("responses", {}).items()
+        for content in answer.get("content", {}).values()
     ]
     return Endpoint(
         anchor=operation["operationId"],
