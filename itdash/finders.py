@@ -147,8 +147,8 @@ def cut_to_latin(source: Path, target: Path) -> None:
     options = subset.Options(
         flavor="woff2", layout_features=LAYOUT_FEATURES, name_IDs=[0, 1, 2, 13, 14], notdef_outline=True
     )
-    font = subset.load_font(str(source), options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=LATIN)
-    subsetter.subset(font)
-    subset.save_font(font, str(target), options)
+    with subset.load_font(str(source), options) as font:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=LATIN)
+        subsetter.subset(font)
+        subset.save_font(font, str(target), options)

@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from runs.queries.axis import axis_end, ticks
 from runs.queries.marks import WORDS, Mark
+from runs.queries.text import one_line
 
 _CLASSES = {
     Mark.PASSED: "m-pass",
@@ -41,7 +42,7 @@ def _svg(markup: str) -> SafeString:
 
 
 def _label(text: str) -> str:
-    return f'role="img" aria-label="{escape(text)}"' if text else 'aria-hidden="true"'
+    return f'role="img" aria-label="{escape(one_line(text))}"' if text else 'aria-hidden="true"'
 
 
 def summary(marks: str) -> str:
@@ -116,7 +117,7 @@ def scrub(
     )
     return _svg(
         f'<div class="scrub" id="{escape(ident)}" data-controller="scrub" tabindex="0" role="slider" '
-        f'aria-label="{escape(label)}" aria-orientation="horizontal" aria-valuemin="1" '
+        f'aria-label="{escape(one_line(label))}" aria-orientation="horizontal" aria-valuemin="1" '
         f'aria-valuemax="{len(marks)}" aria-valuenow="{len(marks)}" '
         f'aria-valuetext="{escape(summary(marks))}" '
         f'data-step="{width + gap}">{drawing}</div>'

@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from http import HTTPStatus
 
 from asgiref.sync import sync_to_async
@@ -75,6 +76,7 @@ class Follower:
     view: View
     cursor: int
     clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = timezone.now
     _sent: dict[str, str] = field(default_factory=dict)
     _seen: set[int] | None = None
     _pulse: Pulse | None = None
@@ -101,7 +103,7 @@ class Follower:
         run.project = self.access.project
         self.access = RunAccess(project=self.access.project, role=self.access.role, run=run)
         self._drawn_at = self.clock()
-        drawn = sections(self.access, self.view)
+        drawn = sections(self.access, self.view, self.now())
         changed = {name: html for name, html in drawn.items() if self._sent.get(name) != html}
         self._sent |= changed
         return "".join(changed.values())
@@ -117,11 +119,9 @@ class Follower:
         return log
 
 
-def sections(access: RunAccess, view: View) -> dict[str, str]:
+def sections(access: RunAccess, view: View, now: datetime) -> dict[str, str]:
     """Every section's markup, by name."""
-    page = run_page(
-        access.run, now=timezone.now(), show=view.show, q=view.q, source=view.source, after=view.after
-    )
+    page = run_page(access.run, now=now, show=view.show, q=view.q, source=view.source, after=view.after)
     context = {"page": page, "run": access.run, "project": access.project, "access": access}
     return {name: render_to_string(f"runs/run.html#{name}", context) for name in SECTIONS}
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.utils import timezone
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from runs.models import Run
 from runs.vocabulary import Outcome, RunStatus
@@ -181,7 +181,7 @@ def test_the_jump_box_finds_a_run_by_its_number(page: Page) -> None:
     expect(page).to_have_url(re.compile(rf"/p/shop/runs/{run.number}/$"))
 
 
-def test_the_theme_is_kept_and_works_without_script(page: Page) -> None:
+def test_the_theme_is_kept_and_works_without_script(page: Page, browser: Browser, site: str) -> None:
     make_project("shop", visibility="public")
     page.goto("/")
     page.get_by_role("button", name="Switch colour theme").click()
@@ -189,7 +189,7 @@ def test_the_theme_is_kept_and_works_without_script(page: Page) -> None:
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
 
-    without = page.context.browser.new_context(java_script_enabled=False, base_url=page.url)
+    without = browser.new_context(java_script_enabled=False, base_url=site)
     plain = without.new_page()
     plain.goto("/")
     plain.get_by_role("button", name="Switch colour theme").click()

@@ -1,0 +1,138 @@
+"""Marks and charts: the grammar, the geometry, and that nothing named by people gets out of its attribute."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from runs import charts
+from runs.charts import strip
+from runs.queries.axis import axis_end, ticks
+from runs.queries.marks import Mark, result_mark, run_mark
+from runs.vocabulary import Outcome, RunStatus
+
+
+def parsed(markup: str) -> ET.Element:
+    return ET.fromstring(markup)
+
+
+def test_every_status_and_outcome_has_a_mark() -> None:
+    assert {run_mark(status) for status in RunStatus} == set(Mark) - {Mark.FLAKY, Mark.SKIPPED}
+    assert [result_mark(outcome) for outcome in Outcome] == ["p", "f", "f", "s", "k"]
+
+
+def test_a_run_that_passed_after_retries_is_flaky_and_a_failed_one_is_failed() -> None:
+    assert run_mark("passed", flaky_count=1) == Mark.FLAKY
+    assert run_mark("failed", flaky_count=1) == Mark.FAILED
+
+
+def test_a_row_of_passes_is_one_stroke() -> None:
+    drawing = parsed(strip("pppp"))
+
+    (path,) = drawing
+    # Four marks of 6 and three gaps of 2 are 30 wide; a pass of a 16 high strip is 5 high.
+    assert drawing.attrib["viewBox"] == "0 0 30 16"
+    assert path.attrib["d"] == "M0 13.5h30"
+    assert path.attrib["stroke-dasharray"] == "6 2"
+
+
+def test_a_strip_has_one_path_per_kind_of_mark_and_says_what_it_shows() -> None:
+    drawing = parsed(strip("ppfkfser", label="checkout"))
+
+    assert [path.attrib["class"] for path in drawing] == [
+        "d-pass",
+        "m-fail",
+        "m-flaky",
+        "m-skip",
+        "m-infra",
+        "m-run pulse",
+    ]
+    assert drawing.attrib["aria-label"] == (
+        "checkout: 2 passed, 2 failed, 1 flaky, 1 skipped, 1 errored, 1 running. Latest running"
+    )
+
+
+def test_a_strip_without_a_label_is_decoration() -> None:
+    assert parsed(strip("p")).attrib["aria-hidden"] == "true"
+
+
+def test_an_empty_strip_is_drawn_too() -> None:
+    assert parsed(strip("", label="checkout")).attrib["aria-label"] == "checkout: no results yet"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda name: strip("p", label=name),
+        lambda name: charts.scrub("p", ident="history", label=name),
+        lambda name: charts.bar([("p", 1)], label=name),
+        lambda name: charts.spark([1, 2], label=name),
+        lambda name: charts.gantt([("up", 0, 1)], end=2, label=name),
+    ],
+)
+def test_a_name_stays_inside_its_label(draw: object) -> None:
+    markup = draw('"><script>alert(1)</script>\u202e')  # type: ignore[operator] # one of the functions above
+
+    assert "<script" not in markup
+    assert "\u202e" not in markup
+    assert '"><script>alert(1)</script>' in parsed(markup).attrib["aria-label"]
+    assert "style=" not in markup
+
+
+def test_one_failure_among_thousands_is_still_seen() -> None:
+    passed, failed = parsed(charts.bar([("p", 9999), ("f", 1)], width=100))
+
+    assert failed.attrib["width"] == "2"
+    assert passed.attrib["class"] == "m-pass"
+
+
+def test_a_lane_is_scaled_to_its_end_and_marked_at_round_seconds() -> None:
+    drawing = parsed(charts.gantt([("start", 5, 15), ("up", 15, 20)], end=20, label="postgres"))
+
+    grid = [path.attrib["d"] for path in drawing if path.attrib["class"] == "g-grid"]
+    bars = {rect.attrib["class"]: rect.attrib for rect in drawing if rect.tag == "rect"}
+    assert [line.split(" ")[0] for line in grid] == ["M0", "M250", "M500", "M750", "M1000"]
+    assert (bars["g-start"]["x"], bars["g-start"]["width"]) == ("250", "500")
+    assert (bars["g-up"]["height"], bars["g-up"]["y"]) == ("4", "5")
+
+
+@pytest.mark.parametrize(
+    ("value", "end"),
+    [(0, 0.1), (0.3, 0.3), (0.31, 0.4), (1.1, 1.5), (9.02, 10), (41.2, 50), (61, 75), (7300, 9000)],
+)
+def test_an_axis_ends_at_a_round_number_that_holds_the_value(value: float, end: float) -> None:
+    assert axis_end(value) == pytest.approx(end)
+
+
+def test_an_axis_has_at_most_six_marks_from_zero_to_its_end() -> None:
+    for value in (0.07, 0.9, 3, 17, 44, 333, 4_000, 30_000, 5_000_000):
+        end = axis_end(value)
+        marks = ticks(end)
+        assert marks[0] == 0
+        assert marks[-1] == pytest.approx(end)
+        assert 2 <= len(marks) <= 6
+    assert ticks(0) == []
+
+
+def test_durations_are_dots_from_zero_with_their_median() -> None:
+    plot = charts.Plot(values=[100, None, 300, 200], marks="psfk", labels=[(0.0, "1 Nov"), (1.0, "4 Nov")])
+
+    markup = charts.durations(plot, unit=lambda value: f"{value:.0f} ms", width=464, height=230)
+
+    drawing = parsed(markup)
+    dots = [dot.attrib for dot in drawing if dot.tag == "circle"]
+    # 400 px for four runs: dots at the middle of each 100; 200 px for 0 to 360 ms.
+    assert [(dot["class"], dot["cx"]) for dot in dots] == [
+        ("m-tick-dot", "102"),
+        ("m-fail", "302"),
+        ("m-flaky", "402"),
+    ]
+    assert re.findall(r">(\d+ ms)<", markup)[0] == "0 ms"
+    assert drawing.find("path[@class='c-line']") is not None
+
+
+def test_nothing_known_is_no_chart() -> None:
+    assert charts.durations(charts.Plot([None], "s", []), unit=str) == ""
+    assert charts.spark([1]) == ""
