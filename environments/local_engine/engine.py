@@ -141,6 +141,7 @@ class LocalEngine:
                         " used by another program by now. Run the suite again: another one will be chosen."
                     )
                     raise _failed(message, FailureKind.PORT, service)
+            own.allow_restarts()
             self._start(folder, own, program)
 
     def _start(self, folder: EnvironmentFolder, own: ServiceFolder, program: Program) -> None:
@@ -193,6 +194,7 @@ class LocalEngine:
             state = own.state()
             if state is None or not reading.runs(state):
                 return
+            own.tell_to_stop()
             self._send(state, program.stop_signal)
             processes.thaw(state.keeper)
             if not processes.wait_for(lambda: not reading.runs(state), seconds=grace_seconds):
@@ -206,8 +208,11 @@ class LocalEngine:
             state = own.state()
             if state is None or not reading.runs(state):
                 return
+            is_final = signal in {"SIGKILL", "KILL", "9"}
+            if is_final:
+                own.tell_to_stop()
             self._send(state, signal)
-            if signal in {"SIGKILL", "KILL", "9"}:
+            if is_final:
                 self._await_end(own, state)
 
     def pause_service(self, environment: EnvironmentRef, service: str) -> None:
@@ -372,7 +377,7 @@ class LocalEngine:
 
     def _running(self, own: ServiceFolder) -> State:
         state = own.state()
-        if state is None or not reading.runs(state):
+        if state is None or not reading.runs(state) or state.is_restarting:
             raise _failed(f"Service '{own.name}' does not run.", FailureKind.SERVICE_EXITED, own.name)
         return state
 

@@ -12,6 +12,7 @@ Any process can therefore read, stop and remove what another one, by now dead, h
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -27,6 +28,10 @@ from environments.labels import EnvironmentRef, labels_for, ref_from
 from environments.local_engine.processes import Identity
 from environments.spec import HealthCheck
 
+logger = logging.getLogger(__name__)
+
+#: After this, in seconds, a folder that was never finished is nobody's.
+UNFINISHED_SECONDS = 3600
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -42,6 +47,8 @@ class Program:
     title: str
     stop_signal: str
     grace_seconds: float
+    #: ``no``, ``always``, ``on-failure`` or ``unless-stopped``.
+    restart: str = "no"
     #: The program of a preset, for example ``postgres``; empty for a command.
     preset: str = ""
     #: Absolute path in the service → path on this machine.
@@ -75,6 +82,9 @@ class State:
     finished_at: int | None = None
     exit_code: int | None = None
     error: str = ""
+    restart_count: int = 0
+    #: It ended and is about to be started again.
+    is_restarting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +164,22 @@ class ServiceFolder:
             finished_at=values.get("finished_at"),
             exit_code=values.get("exit_code"),
             error=values.get("error", ""),
+            restart_count=values.get("restart_count", 0),
+            is_restarting=values.get("restarting", False),
         )
+
+    def tell_to_stop(self) -> None:
+        """From now on no end is followed by a restart."""
+        (self.path / "told-to-stop").touch()
+
+    def allow_restarts(self) -> None:
+        """It is being started: what was told it before is over."""
+        (self.path / "told-to-stop").unlink(missing_ok=True)
 
     def conclude(self, exit_code: int) -> None:
         """Write the end of a service whose keeper was killed before it could."""
         values: dict[str, Any] = json.loads((self.path / "state.json").read_text())
-        values |= {"exit_code": exit_code, "finished_at": time.time_ns()}
+        values |= {"exit_code": exit_code, "finished_at": time.time_ns(), "restarting": False}
         _replace(self.path / "state.json", json.dumps(values))
 
     def health(self) -> HealthRecord | None:
@@ -200,6 +220,7 @@ class EnvironmentFolder:
         if self.labels() is not None:
             return
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _sweep(self.path.parent)
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.path.parent))
         (new / "labels.json").write_text(json.dumps(labels_for(environment)))
         (new / "volumes").mkdir()
@@ -217,6 +238,9 @@ class EnvironmentFolder:
         try:
             return ref_from(json.loads((self.path / "labels.json").read_text()))
         except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError:  # somebody else's hand: one such folder must not keep the others from being found
+            logger.warning("%s holds no labels that can be read", self.path)
             return None
 
     def service(self, name: str) -> ServiceFolder:
@@ -262,6 +286,14 @@ class EnvironmentFolder:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             (self.path / "labels.json").unlink(missing_ok=True)
             self.path.rmdir()
+
+
+def _sweep(root: Path) -> None:
+    """Remove what processes that were killed while making a folder have left."""
+    for path in root.glob(".new-*"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > UNFINISHED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _replace(path: Path, text: str) -> None:

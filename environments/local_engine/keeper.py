@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -33,27 +34,66 @@ MAX_LINE_BYTES = 1024 * 1024
 #: What one service may write to its log in all, in bytes; the rest is counted, not kept.
 MAX_LOG_BYTES = 256 * 1024 * 1024
 READ_BYTES = 256 * 1024
+#: Before a restart, doubled each time until the service has stayed up; as the engines of containers do.
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 60.0
+STEADY_SECONDS = 10.0
+#: How soon it is noticed that a service that is about to be restarted was told to stop.
+LOOK_SECONDS = 0.02
 SIGNAL_EXIT_BASE = 128
 NOT_FOUND_EXIT_CODE = 127
 NOT_EXECUTABLE_EXIT_CODE = 126
 
 
 def main(folder: Path) -> None:
-    """Start the service, say on standard output whether that worked, keep it until it ends."""
+    """Start the service, say on standard output whether that worked, keep it until it ends for good."""
     program = json.loads((folder / "program.json").read_text())
     state = State(folder, program["service"])
+    log = Log(folder / "log")
     _become_subreaper()
     try:
         process = start(program)
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-        code = NOT_FOUND_EXIT_CODE if missing else NOT_EXECUTABLE_EXIT_CODE
-        state.failed(f"{program['argv'][0]}: {error.strerror or error}", code)
+        code = state.failed(program["argv"][0], error)
         _answer({"error": state.values["error"], "exit_code": code})
         return
     state.started(process.pid)
     _answer({"pid": process.pid})
-    Keeper(process, Log(folder / "log"), state).keep()
+    while _kept_until_restart(folder, program["restart"], Keeper(process, log, state), state):
+        try:
+            process = start(program)
+        except OSError as error:  # its program has gone since the last time
+            state.failed(program["argv"][0], error)
+            return
+        state.restarted(process.pid)
+
+
+def _kept_until_restart(folder: Path, policy: str, keeper: Keeper, state: State) -> bool:
+    """Keep the service to its end; True when, after a pause, it is to be started again."""
+    began = time.monotonic()
+    code, finished_at = keeper.keep()
+    if time.monotonic() - began > STEADY_SECONDS:
+        state.pause_seconds = FIRST_PAUSE_SECONDS
+    if not _is_restarted(folder, policy, code, state):
+        state.ended(code, finished_at)
+        return False
+    state.restarting(code, finished_at)
+    until = time.monotonic() + state.pause_seconds
+    state.pause_seconds = min(2 * state.pause_seconds, LONGEST_PAUSE_SECONDS)
+    while time.monotonic() < until:
+        if not _is_restarted(folder, policy, code, state):
+            state.ended(code, finished_at, told=True)
+            return False
+        select.select([], [], [], LOOK_SECONDS)
+    return True
+
+
+def _is_restarted(folder: Path, policy: str, code: int, state: State) -> bool:
+    """As the engines of containers do: whatever was told to stop stays down."""
+    name, _, most = policy.partition(":")
+    wanted = name in {"always", "unless-stopped"} or (name == "on-failure" and code != 0)
+    used_up = most.isdecimal() and state.values.get("restart_count", 0) >= int(most)
+    return wanted and not used_up and not (folder / "told-to-stop").exists()
 
 
 def start(program: dict[str, Any]) -> subprocess.Popen[bytes]:
@@ -91,16 +131,16 @@ class Keeper:
             os.set_blocking(stream.fileno(), False)
             self._selector.register(stream.fileno(), selectors.EVENT_READ, mark)
         # Any child's end writes a byte here and wakes the selector.
-        self._woken, waker = os.pipe()
+        self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
-        os.set_blocking(waker, False)
-        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        os.set_blocking(self._waker, False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, lambda *_: self._process.send_signal(signal.SIGTERM))
         self._selector.register(self._woken, selectors.EVENT_READ, b"")
 
-    def keep(self) -> None:
-        """Return when the service has ended and all it said is written down."""
+    def keep(self) -> tuple[int, int]:
+        """Return the exit code and the moment of the end when all that was said is written down."""
         code = self._reap()
         while code is None:
             for key, _ in self._selector.select():
@@ -110,8 +150,18 @@ class Keeper:
         _end_children()
         for key in list(self._selector.get_map().values()):
             self._drain(key.fd, key.data, to_the_end=True)
-        self._log.close()
-        self._state.ended(code, finished_at)
+        self._close()
+        return code, finished_at
+
+    def _close(self) -> None:
+        self._log.finish()
+        self._selector.close()
+        signal.set_wakeup_fd(-1)
+        for descriptor in (self._woken, self._waker):
+            os.close(descriptor)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
     def _drain(self, descriptor: int, mark: bytes, *, to_the_end: bool = False) -> None:
         while True:
@@ -157,15 +207,18 @@ class Log:
         self._partial[mark] = rest
         self._append(lines, mark, at)
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Write what did not end in a newline, and how much is missing."""
         now = time.time_ns()
         for mark, rest in self._partial.items():
             if rest:
                 self._append([rest], mark, now)
+        self._partial = {b"o": b"", b"e": b""}
         if self._lost:
-            self._room = 1024
-            self._append([b"itdash: %d lines were not kept: the log is full" % self._lost], b"e", now)
+            text = b"itdash: %d lines were not kept: the log or the disk is full" % self._lost
+            self._room, self._lost = 1024, 0
+            self._append([text], b"e", now)
+            self._room = 0
 
     def _append(self, lines: list[bytes], mark: bytes, at: int) -> None:
         if not lines:
@@ -188,6 +241,8 @@ class State:
     def __init__(self, folder: Path, service: str) -> None:
         self._folder = folder
         self.values: dict[str, Any] = {"service": service, "keeper": _identity(os.getpid())}
+        #: How long the next restart waits.
+        self.pause_seconds = FIRST_PAUSE_SECONDS
 
     def started(self, pid: int) -> None:
         """Its main process runs."""
@@ -196,17 +251,34 @@ class State:
         self._write()
         self._tell("started", now)
 
-    def failed(self, error: str, exit_code: int) -> None:
-        """Its program could not be started."""
+    def failed(self, program: str, error: OSError) -> int:
+        """Its program could not be started; returns the exit code that stands for it."""
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        code = NOT_FOUND_EXIT_CODE if missing else NOT_EXECUTABLE_EXIT_CODE
         now = time.time_ns()
-        self.values |= {"error": error, "exit_code": exit_code, "started_at": now, "finished_at": now}
+        self.values |= {"error": f"{program}: {error.strerror or error}", "exit_code": code}
+        self.values |= {"started_at": self.values.get("started_at", now), "finished_at": now}
         self._write()
+        return code
 
-    def ended(self, exit_code: int, at: int) -> None:
-        """Its main process ended."""
-        self.values |= {"exit_code": exit_code, "finished_at": at}
+    def restarting(self, exit_code: int, at: int) -> None:
+        """Its main process ended and is started again after a pause."""
+        self.values |= {"main": None, "exit_code": exit_code, "restarting": True}
         self._write()
         self._tell("died", at, exit_code)
+
+    def restarted(self, pid: int) -> None:
+        """Its main process runs again."""
+        count = self.values.get("restart_count", 0) + 1
+        self.values |= {"exit_code": None, "restarting": False, "restart_count": count}
+        self.started(pid)
+
+    def ended(self, exit_code: int, at: int, *, told: bool = False) -> None:
+        """Its main process ended for good; `told` when that is known already."""
+        self.values |= {"exit_code": exit_code, "finished_at": at, "restarting": False}
+        self._write()
+        if not told:
+            self._tell("died", at, exit_code)
 
     def _write(self) -> None:
         unfinished = self._folder / ".state.json"

@@ -84,6 +84,7 @@ def program_for(
         title=program_title(service),
         stop_signal=service.stop_signal or ("SIGINT" if choice.preset == POSTGRES else "SIGTERM"),
         grace_seconds=service.stop_grace_period_seconds,
+        restart=service.restart,
         preset=choice.preset,
         paths=paths,
         addresses=words.addresses,

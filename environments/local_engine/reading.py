@@ -59,7 +59,7 @@ def service_state(own: ServiceFolder, program: Program) -> ServiceState:
     state = own.state()
     status = _status(state)
     health, outputs = _health(own, program, state, status)
-    exit_code = None
+    exit_code = state.exit_code if state else None
     if state and status is ServiceStatus.EXITED:
         # Without a last word of its keeper both were killed.
         exit_code = KILLED_EXIT_CODE if state.exit_code is None else state.exit_code
@@ -68,6 +68,7 @@ def service_state(own: ServiceFolder, program: Program) -> ServiceState:
         status=status,
         health=health,
         exit_code=exit_code,
+        restart_count=state.restart_count if state else 0,
         created_at=moment(own.created_at()),
         started_at=moment(state.started_at) if state and state.started_at else None,
         finished_at=moment(state.finished_at) if state and state.finished_at else None,
@@ -82,6 +83,8 @@ def _status(state: State | None) -> ServiceStatus:
         return ServiceStatus.CREATED
     if not runs(state):
         return ServiceStatus.EXITED
+    if state.is_restarting:
+        return ServiceStatus.RESTARTING
     main = state.main.process() if state.main else None
     return ServiceStatus.PAUSED if main is not None and is_stopped(main) else ServiceStatus.RUNNING
 

@@ -476,6 +476,55 @@ def test_a_probe_asked_from_outside_makes_a_service_healthy_at_once(local: Local
     assert local.state("web").health is Health.HEALTHY
 
 
+def test_a_service_that_fails_is_started_again_when_the_file_says_so(local: Local) -> None:
+    third_time = """
+        import os, sys, time
+        open("tries", "a").write(".")
+        print("try", os.path.getsize("tries"), flush=True)
+        if os.path.getsize("tries") < 3:
+            sys.exit(9)
+        time.sleep(600)
+    """
+    stop = threading.Event()
+    service = python("web", third_time, restart="on-failure")
+    local.services["web"] = service
+    local.engine.create_environment(REF, local.spec)
+    events = local.engine.events(REF, stop=stop)
+    local.up(service)
+    local.says("web", "try 3")
+
+    assert local.log("web") == ["try 1", "try 2", "try 3"]
+    assert (local.state("web").status, local.state("web").restart_count) == (ServiceStatus.RUNNING, 2)
+
+    local.engine.stop_service(REF, "web")
+    stop.set()
+
+    assert local.state("web").status is ServiceStatus.EXITED
+    assert [(event.kind.value, event.exit_code) for event in events] == [
+        ("created", None),
+        ("started", None),
+        ("died", 9),
+        ("started", None),
+        ("died", 9),
+        ("started", None),
+        ("died", 143),
+    ]
+
+
+def test_a_service_that_waits_to_be_restarted_can_be_stopped_and_started(local: Local) -> None:
+    local.up(python("web", "print('up')", restart="always"))
+    local.until(lambda: local.state("web").restart_count >= 3)
+
+    local.engine.stop_service(REF, "web")
+    stopped_at = local.state("web")
+    local.engine.start_service(REF, "web")
+    local.until(lambda: local.state("web").restart_count >= 1)
+    local.engine.kill_service(REF, "web")
+
+    assert (stopped_at.status, stopped_at.exit_code) == (ServiceStatus.EXITED, 0)
+    assert local.state("web").status is ServiceStatus.EXITED
+
+
 def test_a_command_in_a_service_knows_its_paths_and_ports(local: Local) -> None:
     local.up(python("web", "import time; time.sleep(600)", ports=(8000,)))
 
