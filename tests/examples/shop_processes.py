@@ -17,11 +17,11 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.sql import SQL, Identifier
 
+from environments import wheels
 from environments.control import ControlServer, MarkPhase
 from environments.engine import LogLine, ServiceState, ServiceStatus
 from environments.probes import wait_until
 from tests.conftest import ROOT
-from tests.start_servers import Started, start_valkey
 
 SHOP = ROOT / "examples" / "shop"
 TOKEN = "sample-control-token"
@@ -41,7 +41,6 @@ class ShopProcesses:
     folder: Path
     marks: list[tuple[str, MarkPhase]] = field(default_factory=list)
     _processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-    _valkey: Started | None = None
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a Python module in the shop's folder and wait for its end."""
@@ -57,7 +56,7 @@ class ShopProcesses:
 
     def start(self, name: str) -> None:
         if name == "valkey":
-            self._valkey = start_valkey(self.folder / "valkey")
+            self._start_valkey()
             return
         port = {"HOST": "127.0.0.1", "PORT": str(self.ports[name])}
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -73,10 +72,19 @@ class ShopProcesses:
             deadline_seconds=30,
         )
 
+    def _start_valkey(self) -> None:
+        launch = wheels.valkey_launch(self.folder / "valkey", sockets=self.sockets, settings={"save": ""})
+        process = subprocess.Popen(
+            launch.command, **launch.place(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        self._processes["valkey"] = process
+        wheels.wait_for_valkey(process, self.sockets)
+
+    @property
+    def sockets(self) -> Path:
+        return wheels.socket_folder(self.folder / "sockets")
+
     def stop(self, name: str) -> None:
-        if name == "valkey" and self._valkey is not None:
-            self._valkey[1]()
-            self._valkey = None
         if process := self._processes.pop(name, None):
             process.terminate()
             # On SIGTERM a service ends at once; one that dawdles would cost every run of every suite.
@@ -90,9 +98,8 @@ class ShopProcesses:
         self.marks.append((test, phase))
 
     def services(self) -> Sequence[ServiceState]:
-        running = set(self._processes) | ({"valkey"} if self._valkey else set())
         return [
-            ServiceState(name, ServiceStatus.RUNNING if name in running else ServiceStatus.EXITED)
+            ServiceState(name, ServiceStatus.RUNNING if name in self._processes else ServiceStatus.EXITED)
             for name in (*PROGRAMS, "valkey")
         ]
 
@@ -122,12 +129,12 @@ def running_shop(folder: Path) -> Iterator[ShopProcesses]:
         ports = dict(zip(PROGRAMS, free_ports(len(PROGRAMS)), strict=True))
         shop = ShopProcesses(variables={}, ports=ports, folder=folder)
         shop.start("valkey")
+        stack.callback(wheels.remove_socket_folder, folder / "sockets")
         stack.callback(shop.stop, "valkey")
-        assert shop._valkey is not None
         server = stack.enter_context(ControlServer(shop, token=TOKEN, address="127.0.0.1"))
         shop.variables |= shop_variables(ports) | {
             "DATABASE_URL": database_url,
-            "QUEUE_URL": shop._valkey[0],
+            "QUEUE_URL": wheels.valkey_url(shop.sockets),
             "ITDASH_CONTROL_URL": server.url,
             "ITDASH_CONTROL_TOKEN": TOKEN,
         }

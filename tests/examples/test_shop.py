@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import textwrap
@@ -14,6 +15,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from environments.control import MarkPhase
+from itdash import cli
 from tests.conftest import missing
 from tests.examples.shop_processes import SHOP, ShopProcesses, running_shop
 
@@ -98,9 +100,24 @@ def test_a_test_that_never_passes_is_red_and_keeps_every_attempt(shop: ShopProce
     assert suite.returncode == 1, suite.stdout
     case = cases_in(report)["test_never"]
     assert [(child.tag, child.attrib["message"].split(": ")[-1]) for child in case] == [
-        ("failure", "attempt 3"),
-        ("rerunFailure", "attempt 1"),
+        ("failure", "attempt 1"),
         ("rerunFailure", "attempt 2"),
+        ("rerunFailure", "attempt 3"),
+    ]
+
+
+def test_its_suite_file_and_compose_files_are_good_without_a_notice(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SHOP)
+
+    names = ["itdash.yml", "docker-compose.test.yml", "docker-compose.database.yml"]
+    exit_code = cli.main(["check", "--json", *names])
+
+    found = json.loads(capsys.readouterr().out)
+    assert exit_code == 0
+    assert [(file["file"], file["problems"], file["notices"]) for file in found] == [
+        (name, [], []) for name in names
     ]
 
 

@@ -3,13 +3,12 @@
     @pytest.mark.retry(times=2)        # at most two more attempts
 
 A test that passes on a later attempt is green and carries a ``<flakyFailure>`` for each earlier one; one that
-never passes is red and carries ``<rerunFailure>``s. That is how Maven's Surefire writes it, and what itdash
-reads attempts from.
+never passes is red with its first failure and carries a ``<rerunFailure>`` for each later one. That is how
+Maven's Surefire writes it, and what itdash reads attempts from.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -18,12 +17,12 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 ATTEMPT = pytest.StashKey[int]()
-FAILED_ATTEMPTS = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
+OTHER_ATTEMPTS = pytest.StashKey[dict[str, list[pytest.TestReport]]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "retry(times): try again after a failure, this many times at most")
-    config.stash[FAILED_ATTEMPTS] = defaultdict(list)
+    config.stash[OTHER_ATTEMPTS] = {}
 
 
 @pytest.fixture
@@ -39,37 +38,41 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     hooks = item.ihook
     hooks.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    for report in _last_attempt(item, nextitem, more=marker.kwargs["times"]):
+    for report in _retried(item, nextitem, more=marker.kwargs["times"]):
         hooks.pytest_runtest_logreport(report=report)
     hooks.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
 
-def _last_attempt(item: pytest.Item, nextitem: pytest.Item | None, *, more: int) -> list[pytest.TestReport]:
-    attempt = 1
-    while True:
+def _retried(item: pytest.Item, nextitem: pytest.Item | None, *, more: int) -> list[pytest.TestReport]:
+    """Try until it passes. Returns what stands for the test: the try that passed, or else the first one."""
+    tries: list[list[pytest.TestReport]] = []
+    for attempt in range(1, more + 2):
         item.stash[ATTEMPT] = attempt
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        failed = [report for report in reports if report.failed]
-        if not failed or attempt > more:
-            return reports
-        item.config.stash[FAILED_ATTEMPTS][item.nodeid].append(failed[0])
-        attempt += 1
+        tries.append(runtestprotocol(item, nextitem=nextitem, log=False))
+        if not any(report.failed for report in tries[-1]):
+            break
+    passed = not any(report.failed for report in tries[-1])
+    shown = tries.pop(-1 if passed else 0)
+    failures = [next(report for report in reports if report.failed) for reports in tries]
+    if failures:
+        item.config.stash[OTHER_ATTEMPTS][item.nodeid] = failures
+    return shown
 
 
 # Last, when pytest's own junitxml plugin has written the file.
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("xmlpath", None)
-    failed_attempts = session.config.stash[FAILED_ATTEMPTS]
-    if path and failed_attempts:
-        write_attempts(Path(path), failed_attempts)
+    other_attempts = session.config.stash[OTHER_ATTEMPTS]
+    if path and other_attempts:
+        write_attempts(Path(path), other_attempts)
 
 
-def write_attempts(path: Path, failed_attempts: dict[str, list[pytest.TestReport]]) -> None:
+def write_attempts(path: Path, other_attempts: dict[str, list[pytest.TestReport]]) -> None:
     tree = ET.parse(path)
     cases = {(case.get("classname"), case.get("name")): case for case in tree.iter("testcase")}
-    for nodeid, reports in failed_attempts.items():
+    for nodeid, reports in other_attempts.items():
         case = cases[_address(nodeid)]
         passed = case.find("failure") is None and case.find("error") is None
         case.extend(_elements(reports, prefix="flaky" if passed else "rerun"))
@@ -95,5 +98,5 @@ def _elements(reports: list[pytest.TestReport], *, prefix: str) -> Iterator[ET.E
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for nodeid, reports in config.stash[FAILED_ATTEMPTS].items():
-        terminalreporter.write_line(f"RETRIED {nodeid}: {len(reports)} failed attempt(s) before the last")
+    for nodeid, reports in config.stash[OTHER_ATTEMPTS].items():
+        terminalreporter.write_line(f"RETRIED {nodeid}: {len(reports)} further failure(s), in the report")
