@@ -39,9 +39,10 @@ from environments.local_engine.folders import (
     State,
     environment_folders,
 )
-from environments.local_engine.health import HealthWatch, probe_command
+from environments.local_engine.health import HealthWatch
 from environments.local_engine.readiness import ask
 from environments.local_engine.rewriting import Rewriting
+from environments.probes import probe_command
 from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
 
 LOOPBACK = "127.0.0.1"

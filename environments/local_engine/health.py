@@ -20,12 +20,6 @@ OUTPUT_CHARACTERS = 1024
 _RECORDS = threading.Lock()
 
 
-def probe_command(check: HealthCheck) -> list[str]:
-    """The health check as a command."""
-    kind, *words = check.test
-    return ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else list(words)
-
-
 @dataclass(frozen=True, slots=True)
 class HealthWatch:
     """Watches one start of a service until its keeper has gone."""

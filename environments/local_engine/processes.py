@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
+
+from environments.errors import DeadlineExceededError
+from environments.probes import steadily, wait_until
 
 #: The environment variable by which a process is known to belong to an environment's folder.
 FOLDER_VARIABLE = "ITDASH_LOCAL_FOLDER"
@@ -97,14 +98,11 @@ def _signal(processes: Iterable[psutil.Process], act: Callable[[psutil.Process],
 
 
 def wait_for(condition: Callable[[], bool], *, seconds: float) -> bool:
-    """Ask until it is so; False when the time has passed. `probes` lies above this module."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        pause.wait(PAUSE_SECONDS)
-    return True
+    """Ask until it is so; False when the time has passed."""
+    try:
+        return wait_until(condition, deadline_seconds=seconds, pauses=steadily(PAUSE_SECONDS))
+    except DeadlineExceededError:
+        return False
 
 
 def _starting_tick(pid: int) -> int:
