@@ -179,7 +179,7 @@ def _finish(upload: Upload, status: UploadStatus, problems: list[dict[str, objec
         Upload.objects.filter(pk=upload.pk).update(status=status, problems=problems, stored_at=Now())
         tested = Result.objects.filter(run_at=upload.run.run_at, run_id=upload.run_id)
         spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
-        first = problems[0] if problems and status != UploadStatus.STORED else None
+        first = problems[0] if problems else None
         told = f"{first['file']}: {first['reason']}" if first else ""
         settle_uploaded_run(upload.run_id, problem=told, duration_ms=spent)
     return status

@@ -21,6 +21,7 @@ from unicodedata import normalize
 #: Between parts; no XML document can hold either character, so parts never run together.
 _PART = "\0"
 _STEP = "\x1f"
+_CHAIN_LIMIT = 4_000
 
 #: unittest-xml-reporting names its suites `module.Class-20261121065419`; others write ISO times.
 _STAMP = re.compile(
@@ -34,16 +35,19 @@ _ABSOLUTE = re.compile(r"(?:[A-Za-z]:)?[\\/]|[a-z]+://")
 
 
 def case_identity(suites: str, class_name: str, name: str, file: str = "", variant: str = "") -> bytes:
-    """Return the 16 bytes that name a test case in its suite; `suites` comes from `suite_chain`."""
+    """Return the 16 bytes that name a test case in its suite; `suites` comes from `longer_chain`."""
     whole = _PART.join((suites, class_name, name, stable_file(file) if file else "", variant))
     if not whole.isascii():
         whole = normalize("NFC", whole)
     return blake2b(whole.encode("utf-8", "replace"), digest_size=16).digest()
 
 
-def suite_chain(names: list[str]) -> str:
-    """Join the names of nested suites into the identity's first part."""
-    return _STEP.join(stable_name(name) for name in names)
+def longer_chain(chain: str, name: str) -> str:
+    """Add a nested suite's name to the chain that is the identity's first part; a digest of a long one."""
+    longer = f"{chain}{_STEP}{stable_name(name)}"
+    if len(longer) <= _CHAIN_LIMIT:
+        return longer
+    return blake2b(longer.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def stable_name(name: str) -> str:

@@ -11,23 +11,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import Any, BinaryIO
 
 from lxml import etree
 
+from runs.ingestion.elements import (
+    DECIDING_KINDS,
+    FLAKY_KINDS,
+    KINDS,
+    NO_SUITE,
+    TRY_KINDS,
+    Kind,
+    OpenCase,
+    OpenDetails,
+    OpenSuite,
+    OpenTry,
+    attempts_of,
+    failure_of,
+)
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError, UnsafeReportError
 from runs.ingestion.formats import REPORT_ROOTS, describe_bytes, describe_root
-from runs.ingestion.identity import case_identity, suite_chain
+from runs.ingestion.identity import case_identity, longer_chain
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
-    MESSAGE_LIMIT,
     OUTPUT_LIMIT,
-    TEXT_LIMIT,
+    PATH_LIMIT,
     AttemptRead,
     CaseRead,
-    FailureText,
     ReportSummary,
     SuiteError,
     cut,
@@ -47,57 +57,7 @@ FAILURE_LIMIT = 50
 SUITE_ERROR_LIMIT = 50
 NOTE_LIMIT = 50
 
-_SKIPPING_WORDS = frozenset({"notrun", "suppressed", "skipped", "disabled", "ignored"})
 _POSITION = re.compile(r",? line \d+, column \d+.*$", re.DOTALL)
-
-
-class _Kind(IntEnum):
-    OTHER = 0
-    CASE = 1
-    SUITE = 2
-    FAILURE = 3
-    ERROR = 4
-    SKIPPED = 5
-    FLAKY_FAILURE = 6
-    FLAKY_ERROR = 7
-    RERUN_FAILURE = 8
-    RERUN_ERROR = 9
-    SYSTEM_OUT = 10
-    PROPERTIES = 11
-    PROPERTY = 12
-    SUITES = 13
-
-
-_KINDS = {
-    "testcase": _Kind.CASE,
-    "testsuite": _Kind.SUITE,
-    "testsuites": _Kind.SUITES,
-    "failure": _Kind.FAILURE,
-    "error": _Kind.ERROR,
-    "skipped": _Kind.SKIPPED,
-    "disabled": _Kind.SKIPPED,
-    "ignored": _Kind.SKIPPED,
-    "flakyFailure": _Kind.FLAKY_FAILURE,
-    "flakyError": _Kind.FLAKY_ERROR,
-    "rerunFailure": _Kind.RERUN_FAILURE,
-    "rerunError": _Kind.RERUN_ERROR,
-    "system-out": _Kind.SYSTEM_OUT,
-    "system-err": _Kind.SYSTEM_OUT,
-    "properties": _Kind.PROPERTIES,
-    "property": _Kind.PROPERTY,
-}
-_TRIES = frozenset(
-    {
-        _Kind.FAILURE,
-        _Kind.ERROR,
-        _Kind.FLAKY_FAILURE,
-        _Kind.FLAKY_ERROR,
-        _Kind.RERUN_FAILURE,
-        _Kind.RERUN_ERROR,
-    }
-)
-_FLAKY = frozenset({_Kind.FLAKY_FAILURE, _Kind.FLAKY_ERROR})
-_ERRORS = frozenset({_Kind.ERROR, _Kind.FLAKY_ERROR, _Kind.RERUN_ERROR})
 
 
 class JUnitReader:
@@ -168,52 +128,6 @@ def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
     return MalformedReportError(f"Not well-formed XML: {said}.", line=line)
 
 
-@dataclass(slots=True)
-class _Try:
-    """A failing child of a testcase."""
-
-    kind: _Kind
-    failure_kind: str
-    message: str
-    seconds: str | None
-    text: TextSink = field(default_factory=lambda: TextSink(TEXT_LIMIT))
-    output: TextSink | None = None
-
-
-@dataclass(slots=True)
-class _Details:
-    """What a testcase holds beyond its attributes; most hold nothing and have none."""
-
-    is_skipped: bool = False
-    tries: list[_Try] = field(default_factory=list)
-    #: Failing children by kind, also those beyond the limit.
-    kinds: set[_Kind] = field(default_factory=set)
-    output: TextSink | None = None
-    properties: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Case:
-    """An open testcase."""
-
-    attributes: Mapping[str, str]
-    depth: int
-    details: _Details | None = None
-
-
-@dataclass(slots=True)
-class _Suite:
-    name: str
-    hostname: str
-    depth: int
-    #: The chain of names up to here: for people, and for the identity.
-    path: str
-    chain: str
-
-
-_NO_SUITE = _Suite(name="", hostname="", depth=-1, path="", chain="")
-
-
 class _Walk:
     """The parser's target: sees each start, each end and each piece of text once."""
 
@@ -223,17 +137,17 @@ class _Walk:
         self.root = ""
         self._case_limit = case_limit
         self._depth = 0
-        self._kinds: dict[str, _Kind] = {}
-        self._case: _Case | None = None
-        self._outer_cases: list[_Case] = []
-        self._suite = _NO_SUITE
-        self._outer_suites: list[_Suite] = []
+        self._kinds: dict[str, Kind] = {}
+        self._case: OpenCase | None = None
+        self._outer_cases: list[OpenCase] = []
+        self._suite = NO_SUITE
+        self._outer_suites: list[OpenSuite] = []
         self._is_playwright = False
         #: Where text goes, and the depth of the element that opened it; nothing else's text is wanted.
         self._sink: TextSink | None = None
         self._sink_depth = 0
         self._outer_sinks: list[tuple[TextSink | None, int]] = []
-        self._try: _Try | None = None
+        self._try: OpenTry | None = None
         self._property = ""
 
     @property
@@ -256,11 +170,11 @@ class _Walk:
         kind = self._kinds.get(tag)
         if kind is None:
             kind = self._learn(tag)
-        if kind is _Kind.CASE:
+        if kind is Kind.CASE:
             if self._case is not None:
                 self._outer_cases.append(self._case)
-            self._case = _Case(attributes, self._depth)
-        elif kind is not _Kind.OTHER:
+            self._case = OpenCase(attributes, self._depth)
+        elif kind is not Kind.OTHER:
             self._start_notable(kind, attributes)
         if self._depth == 1:
             self._start_document(tag, attributes)
@@ -287,10 +201,10 @@ class _Walk:
 
     # --- steps --------------------------------------------------------------------------------------
 
-    def _learn(self, tag: str) -> _Kind:
-        kind = _KINDS.get(tag.rpartition("}")[2], _Kind.OTHER)
+    def _learn(self, tag: str) -> Kind:
+        kind = KINDS.get(tag.rpartition("}")[2], Kind.OTHER)
         # A hostile file may hold a million different names.
-        if kind is not _Kind.OTHER or len(self._kinds) < 1_000:  # noqa: PLR2004 - any bound will do
+        if kind is not Kind.OTHER or len(self._kinds) < 1_000:  # noqa: PLR2004 - any bound will do
             self._kinds[tag] = kind
         return kind
 
@@ -302,17 +216,17 @@ class _Walk:
         # Playwright alone writes an `id` on `testsuites`; its `hostname` is the project ("chromium").
         self._is_playwright = "id" in attributes and "name" in attributes
 
-    def _start_notable(self, kind: _Kind, attributes: Mapping[str, str]) -> None:
-        if kind is _Kind.SUITE:
+    def _start_notable(self, kind: Kind, attributes: Mapping[str, str]) -> None:
+        if kind is Kind.SUITE:
             self._start_suite(attributes)
-        elif kind is _Kind.PROPERTY:
+        elif kind is Kind.PROPERTY:
             self._start_property(attributes)
         elif self._case is None:
-            if kind in {_Kind.FAILURE, _Kind.ERROR} and self._depth == self._suite.depth + 1:
+            if kind in {Kind.FAILURE, Kind.ERROR} and self._depth == self._suite.depth + 1:
                 self._start_suite_error(attributes)
         elif self._depth == self._case.depth + 1:
             self._start_child(self._case, kind, attributes)
-        elif self._try is not None and kind is _Kind.SYSTEM_OUT and self._depth == self._case.depth + 2:
+        elif self._try is not None and kind is Kind.SYSTEM_OUT and self._depth == self._case.depth + 2:
             self._try.output = self._try.output or TextSink(OUTPUT_LIMIT)
             self._open_sink(self._try.output)
 
@@ -320,21 +234,20 @@ class _Walk:
         self.summary.suite_count += 1
         name = attributes.get("name", "").strip()
         outer = self._suite
-        names = [one.name for one in (*self._outer_suites, outer) if one is not _NO_SUITE]
         self._outer_suites.append(outer)
-        self._suite = _Suite(
+        self._suite = OpenSuite(
             name=name,
             hostname=attributes.get("hostname", "") if self._is_playwright else "",
             depth=self._depth,
-            path=f"{outer.path} › {name}" if outer.path and name else outer.path or name,  # noqa: RUF001 - a sign
-            chain=suite_chain([*names, name]),
+            path=_joined_path(outer.path, name),
+            chain=longer_chain(outer.chain, name),
         )
         self.summary.timestamp = self.summary.timestamp or attributes.get("timestamp", "")
 
     def _start_suite_error(self, attributes: Mapping[str, str]) -> None:
         self.summary.suite_error_count += 1
         if len(self.summary.suite_errors) < SUITE_ERROR_LIMIT:
-            one = _Try(_Kind.ERROR, attributes.get("type", ""), attributes.get("message", ""), None)
+            one = OpenTry(Kind.ERROR, attributes.get("type", ""), attributes.get("message", ""), None)
             self._open_sink(one.text)
             self._try = one
 
@@ -352,24 +265,25 @@ class _Walk:
         if len(kept) < PROPERTY_LIMIT:
             kept.setdefault(name[:200], cut(value, PROPERTY_VALUE_LIMIT))
 
-    def _details(self) -> _Details:
+    def _details(self) -> OpenDetails:
         case = self._case
         assert case is not None  # noqa: S101 - for the type checker; callers looked
         if case.details is None:
-            case.details = _Details()
+            case.details = OpenDetails()
         return case.details
 
-    def _start_child(self, case: _Case, kind: _Kind, attributes: Mapping[str, str]) -> None:
-        details = case.details = case.details or _Details()
-        if kind is _Kind.SKIPPED:
+    def _start_child(self, case: OpenCase, kind: Kind, attributes: Mapping[str, str]) -> None:
+        details = case.details = case.details or OpenDetails()
+        if kind is Kind.SKIPPED:
             details.is_skipped = True
-        elif kind is _Kind.SYSTEM_OUT:
+        elif kind is Kind.SYSTEM_OUT:
             details.output = details.output or TextSink(OUTPUT_LIMIT)
             self._open_sink(details.output)
-        elif kind in _TRIES:
+        elif kind in TRY_KINDS:
+            is_first = kind in DECIDING_KINDS and not details.kinds & DECIDING_KINDS
             details.kinds.add(kind)
-            if len(details.tries) < FAILURE_LIMIT:
-                one = _Try(
+            if is_first or len(details.tries) < FAILURE_LIMIT:
+                one = OpenTry(
                     kind, attributes.get("type", ""), attributes.get("message", ""), attributes.get("time")
                 )
                 details.tries.append(one)
@@ -388,10 +302,10 @@ class _Walk:
             self._property = ""
         elif self._try is not None and sink is self._try.text:
             if self._case is None:
-                self.summary.suite_errors.append(SuiteError(self._suite.name, _failure_of(self._try)))
+                self.summary.suite_errors.append(SuiteError(self._suite.name, failure_of(self._try)))
             self._try = None
 
-    def _end_case(self, case: _Case) -> None:
+    def _end_case(self, case: OpenCase) -> None:
         self._case = self._outer_cases.pop() if self._outer_cases else None
         summary = self.summary
         summary.case_count += 1
@@ -399,7 +313,7 @@ class _Walk:
             reason = f"More than {self._case_limit:,} test cases."
             raise ReportLimitError(reason)
         attributes = case.attributes
-        attempts = self._attempts(case, self._duration_ms(attributes))
+        attempts = attempts_of(case, self._duration_ms(attributes), self._note)
         self._count(case, attempts)
         name = attributes.get("name", "").strip()
         class_name = attributes.get("classname", "").strip()
@@ -441,43 +355,22 @@ class _Walk:
             return None
         return milliseconds
 
-    def _attempts(self, case: _Case, duration_ms: int | None) -> tuple[AttemptRead, ...]:
-        details = case.details
-        if details is None:
-            outcome = Outcome.SKIPPED if _says_skipped(case.attributes) else Outcome.PASSED
-            return (AttemptRead(outcome, duration_ms),)
-        output = details.output.text() if details.output else ""
-        mains = [one for one in details.tries if one.kind in {_Kind.FAILURE, _Kind.ERROR}]
-        others = [one for one in details.tries if one.kind not in {_Kind.FAILURE, _Kind.ERROR}]
-        if _Kind.ERROR in details.kinds or _Kind.FAILURE in details.kinds:
-            outcome = Outcome.ERRORED if _Kind.ERROR in details.kinds else Outcome.FAILED
-            return (AttemptRead(outcome, duration_ms, _joined(mains), output), *map(_attempt_of, others))
-        skipped = details.is_skipped or _says_skipped(case.attributes)
-        final = AttemptRead(Outcome.SKIPPED if skipped else Outcome.PASSED, duration_ms, None, output)
-        if details.kinds & _FLAKY and not skipped:
-            return (*map(_attempt_of, others), final)
-        if skipped and details.kinds:
-            self._note("A test case failed first and was skipped in the end: it counts as skipped.")
-        elif details.kinds:
-            self._note("A test case was run again but has no failure: it counts as passed.")
-        return (final,)
-
-    def _count(self, case: _Case, attempts: tuple[AttemptRead, ...]) -> None:
+    def _count(self, case: OpenCase, attempts: tuple[AttemptRead, ...]) -> None:
         summary = self.summary
         kinds = case.details.kinds if case.details else set()
-        if _Kind.ERROR in kinds or _Kind.FAILURE in kinds:
-            if _Kind.ERROR in kinds:
+        if Kind.ERROR in kinds or Kind.FAILURE in kinds:
+            if Kind.ERROR in kinds:
                 summary.errored_count += 1
             else:
                 summary.failed_count += 1
-            if _Kind.RERUN_FAILURE in kinds or _Kind.RERUN_ERROR in kinds:
+            if Kind.RERUN_FAILURE in kinds or Kind.RERUN_ERROR in kinds:
                 summary.rerun_failed_count += 1
             return
         if attempts[-1].outcome is Outcome.SKIPPED:
             summary.skipped_count += 1
         else:
             summary.passed_count += 1
-        if kinds & _FLAKY:
+        if kinds & FLAKY_KINDS:
             summary.flaky_count += 1
 
     def _note(self, text: str) -> None:
@@ -485,39 +378,6 @@ class _Walk:
             self.summary.notes.append(text)
 
 
-def _says_skipped(attributes: Mapping[str, str]) -> bool:
-    """Whether googletest's and its like's `status` or `result` says that the case did not run."""
-    status = attributes.get("status")
-    result = attributes.get("result")
-    return (status is not None and status.strip().lower() in _SKIPPING_WORDS) or (
-        result is not None and result.strip().lower() in _SKIPPING_WORDS
-    )
-
-
-def _attempt_of(one: _Try) -> AttemptRead:
-    seconds = plain_seconds(one.seconds) if one.seconds else None
-    return AttemptRead(
-        Outcome.ERRORED if one.kind in _ERRORS else Outcome.FAILED,
-        min(round(seconds * 1000), DURATION_LIMIT_MS) if seconds is not None else None,
-        _failure_of(one),
-        one.output.text() if one.output else "",
-    )
-
-
-def _failure_of(one: _Try) -> FailureText:
-    text = one.text.text().strip("\r\n").rstrip()
-    message = one.message.strip() or next((line.strip() for line in text.splitlines() if line.strip()), "")
-    return FailureText(one.failure_kind.strip()[:500], cut(message, MESSAGE_LIMIT), text)
-
-
-def _joined(tries: list[_Try]) -> FailureText:
-    """Several failures of one try, as googletest and its like write them: the first one's name, all texts."""
-    failures = [_failure_of(one) for one in tries]
-    # An error decides over a failure, so it also gives the name.
-    first = next(
-        (one for one, own in zip(failures, tries, strict=True) if own.kind is _Kind.ERROR), failures[0]
-    )
-    if len(failures) == 1:
-        return first
-    parts = [one.text or one.message for one in failures]
-    return FailureText(first.kind, first.message, cut("\n\n".join(parts), TEXT_LIMIT))
+def _joined_path(outer: str, name: str) -> str:
+    """The chain of suites for people. Its length is bounded: each of a thousand nested suites has one."""
+    return cut(" › ".join(part for part in (outer, name) if part), PATH_LIMIT)  # noqa: RUF001 - a sign between suites

@@ -12,6 +12,8 @@ from runs.vocabulary import Outcome
 MESSAGE_LIMIT = 10_000
 TEXT_LIMIT = 200_000
 OUTPUT_LIMIT = 64_000
+#: Characters kept of a chain of suite names for people; the identity is made of the whole.
+PATH_LIMIT = 2_000
 #: The largest duration that a column of milliseconds holds, about 24 days.
 DURATION_LIMIT_MS = 2**31 - 1
 

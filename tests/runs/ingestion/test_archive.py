@@ -1,0 +1,123 @@
+"""Archives are opened as streams; bombs, damage and strangers are refused."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+
+import pytest
+
+from runs.ingestion.archive import Budget, members_of
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError
+
+XML = b"<testsuite/>"
+MIB = 2**20
+
+
+def opened(name: str, data: bytes, budget: Budget | None = None) -> dict[str, bytes]:
+    budget = budget or Budget(packed_bytes=len(data))
+    return {member.name: member.stream.read() for member in members_of(name, io.BytesIO(data), budget)}
+
+
+def zipped(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("__", "."), content)
+    return packed.getvalue()
+
+
+def tarred(mode: str = "w:gz", **files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]  # any mode
+        for name, content in files.items():
+            info = tarfile.TarInfo(name.replace("__", "."))
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("link.xml")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    return packed.getvalue()
+
+
+def test_a_report_is_itself_whatever_its_name() -> None:
+    assert opened("report.zip", XML) == {"report.zip": XML}
+
+
+def test_gzip_is_opened() -> None:
+    assert opened("a.xml.gz", gzip.compress(XML)) == {"a.xml": XML}
+
+
+def test_the_reports_of_a_zip_are_found_and_the_rest_is_counted() -> None:
+    data = zipped(a__xml=XML, b__XML=XML + b" ", shot__png=b"x")
+    budget = Budget(packed_bytes=len(data))
+
+    assert opened("all.zip", data, budget) == {"all.zip/a.xml": XML, "all.zip/b.XML": XML + b" "}
+    assert (budget.left_out_count, budget.left_out) == (1, ["shot.png"])
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_the_reports_of_a_tar_are_found_and_links_are_not_followed(mode: str) -> None:
+    assert opened("all.tar", tarred(mode, a__xml=XML, note__txt=b"x")) == {"all.tar/a.xml": XML}
+
+
+@pytest.mark.parametrize(
+    "make", [lambda bomb: zipped(a__xml=bomb), gzip.compress, lambda bomb: tarred(a__xml=bomb)]
+)
+def test_bombs_are_refused_by_their_ratio(make: object) -> None:
+    data = make(b" " * (40 * MIB))  # type: ignore[operator]  # one of the three above
+
+    with pytest.raises(ReportLimitError, match="300 times"):
+        drained(data, Budget(packed_bytes=len(data)))
+
+
+def test_a_bomb_hidden_in_a_member_that_nobody_wants_is_met() -> None:
+    data = tarred(a__bin=b" " * (40 * MIB), b__xml=XML)
+
+    with pytest.raises(ReportLimitError):
+        drained(data, Budget(packed_bytes=len(data)))
+
+
+def test_all_members_together_have_a_limit() -> None:
+    data = zipped(a__xml=b"a" * 700, b__xml=b"b" * 700)
+
+    with pytest.raises(ReportLimitError, match="more than"):
+        drained(data, Budget(packed_bytes=len(data), unpacked_limit_bytes=1_000))
+
+
+def drained(data: bytes, budget: Budget) -> None:
+    for member in members_of("x", io.BytesIO(data), budget):
+        while member.stream.read(64 * 1024):
+            pass
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        gzip.compress(XML * 1_000)[:-20],
+        zipped(a__xml=XML)[:-10],
+        tarred(a__xml=XML * 1_000)[:-30],
+        b"\x1f\x8bnot gzip at all",
+        b"PK\x03\x04not zip at all",
+    ],
+)
+def test_damage_is_told_as_damage(data: bytes) -> None:
+    with pytest.raises(MalformedReportError, match="damaged"):
+        drained(data, Budget(packed_bytes=len(data)))
+
+
+def test_an_archive_without_a_report_is_refused() -> None:
+    with pytest.raises(NotAReportError, match=r"no \.xml"):
+        opened("all.zip", zipped(shot__png=b"x"))
+
+
+def test_an_encrypted_member_is_told_as_such() -> None:
+    data = bytearray(zipped(a__xml=XML))
+    central = data.index(b"PK\x01\x02")
+    data[6] |= 1
+    data[central + 8] |= 1
+
+    with pytest.raises(MalformedReportError, match="encrypted"):
+        drained(bytes(data), Budget(packed_bytes=len(data)))

@@ -1,0 +1,110 @@
+"""A test case keeps its identity over runs, tools and machines, and shares it with no other."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runs.ingestion.identity import case_identity, longer_chain, split_parameters, stable_file, stable_name
+
+#: What XML can hold.
+texts = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc")), max_size=30)
+
+
+@given(texts, texts, texts)
+def test_it_is_16_bytes_and_always_the_same(suites: str, class_name: str, name: str) -> None:
+    identity = case_identity(suites, class_name, name)
+
+    assert len(identity) == 16
+    assert identity == case_identity(suites, class_name, name)
+
+
+@given(st.tuples(texts, texts, texts, texts), st.tuples(texts, texts, texts, texts))
+def test_other_parts_make_another_case(first: tuple[str, ...], second: tuple[str, ...]) -> None:
+    def of(parts: tuple[str, ...]) -> bytes:
+        suites, class_name, name, variant = parts
+        return case_identity(suites, class_name, name, "", variant)
+
+    from unicodedata import normalize  # noqa: PLC0415 - the one difference that is none
+
+    same = [normalize("NFC", part) for part in first] == [normalize("NFC", part) for part in second]
+    assert (of(first) == of(second)) is same
+
+
+def test_parts_never_run_together() -> None:
+    assert case_identity("", "a", "bc") != case_identity("", "ab", "c")
+    assert longer_chain(longer_chain("", "a"), "b") != longer_chain("", "ab")
+
+
+def test_it_does_not_change_with_a_release() -> None:
+    """A history hangs on every identity: this one was computed when the rule was made."""
+    chain = longer_chain("", "checkout")
+
+    assert case_identity(chain, "tests.test_pay", "test_pay[eur-3]", "tests/test_pay.py").hex() == (
+        "7b38dde8019f8ab5282f73cc220dac05"
+    )
+
+
+def test_parameters_are_part_of_it() -> None:
+    assert case_identity("", "c", "t[1]") != case_identity("", "c", "t[2]")
+
+
+@pytest.mark.parametrize(
+    ("name", "stable"),
+    [
+        ("test_u.A-20261121065419", "test_u.A"),
+        ("nightly 2026-11-21T06:54:19Z", "nightly"),
+        ("suite_2026-11-21 06:54:19.123", "suite"),
+        ("order-12345678901234", "order-12345678901234"),
+        ("release-2026", "release-2026"),
+        ("v20261121065419123", "v20261121065419123"),
+    ],
+)
+def test_time_stamps_leave_the_names_of_suites(name: str, stable: str) -> None:
+    assert stable_name(name) == stable
+
+
+@pytest.mark.parametrize(
+    ("file", "stable"),
+    [
+        ("tests/a.py", "tests/a.py"),
+        ("./tests/a.py", "tests/a.py"),
+        ("tests\\a.py", "tests/a.py"),
+        ("/home/runner/work/shop/tests/a.py", "a.py"),
+        ("C:\\agent\\tests\\a.cs", "a.cs"),
+        ("file:///app/a.test.js:12:3", "a.test.js"),
+        ("spec/a_spec.rb:14", "spec/a_spec.rb"),
+    ],
+)
+def test_files_are_named_as_on_every_machine(file: str, stable: str) -> None:
+    assert stable_file(file) == stable
+
+
+@given(texts)
+def test_name_and_parameters_are_the_name_again(name: str) -> None:
+    assert "".join(split_parameters(name)) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("test_pay[eur-3]", ("test_pay", "[eur-3]")),
+        ("test_pay[a[0]]", ("test_pay", "[a[0]]")),
+        ("pay(int)[1]", ("pay(int)", "[1]")),
+        ("returns [object]", ("returns [object]", "")),
+        ("[1] first", ("[1] first", "")),
+        ("[1]", ("[1]", "")),
+        ("plain", ("plain", "")),
+    ],
+)
+def test_parameters_are_split_where_tools_put_them(name: str, split: tuple[str, str]) -> None:
+    assert split_parameters(name) == split
+
+
+def test_endless_chains_stay_short() -> None:
+    chain = ""
+    for _ in range(1_000):
+        chain = longer_chain(chain, "x" * 1_000)
+
+    assert len(chain) <= 4_000
