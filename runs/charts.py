@@ -173,10 +173,10 @@ def spark(
     )
 
 
-#: A stretch of a lane: its kind (pull, create, start, wait, up, bad, fault), start and end in seconds.
+#: A stretch of a lane: its kind (pull, create, start, wait, up, tests, bad, fault), start and end in seconds.
 type Segment = tuple[str, float, float]
 
-_SEGMENT_BOX = {"up": (4.0, 5.0), "wait": (2.0, 6.0)}
+_SEGMENT_BOX = {"up": (4.0, 5.0), "tests": (4.0, 5.0), "wait": (2.0, 6.0)}
 
 
 def gantt(

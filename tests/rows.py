@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from django.conf import settings
+
 from environments.models import Environment, EnvironmentService, EnvironmentState
 from runs.actions.partitions import ensure_partition
 from runs.models import Failure, LogChunk, Result, Run, Shard, TestCase
@@ -99,8 +101,8 @@ def add_environment(
 
     environment = Environment.objects.create(
         name=f"itd-{run.pk:08x}-1",
-        instance="test",
-        owner=f"run:{run.pk}/shard:1",
+        instance=settings.INSTANCE,
+        owner=f"run:{run.pk}",
         fence=1,
         engine="docker",
         state=EnvironmentState.CREATING if ready_after is None else EnvironmentState.READY,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.conf import settings
+from django.db.models import QuerySet
+
 from environments.models import Environment, EnvironmentService
-from runs.models import Shard
 from runs.queries.axis import axis_end, ticks
 
 
@@ -44,14 +45,16 @@ class Boot:
         return ticks(self.span)
 
 
-def boots(shards: Sequence[Shard], now: datetime) -> list[Boot]:
-    """The newest environment of each shard: two queries, none while no environment was asked for."""
-    names = [shard.environment_name for shard in shards if shard.environment_name]
-    if not names:
-        return []
-    found = Environment.objects.filter(name__in=names).order_by("shard", "-fence")
-    environments = list(found.prefetch_related("services"))
-    return [_boot(environment, now) for environment in environments]
+def boots(run_id: int, now: datetime) -> list[Boot]:
+    """The newest environment of each shard, from the moment it is asked for: two queries."""
+    found = environments_of_run(run_id).prefetch_related("services")
+    return [_boot(environment, now) for environment in found]
+
+
+def environments_of_run(run_id: int) -> QuerySet[Environment]:
+    """The newest environment of each shard. An environment knows its run as an opaque owner."""
+    tries = Environment.objects.filter(instance=settings.INSTANCE, owner=f"run:{run_id}")
+    return tries.order_by("shard", "-fence").distinct("shard")
 
 
 def _boot(environment: Environment, now: datetime) -> Boot:
@@ -79,7 +82,9 @@ def _lane(service: EnvironmentService, start: datetime, span: float) -> Lane:
     if created is not None:
         segments.append(("pull", 0, min(created, span)))
         segments.append(("wait", created, min(started if started is not None else end, span)))
-    if started is not None:
+    if started is not None and service.is_tests:
+        segments.append(("tests", started, end))
+    elif started is not None:
         segments.append(("start", started, min(ready if ready is not None else end, span)))
     if ready is not None and not service.is_tests:
         segments.append(("up", ready, end))
@@ -97,16 +102,20 @@ def _lane(service: EnvironmentService, start: datetime, span: float) -> Lane:
 
 
 def _went_wrong(service: EnvironmentService) -> bool:
-    # Services are stopped by a signal when the run is over: that is no failure.
-    died = service.ready_at is None and service.exit_code not in {None, 0}
+    # Services are stopped by a signal when the run is over, and tests may fail: neither is their fault.
+    died = service.ready_at is None and service.exit_code not in {None, 0} and not service.is_tests
     return service.out_of_memory or service.health == "unhealthy" or died
 
 
 def _words(service: EnvironmentService, ready: float | None) -> str:
     if service.out_of_memory:
         return "out of memory"
-    if ready is not None:
-        return f"{ready:.1f} s"
+    if service.is_tests and service.started_at is not None:
+        return "tests" if service.exit_code is None else f"exited with {service.exit_code}"
+    return f"{ready:.1f} s" if ready is not None else _words_before_ready(service)
+
+
+def _words_before_ready(service: EnvironmentService) -> str:
     if service.health == "unhealthy":
         return "unhealthy"
     if service.exit_code is not None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from django.db.models import Max, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
-from environments.models import Environment, EnvironmentService
+from environments.models import EnvironmentService
 from runs.models import Event, LogChunk, Run, Shard
+from runs.queries.boot import environments_of_run
 
 _FIELDS = (
     "status",
@@ -47,12 +48,9 @@ def pulse(run_id: int) -> Pulse | None:
     shards = list(
         Shard.objects.filter(run=run_id)
         .order_by("number")
-        .values_list("number", "status", "environment_name", "test_count", "failed_count")
+        .values_list("number", "status", "test_count", "failed_count")
     )
-    names = [name for _, _, name, _, _ in shards if name]
-    environments = list(
-        Environment.objects.filter(name__in=names).order_by("pk").values_list("pk", "state", "ready_at")
-    )
+    environments = list(environments_of_run(run_id).values_list("pk", "state", "ready_at"))
     services = list(
         EnvironmentService.objects.filter(environment__in=[pk for pk, _, _ in environments])
         .order_by("pk")

@@ -22,6 +22,8 @@ RESULT_LIMIT = 100
 STRIP_LENGTH = 20
 SUITE_SAMPLE = 10
 EVENT_LIMIT = 400
+#: The kind of event under which execution keeps what it saw of a failed environment.
+ENVIRONMENT_FAILED = "environment_failed"
 
 
 class Show(StrEnum):
@@ -51,6 +53,16 @@ class FailureGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What was last seen of one service of an environment that failed."""
+
+    service: str
+    summary: str
+    probe_outputs: list[str]
+    log_tail: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The results' section: what is listed and what may be chosen."""
 
@@ -73,6 +85,8 @@ class RunPage:
     shards: list[Shard]
     boots: list[Boot]
     events: list[Event]
+    #: What was seen of the services when their environment failed.
+    evidence: list[Evidence]
     log: LogView
     results: Results
     reports: list[Report]
@@ -130,21 +144,37 @@ def run_page(
 ) -> RunPage:
     """About a dozen queries, whatever the number of results; each limited."""
     failures = failing_results(run)
-    shards = list(Shard.objects.filter(run=run).order_by("number"))
+    events = list(Event.objects.filter(run=run).order_by("at", "id")[:EVENT_LIMIT])
     return RunPage(
         run=run,
         now=now,
         groups=grouped(failures),
         failing_count=run.failed_count + run.errored_count,
-        shards=shards,
-        boots=boots(shards, now),
-        events=list(Event.objects.filter(run=run).order_by("at", "id")[:EVENT_LIMIT]),
+        shards=list(Shard.objects.filter(run=run).order_by("number")),
+        boots=boots(run.pk, now),
+        events=events,
+        evidence=[found for event in events for found in evidence_in(event)],
         log=log_view(run, source),
         results=results(run, show=show, q=q, after=after),
         reports=list(Report.objects.filter(run=run).order_by("shard", "name")[:100]),
         artifacts=list(Artifact.objects.filter(run=run).order_by("shard", "path")[:100]),
         usual_ms=usual_duration(run),
     )
+
+
+def evidence_in(event: Event) -> list[Evidence]:
+    """What an event of a failed environment carries; nothing from any other."""
+    if event.kind != ENVIRONMENT_FAILED:
+        return []
+    return [
+        Evidence(
+            service=str(seen.get("service", "")),
+            summary=str(seen.get("summary", "")),
+            probe_outputs=[str(output) for output in seen.get("probe_outputs", [])],
+            log_tail=[str(line) for line in seen.get("log_tail", [])],
+        )
+        for seen in event.data.get("evidence", [])
+    ]
 
 
 def failing_results(run: Run) -> list[Result]:

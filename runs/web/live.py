@@ -29,7 +29,7 @@ from runs.queries.run_page import run_page
 from runs.web.access import RunAccess, run_for
 
 #: The parts of `runs/run.html` that change, in the page's order.
-SECTIONS = ("head", "progress", "failures", "shards", "boot", "events", "results", "facts")
+SECTIONS = ("head", "progress", "evidence", "failures", "shards", "boot", "events", "results", "facts")
 #: htmx's and our script's sign that there is no need to ask again.
 STOP_POLLING = 286
 
@@ -37,6 +37,8 @@ TICK_SECONDS = 1.0
 BEAT_SECONDS = 10.0
 #: A page whose facts stand still is drawn anew this often: clocks and bars move.
 REDRAW_SECONDS = 5.0
+#: A run is finished a moment before its environment is gone and its last events are written.
+LAST_LOOKS = 3
 #: A stream ends after this long and the browser opens the next, with its rights looked at again.
 STREAM_SECONDS = 600.0
 
@@ -145,13 +147,15 @@ async def run_stream(request: HttpRequest, slug: str, number: int) -> StreamingH
 
 async def _events(follower: Follower) -> AsyncIterator[str]:
     started = beaten = time.monotonic()
+    quiet_looks = 0
     yield "retry: 2000\n\n"
     while time.monotonic() - started < STREAM_SECONDS:
         changes = await sync_to_async(_look)(follower)
         if changes.html:
             yield message("sections", changes.html, changes.cursor)
             beaten = time.monotonic()
-        if changes.is_finished:
+        quiet_looks = quiet_looks + 1 if changes.is_finished and not changes.html else 0
+        if quiet_looks == LAST_LOOKS:
             yield message("end", "finished", changes.cursor)
             return
         if time.monotonic() - beaten >= BEAT_SECONDS:
