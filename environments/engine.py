@@ -193,7 +193,10 @@ class Engine(Protocol):
         timeout_seconds: float,
         variables: Mapping[str, str] = EMPTY,
     ) -> ExecResult:
-        """Run a command inside a running service. A command that cannot be found is exit code 127."""
+        """Run a command inside a running service. A command that cannot be found is exit code 127.
+
+        Raises SERVICE_EXITED when the service does not run.
+        """
 
     def logs(
         self,
@@ -205,7 +208,8 @@ class Engine(Protocol):
         stop: threading.Event | None = None,
     ) -> Iterator[LogLine]:
         """Whole lines, oldest first, from `since` (inclusive); with `follow` until the service ends or
-        `stop` is set, which is noticed within a second."""
+        `stop` is set, which is noticed within a second. Raises `ServiceNotFoundError` on the first
+        `next` when there is no such service."""
 
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
         """Everything from the moment of the call (not of the first `next`) until `stop` is set."""

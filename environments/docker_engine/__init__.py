@@ -9,62 +9,53 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import requests
 from docker.api.client import APIClient
 from docker.errors import APIError, DockerException, NotFound
 
-from environments.docker_engine import files, networks, payload, streams
-from environments.docker_engine.errors import explanation, is_conflict, is_missing, translated
+from environments.docker_engine import answers, copies, files, networks, payload, removal, streams
+from environments.docker_engine.errors import explanation as explanation
+from environments.docker_engine.errors import is_conflict, translated
+from environments.docker_engine.errors import is_missing as is_missing
 from environments.docker_engine.images import Images
+from environments.docker_engine.networks import address_here
 from environments.engine import (
     Capabilities,
     CollectedFile,
     EngineEvent,
     ExecResult,
-    Health,
     LogLine,
     ServiceState,
     ServiceStatus,
 )
+from environments.engine import (
+    Health as Health,
+)
 from environments.errors import (
-    DeadlineExceededError,
+    DeadlineExceededError as DeadlineExceededError,
+)
+from environments.errors import (
     EnvironmentFailedError,
     FailureKind,
-    ServiceNotFoundError,
+)
+from environments.errors import (
+    ServiceNotFoundError as ServiceNotFoundError,
 )
 from environments.labels import FENCE, INSTANCE, EnvironmentRef, labels_for, ref_from
-from environments.probes import steadily, wait_until
-from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, MountKind, ServiceSpec
+from environments.probes import steadily as steadily
+from environments.probes import wait_until as wait_until
+from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
+from environments.spec import MountKind as MountKind
 
 #: The engine answers in milliseconds; a start can take seconds on a loaded machine.
 CALL_TIMEOUT_SECONDS = 60
 OUTPUT_LIMIT_BYTES = 64 * 1024
-REMOVALS_AT_ONCE = 8
-#: How long a removal that the engine has begun may take to finish.
-REMOVAL_SECONDS = 20.0
-NETWORK_REMOVAL_TRIES = 5
-#: A command that does not exist: shells say 127, the engine says 126 and explains.
-NOT_FOUND_EXIT_CODE = 127
-PROBES_SHOWN = 5
-PROBE_OUTPUT_CHARACTERS = 1024
 OLDEST_API = (1, 41)
-
-STATUSES = {
-    "created": ServiceStatus.CREATED,
-    "running": ServiceStatus.RUNNING,
-    "paused": ServiceStatus.PAUSED,
-    "restarting": ServiceStatus.RESTARTING,
-    "exited": ServiceStatus.EXITED,
-    "dead": ServiceStatus.EXITED,
-    "removing": ServiceStatus.GONE,
-}
 
 
 class DockerEngine:
@@ -101,8 +92,8 @@ class DockerEngine:
             )
         except (DockerException, requests.RequestException) as error:
             message = (
-                f"No container engine answers ({_reason(error)}). Start it, or name it in DOCKER_HOST; "
-                "`itdash doctor` says what was tried."
+                f"No container engine answers ({answers.reason(error)}). Start it, or name it in "
+                "DOCKER_HOST; `itdash doctor` says what was tried."
             )
             raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE) from error
 
@@ -162,7 +153,8 @@ class DockerEngine:
                 networks.create_network(self._api, environment, network, self._subnet_pool)
             for volume in spec.volumes.values():
                 self._create_volume(payload.volume_name(environment, volume.name), environment, volume.labels)
-            self._copy_folders(environment, spec)
+            if copies.bound_folders(spec):
+                copies.copy_folders(self._api, environment, spec, self._images.empty())
 
     def create_service(
         self, environment: EnvironmentRef, spec: EnvironmentSpec, service: ServiceSpec
@@ -176,7 +168,7 @@ class DockerEngine:
                 service,
                 image=image,
                 networks=ids,
-                copied_folders=frozenset(_folders(spec)),
+                copied_folders=frozenset(copies.bound_folders(spec)),
                 api=self._api_version,
                 cpus=int(self._info["NCPU"]),
                 limits=self._limits,
@@ -184,7 +176,7 @@ class DockerEngine:
             self._create_container(environment, service, config)
             if service.network_mode is None:
                 self._join_networks(environment, service, ids)
-            self._copy_files(environment, service)
+            copies.copy_files(self._api, environment, service)
 
     def _create_volume(
         self, name: str, environment: EnvironmentRef, extra: Mapping[str, str] = EMPTY
@@ -196,14 +188,11 @@ class DockerEngine:
     ) -> None:
         name = payload.container_name(environment, service.name)
         try:
-            self._create(config, name, platform=service.platform)
+            copies.create(self._api, config, name, service.platform)
         except APIError as error:
             if not is_conflict(error):
                 raise
             self._adopt(environment, service.name)
-
-    def _create(self, config: dict[str, Any], name: str, *, platform: str | None = None) -> None:
-        self._api.create_container_from_config(config, name, platform=platform)  # type: ignore[no-untyped-call] # stubs lack it
 
     def _adopt(self, environment: EnvironmentRef, service: str) -> None:
         """Take a container of that name as ours if this very try made it: the answer to a retried create."""
@@ -226,64 +215,6 @@ class DockerEngine:
             except APIError as error:
                 if "already exists in network" not in str(error.explanation):
                     raise
-
-    def _copy_folders(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> None:
-        """Copy every folder that is bound somewhere into a volume of its own, all through one helper.
-
-        The helper is created with the volumes and never started: the engine writes files into it all the same.
-        Services share what they write there, as they would share the folder itself.
-        """
-        folders = _folders(spec)
-        if not folders:
-            return
-        for source in folders:
-            self._create_volume(payload.bind_volume_name(environment, source), environment)
-        helper = f"{environment.name}.copy"
-        config = {
-            "Image": self._images.empty(),
-            "Cmd": ["never-started"],
-            "Labels": labels_for(environment),
-            "HostConfig": {
-                "NetworkMode": "none",
-                "Mounts": [
-                    {
-                        "Type": "volume",
-                        "Source": payload.bind_volume_name(environment, source),
-                        "Target": f"/copy/{at}",
-                    }
-                    for at, source in enumerate(folders)
-                ],
-            },
-        }
-        with suppress(NotFound):
-            self._api.remove_container(helper, force=True)
-        self._create(config, helper)
-        entries = [
-            (Path(source), f"copy/{at}", is_written)
-            for at, (source, is_written) in enumerate(folders.items())
-            if Path(source).is_dir()
-        ]
-        with files.archive_of(entries) as packed:
-            self._api.put_archive(helper, "/", packed)
-        self._api.remove_container(helper, force=True)
-
-    def _copy_files(self, environment: EnvironmentRef, service: ServiceSpec) -> None:
-        """Copy single files that are bound into the created container, where the file says."""
-        entries = [
-            (Path(mount.source), mount.target.lstrip("/"), not mount.read_only)
-            for mount in service.mounts
-            if mount.kind is MountKind.BIND and mount.source and Path(mount.source).is_file()
-        ]
-        if not entries:
-            return
-        if service.read_only:
-            message = (
-                f"Service '{service.name}' is read_only and binds the single file {entries[0][0].name}: "
-                "the engine cannot copy it in. Bind its folder instead."
-            )
-            raise EnvironmentFailedError(message, kind=FailureKind.UNSUPPORTED, service=service.name)
-        with files.archive_of(entries) as packed:
-            self._api.put_archive(payload.container_name(environment, service.name), "/", packed)
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -321,10 +252,9 @@ class DockerEngine:
             except NotFound as error:
                 if "No such container" not in str(error.explanation):
                     raise
-                message = f"There is no service '{service}' in environment {environment.name}."
-                raise ServiceNotFoundError(message) from error
+                raise answers.unknown(environment, service) from error
             except APIError as error:
-                if not _is_so_already(error):
+                if not answers.is_so_already(error):
                     raise
 
     # --- looking ----------------------------------------------------------------------------------------
@@ -332,7 +262,7 @@ class DockerEngine:
     def inspect_service(self, environment: EnvironmentRef, service: str) -> ServiceState:
         """Say how the container is; `GONE` when there is none."""
         facts = self._facts(environment, service)
-        return ServiceState(service, ServiceStatus.GONE) if facts is None else _state(service, facts)
+        return ServiceState(service, ServiceStatus.GONE) if facts is None else answers.state(service, facts)
 
     def healthcheck(self, environment: EnvironmentRef, service: str) -> HealthCheck | None:
         """Return the check that the container has, the image's own included."""
@@ -375,12 +305,12 @@ class DockerEngine:
                 text = self._output(created["Id"], ends)
                 code = self._api.exec_inspect(created["Id"])["ExitCode"]
             except APIError as error:
-                return _not_executed(error, service)
+                return answers.not_executed(error, service)
             finally:
                 timer.cancel()
         if code is None:
             return ExecResult(exit_code=-1, output=text, timed_out=ends.is_set())
-        return ExecResult(exit_code=_exit_code(code, text), output=text)
+        return ExecResult(exit_code=answers.exit_code(code, text), output=text)
 
     def _output(self, exec_id: str, ends: threading.Event) -> str:
         response = self._api.post(
@@ -390,7 +320,7 @@ class DockerEngine:
             timeout=None,
         )
         with self._closer.watching(response, ends.is_set):
-            _raise_for(response)
+            answers.raise_for(response)
             data = streams.chunks(response, ends.is_set)
             return streams.output(streams.frames(data), OUTPUT_LIMIT_BYTES)
 
@@ -408,10 +338,10 @@ class DockerEngine:
         over = (stop or threading.Event()).is_set
         query: dict[str, Any] = {"stdout": 1, "stderr": 1, "timestamps": 1, "follow": int(follow)}
         if since is not None:
-            query["since"] = _seconds(since)
+            query["since"] = answers.seconds(since)
         facts = self._facts(environment, service)
         if facts is None:
-            return
+            raise answers.unknown(environment, service)
         with translated(f"reading the log of service '{service}'", service=service):
             response = self._api.get(
                 f"{self._url}/containers/{name}/logs", params=query, stream=True, timeout=None
@@ -419,7 +349,7 @@ class DockerEngine:
             with self._closer.watching(response, over):
                 if response.status_code == requests.codes.not_found:
                     return
-                _raise_for(response)
+                answers.raise_for(response)
                 data = streams.chunks(response, over)
                 split = streams.terminal_frames if facts["Config"]["Tty"] else streams.frames
                 for line in streams.log_lines(service, split(data)):
@@ -447,7 +377,7 @@ class DockerEngine:
             response: requests.Response = self._api.get(
                 f"{self._url}/events", params=query, stream=True, timeout=None
             )
-            _raise_for(response)
+            answers.raise_for(response)
         return response
 
     def _events(
@@ -471,54 +401,51 @@ class DockerEngine:
         self, environment: EnvironmentRef, service: str, patterns: Sequence[str]
     ) -> Iterator[CollectedFile]:
         """Stream matching files out of the container, running or ended."""
-        name = payload.container_name(environment, service)
 
-        @contextmanager
-        def opened(path: str) -> Iterator[requests.Response | None]:
-            response = self._api.get(
-                f"{self._url}/containers/{name}/archive",
-                params={"path": path},
-                # Packing costs more than it saves on the way from the engine.
-                headers={"Accept-Encoding": "identity"},
-                stream=True,
-                timeout=CALL_TIMEOUT_SECONDS,
-            )
-            # An answer that is not read to its end holds the container's lock in the engine: always close.
-            with closing(response):
-                if response.status_code in {requests.codes.not_found, requests.codes.bad_request}:
-                    yield None
-                    return
-                _raise_for(response)
-                yield response
+        def opened(path: str) -> AbstractContextManager[requests.Response | None]:
+            return self._opened_archive(payload.container_name(environment, service), path)
 
         with translated(f"collecting files from service '{service}'", service=service):
             yield from files.collected(opened, patterns)
 
-    def host_address(self, environment: EnvironmentRef, keys: Sequence[str] = ()) -> str:
-        """The gateway of the environment's network; our address in it when we run in a container ourselves."""
-        remote = networks.address_towards(str(self._api.base_url))
-        if remote is not None:
-            return remote
-        with translated("looking for the environment's networks"):
-            found = networks.list_networks(self._api, environment)
-        network = networks.preferred(found, keys) or networks.preferred(found, ())
-        if network is None:
-            message = f"Environment {environment.name} has no network through which to reach itdash."
-            raise EnvironmentFailedError(message, kind=FailureKind.INTERNAL)
-        return networks.address_here(self._api, self._own_container, network)
+    @contextmanager
+    def _opened_archive(self, name: str, path: str) -> Iterator[requests.Response | None]:
+        """A path of a container as a tar stream, None when there is none. A link is followed once.
+
+        An answer that is not read to its end holds the container's lock in the engine: it is always closed.
+        """
+        response = self._archive(name, path)
+        if response.ok and (target := answers.link_target(response)):
+            response.close()
+            response = self._archive(name, target)
+        with closing(response):
+            if response.status_code in {requests.codes.not_found, requests.codes.bad_request}:
+                yield None
+                return
+            answers.raise_for(response)
+            yield response
+
+    def _archive(self, name: str, path: str) -> requests.Response:
+        response: requests.Response = self._api.get(
+            f"{self._url}/containers/{name}/archive",
+            params={"path": path},
+            # Packing costs more than it saves on the way from the engine.
+            headers={"Accept-Encoding": "identity"},
+            stream=True,
+            timeout=CALL_TIMEOUT_SECONDS,
+        )
+        return response
+
+    def host_address(self, environment: EnvironmentRef, networks: Sequence[str] = ()) -> str:
+        """The gateway of the environment's network; in a container ourselves, our own address there."""
+        return address_here(self._api, environment, networks, lambda: self._own_container)
 
     # --- removing ---------------------------------------------------------------------------------------
 
     def remove_environment(self, environment: EnvironmentRef) -> list[str]:
         """Remove containers in parallel, then networks, then volumes; return what is still there."""
         with translated(f"removing environment {environment.name}"):
-            self._remove_containers(environment)
-            for network in networks.list_networks(self._api, environment):
-                self._retrying(network["Name"], lambda: networks.remove_network(self._api, network["Id"]))  # noqa: B023 - called at once
-            for volume in self._volumes(environment):
-                with suppress(APIError):
-                    self._api.remove_volume(volume, force=True)
-            return self._left(environment)
+            return removal.remove(self._api, environment)
 
     def environments(self, instance: str) -> list[EnvironmentRef]:
         """Every environment of which a container, a network or a volume exists."""
@@ -532,147 +459,6 @@ class DockerEngine:
         known = (ref_from(one.get("Labels") or {}) for one in found)
         return list({ref.name: ref for ref in known if ref is not None}.values())
 
-    def _remove_containers(self, environment: EnvironmentRef) -> None:
-        ids = self._containers(environment)
-        if not ids:
-            return
-        with ThreadPoolExecutor(min(len(ids), REMOVALS_AT_ONCE), "docker-remove") as pool:
-            list(pool.map(self._remove_container, ids))
-
-    def _remove_container(self, container_id: str) -> None:
-        try:
-            self._api.remove_container(container_id, force=True, v=True)
-        except APIError as error:
-            if is_missing(error):
-                return
-            if not is_conflict(error):
-                raise
-            # Somebody else removes it at this moment (the reaper and the owner may meet): wait for that.
-            with suppress(DeadlineExceededError):
-                wait_until(lambda: self._is_gone(container_id), deadline_seconds=REMOVAL_SECONDS)
-
-    def _is_gone(self, container_id: str) -> bool:
-        try:
-            self._api.inspect_container(container_id)
-        except NotFound:
-            return True
-        return False
-
-    def _retrying(self, what: str, remove: Callable[[], None]) -> None:
-        """Try a removal a few times: endpoints of a dying container keep a network a moment longer."""
-        failures: list[APIError] = []
-
-        def attempt() -> bool:
-            try:
-                remove()
-            except APIError as error:
-                failures.append(error)
-                if len(failures) < NETWORK_REMOVAL_TRIES:
-                    return False
-            return True
-
-        with suppress(DeadlineExceededError):
-            wait_until(attempt, deadline_seconds=REMOVAL_SECONDS, pauses=steadily(0.2))
-
-    def _containers(self, environment: EnvironmentRef) -> list[str]:
-        filters = {"label": [f"{key}={value}" for key, value in networks.own_labels(environment).items()]}
-        return [one["Id"] for one in self._api.containers(all=True, filters=filters)]
-
-    def _volumes(self, environment: EnvironmentRef) -> list[str]:
-        filters = {"label": [f"{key}={value}" for key, value in networks.own_labels(environment).items()]}
-        return [one["Name"] for one in self._api.volumes(filters=filters)["Volumes"] or []]
-
-    def _left(self, environment: EnvironmentRef) -> list[str]:
-        return [
-            *(f"container {one[:12]}" for one in self._containers(environment)),
-            *(f"network {one['Name']}" for one in networks.list_networks(self._api, environment)),
-            *(f"volume {one}" for one in self._volumes(environment)),
-        ]
-
     @property
     def _url(self) -> str:
         return f"{self._api.base_url}/v{self._api.api_version}"
-
-
-def _folders(spec: EnvironmentSpec) -> dict[str, bool]:
-    """Bind sources that are folders (or nothing yet) → whether any service writes to them."""
-    folders: dict[str, bool] = {}
-    for service in spec.services.values():
-        for mount in service.mounts:
-            if mount.kind is MountKind.BIND and mount.source and not Path(mount.source).is_file():
-                folders[mount.source] = folders.get(mount.source, False) or not mount.read_only
-    return folders
-
-
-def _state(service: str, facts: Mapping[str, Any]) -> ServiceState:
-    state = facts["State"]
-    status = STATUSES.get(state["Status"], ServiceStatus.GONE)
-    health = state.get("Health") or {}
-    has_ended = status is ServiceStatus.EXITED or bool(state.get("Error"))
-    return ServiceState(
-        service=service,
-        status=status,
-        health=Health(health.get("Status") or Health.NONE),
-        exit_code=state["ExitCode"] if has_ended else None,
-        out_of_memory=bool(state.get("OOMKilled")),
-        restart_count=facts.get("RestartCount", 0),
-        created_at=streams.moment(facts["Created"]),
-        started_at=streams.moment(state["StartedAt"]),
-        finished_at=streams.moment(state["FinishedAt"]) if status is ServiceStatus.EXITED else None,
-        image=facts["Image"],
-        error=state.get("Error", ""),
-        probe_outputs=tuple(
-            str(probe.get("Output", "")).strip()[-PROBE_OUTPUT_CHARACTERS:]
-            for probe in (health.get("Log") or [])[-PROBES_SHOWN:]
-        ),
-    )
-
-
-def _is_so_already(error: APIError) -> bool:
-    said = str(error.explanation)
-    return error.status_code == requests.codes.not_modified or any(
-        text in said for text in ("already paused", "is not paused", "is not running")
-    )
-
-
-def _not_executed(error: APIError, service: str) -> ExecResult:
-    said = explanation(error)
-    if is_conflict(error):
-        return ExecResult(exit_code=-1, output=f"Service '{service}' is not running. {said}")
-    if is_missing(error) and "No such container" in said:
-        message = f"There is no service '{service}'."
-        raise ServiceNotFoundError(message) from error
-    if "executable file not found" in said or "no such file or directory" in said:
-        return ExecResult(exit_code=NOT_FOUND_EXIT_CODE, output=said)
-    raise error
-
-
-def _exit_code(code: int, text: str) -> int:
-    """The engine's 126 for a program that is not there, as every shell says it."""
-    if code in {126, 127} and "OCI runtime exec failed" in text and "permission denied" not in text:
-        return NOT_FOUND_EXIT_CODE
-    return code
-
-
-def _raise_for(response: requests.Response) -> None:
-    if response.ok:
-        return
-    try:
-        said = response.json()["message"]
-    except (ValueError, KeyError, TypeError):
-        said = response.reason
-    kind = NotFound if response.status_code == requests.codes.not_found else APIError
-    response.close()
-    raise kind(f"{response.status_code}: {said}", response=response, explanation=said)
-
-
-def _seconds(moment: datetime) -> str:
-    whole = moment.astimezone(UTC)
-    return f"{int(whole.timestamp())}.{whole.microsecond:06d}"
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost reason, without the layers of wrapping around it."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return str(error)

@@ -34,8 +34,8 @@ Opened = Callable[[str], AbstractContextManager[requests.Response | None]]
 def archive_of(entries: Sequence[tuple[Path, str, bool]]) -> Iterator[IO[bytes]]:
     """Pack (source, path in the archive, is it written to) as a tar stream.
 
-    Owners are dropped and modes made what Git would have checked out, so that a service reads its files whatever
-    user it runs as; folders that are written to are open to all of the environment.
+    Owners are dropped and modes made what Git would have checked out, so that a service reads its files
+    whatever user it runs as; folders that are written to are open to all of the environment.
     """
     with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as packed:
         with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive:
@@ -74,7 +74,7 @@ def _add(archive: tarfile.TarFile, source: Path, name: str, *, is_written: bool,
 
 
 def collected(open_archive: Opened, patterns: Sequence[str]) -> Iterator[CollectedFile]:
-    """Files whose path matches, streamed; `open_archive` yields the engine's answer for a path, None for none.
+    """Files whose path matches, streamed; `open_archive` yields the engine's answer, None for no such path.
 
     A link is followed once everything else was read: the archive of a folder does not hold what it points to.
     """

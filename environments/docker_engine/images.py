@@ -89,7 +89,10 @@ class Images:
         if here and service.pull_policy != "always":
             return image
         if service.pull_policy == "never":
-            message = f"Image '{image}' of service '{service.name}' is not on the engine, and its pull_policy is never."
+            message = (
+                f"Image '{image}' of service '{service.name}' is not on the engine, "
+                "and its pull_policy is never."
+            )
             raise EnvironmentFailedError(message, kind=FailureKind.IMAGE_MISSING, service=service.name)
         return self._pulled(service, image)
 

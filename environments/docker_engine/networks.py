@@ -6,7 +6,7 @@ import ipaddress
 import re
 import socket
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,28 @@ def remove_network(api: APIClient, network_id: str) -> None:
         return
 
 
-def address_here(api: APIClient, own_container: str | None, network_id: str) -> str:
-    """The address at which services on the network reach this process."""
-    if own_container is not None:
-        return _address_as_member(api, own_container, network_id)
+def address_here(
+    api: APIClient,
+    environment: EnvironmentRef,
+    keys: Sequence[str],
+    find_own_container: Callable[[], str | None],
+) -> str:
+    """The address at which services on one of the networks reach this process.
+
+    The network's gateway where this process runs on the engine's machine; our own container's address, once
+    it has joined the network, where it runs in one; the address that a remote engine sees otherwise.
+    """
+    remote = address_towards(str(api.base_url))
+    if remote is not None:
+        return remote
+    with translated("looking for the environment's networks"):
+        found = list_networks(api, environment)
+    network_id = preferred(found, keys) or preferred(found, ())
+    if network_id is None:
+        message = f"Environment {environment.name} has no network through which to reach itdash."
+        raise EnvironmentFailedError(message, kind=FailureKind.INTERNAL)
+    if (own := find_own_container()) is not None:
+        return _address_as_member(api, own, network_id)
     with translated("looking for the network's gateway"):
         network = api.inspect_network(network_id)
     gateways = [config.get("Gateway") for config in network["IPAM"]["Config"]]
@@ -177,8 +195,8 @@ def address_towards(base_url: str) -> str | None:
         return str(probe.getsockname()[0])
 
 
-def preferred(networks: Sequence[dict[str, Any]], keys: Sequence[str]) -> str | None:
+def preferred(found: Sequence[dict[str, Any]], keys: Sequence[str]) -> str | None:
     """The id of the network to be reached on: one of the keys, rather one that leads out."""
-    mine = [one for one in networks if not keys or (one.get("Labels") or {}).get(NETWORK) in keys]
+    mine = [one for one in found if not keys or (one.get("Labels") or {}).get(NETWORK) in keys]
     mine.sort(key=lambda one: bool(one.get("Internal")))
     return mine[0]["Id"] if mine else None

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from environments.engine import ServiceState, ServiceStatus
-from environments.errors import EnvironmentFailedError, Evidence, FailureKind
+from environments.errors import EnvironmentFailedError, EnvironmentsError, Evidence, FailureKind
 from environments.lifecycle.session import Session
 from environments.plan import Progress
 
@@ -70,7 +70,7 @@ def evidence_of(session: Session, name: str) -> Evidence:
     try:
         state = session.engine.inspect_service(session.ref, name)
         tail = deque((line.text for line in session.engine.logs(session.ref, name)), maxlen=LOG_TAIL_LINES)
-    except EnvironmentFailedError as error:
+    except EnvironmentsError as error:
         return Evidence(service=name, summary=f"could not be looked at: {error}")
     seen = session.board.of(name)
     return Evidence(

@@ -13,7 +13,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from environments.engine import EngineEvent, EngineEventKind, LogLine
-from environments.errors import EnvironmentFailedError
+from environments.errors import EnvironmentFailedError, ServiceNotFoundError
 from environments.lifecycle import records
 from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
@@ -212,6 +212,9 @@ class _Follower(threading.Thread):
                 if self._last is not None and line.at < self._last:
                     continue
                 self._take(line)
+        except ServiceNotFoundError:
+            # Somebody else has removed it (a newer try, the reaper): there is nothing left to read.
+            return
         except EnvironmentFailedError as error:
             if not session.leaving.is_set():
                 session.tell(

@@ -29,14 +29,17 @@ while True:
 #: Becomes ready `READY_AFTER` seconds after its start: from then on the file READY_FILE exists.
 SLOW = """
 import os, signal, sys, time
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 file = os.environ["READY_FILE"]
-if os.path.exists(file):
-    os.remove(file)
+def end(*_):
+    # The next life must not look ready before it is.
+    if os.path.exists(file):
+        os.remove(file)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
 print("starting", flush=True)
 time.sleep(float(os.environ.get("READY_AFTER", "0.5")))
-open(file, "w").close()
 print("ready", flush=True)
+open(file, "w").close()
 while True:
     signal.pause()
 """

@@ -1,0 +1,96 @@
+"""A checkout's folders and files for services: copied to the engine, never mounted from this machine.
+
+So it works the same when this process and the engine do not share a file system, and a service cannot reach
+out of its environment through a mount.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from docker.api.client import APIClient
+from docker.errors import NotFound
+
+from environments.docker_engine import payload
+from environments.docker_engine.files import archive_of
+from environments.errors import EnvironmentFailedError, FailureKind
+from environments.labels import EnvironmentRef, labels_for
+from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
+
+
+def bound_folders(spec: EnvironmentSpec) -> dict[str, bool]:
+    """Bind sources that are folders (or nothing yet) → whether any service writes to them."""
+    folders: dict[str, bool] = {}
+    for service in spec.services.values():
+        for mount in service.mounts:
+            if mount.kind is MountKind.BIND and mount.source and not Path(mount.source).is_file():
+                folders[mount.source] = folders.get(mount.source, False) or not mount.read_only
+    return folders
+
+
+def copy_folders(
+    api: APIClient, environment: EnvironmentRef, spec: EnvironmentSpec, empty_image: str
+) -> None:
+    """Copy every folder that is bound somewhere into a volume of its own, all through one helper.
+
+    The helper is created with the volumes and never started: the engine writes files into it all the same.
+    Services share what they write there, as they would share the folder itself.
+    """
+    folders = bound_folders(spec)
+    for source in folders:
+        api.create_volume(payload.bind_volume_name(environment, source), labels=labels_for(environment))
+    entries = [
+        (Path(source), f"copy/{at}", is_written)
+        for at, (source, is_written) in enumerate(folders.items())
+        if Path(source).is_dir()
+    ]
+    helper = f"{environment.name}.copy"
+    with suppress(NotFound):
+        api.remove_container(helper, force=True)
+    create(api, _helper(environment, folders, empty_image), helper)
+    with archive_of(entries) as packed:
+        api.put_archive(helper, "/", packed)
+    api.remove_container(helper, force=True)
+
+
+def copy_files(api: APIClient, environment: EnvironmentRef, service: ServiceSpec) -> None:
+    """Copy single files that are bound into the created container, where the file says."""
+    entries = [
+        (Path(mount.source), mount.target.lstrip("/"), not mount.read_only)
+        for mount in service.mounts
+        if mount.kind is MountKind.BIND and mount.source and Path(mount.source).is_file()
+    ]
+    if not entries:
+        return
+    if service.read_only:
+        message = (
+            f"Service '{service.name}' is read_only and binds the single file {entries[0][0].name}: "
+            "the engine cannot copy it in. Bind its folder instead."
+        )
+        raise EnvironmentFailedError(message, kind=FailureKind.UNSUPPORTED, service=service.name)
+    with archive_of(entries) as packed:
+        api.put_archive(payload.container_name(environment, service.name), "/", packed)
+
+
+def create(api: APIClient, config: dict[str, Any], name: str, platform: str | None = None) -> None:
+    """Create a container from a request body of ours."""
+    api.create_container_from_config(config, name, platform=platform)  # type: ignore[no-untyped-call] # stubs lack it
+
+
+def _helper(environment: EnvironmentRef, folders: dict[str, bool], empty_image: str) -> dict[str, Any]:
+    mounts = [
+        {
+            "Type": "volume",
+            "Source": payload.bind_volume_name(environment, source),
+            "Target": f"/copy/{at}",
+        }
+        for at, source in enumerate(folders)
+    ]
+    return {
+        "Image": empty_image,
+        "Cmd": ["never-started"],
+        "Labels": labels_for(environment),
+        "HostConfig": {"NetworkMode": "none", "Mounts": mounts},
+    }
