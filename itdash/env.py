@@ -43,6 +43,8 @@ class Environment(BaseSettings):
     run_slots: int = Field(default=2, ge=1)
     #: A worker's right to a run; renewed at a third of it, swept when it has passed.
     run_lease_seconds: int = Field(default=20, ge=2)
+    #: How long a process may be silent before its environments are removed.
+    environment_lease_seconds: int = Field(default=30, ge=2)
     sweep_interval_seconds: int = Field(default=5, ge=1)
     reap_interval_seconds: int = Field(default=10, ge=1)
     #: The server that commands like `itdash run` speak to, and the token they show it.

@@ -161,6 +161,7 @@ ENGINE = ENV.engine
 RUN_SLOTS = ENV.run_slots
 #: A worker's right to a run; renewed at a third of it, swept when it has passed.
 RUN_LEASE_SECONDS = ENV.run_lease_seconds
+ENVIRONMENT_LEASE_SECONDS = ENV.environment_lease_seconds
 SWEEP_INTERVAL_SECONDS = ENV.sweep_interval_seconds
 REAP_INTERVAL_SECONDS = ENV.reap_interval_seconds
 GIT_VARIABLES = git_variables()

@@ -16,7 +16,7 @@ from environments.lifecycle.requests import EnvironmentRequest
 from environments.models import Environment, EnvironmentService, EnvironmentState
 
 #: How long a process may be silent before the reaper removes its environments; renewed at a third of it.
-LEASE = timedelta(seconds=30)
+LEASE = timedelta(seconds=settings.ENVIRONMENT_LEASE_SECONDS)
 #: Two processes that try for the same owner at once take the next fence after each other.
 MOST_FENCE_TRIES = 5
 

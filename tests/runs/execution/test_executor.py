@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,11 +87,9 @@ def executed(project: Project, **values: str) -> Run:
 
 def tell(run: Run) -> None:
     """Print the story: pytest shows it when the test fails."""
-    print(run.status, run.error_reason, run.error_message)
-    for event in run.events.order_by("pk"):
-        print(event.at.time(), event.kind, event.service, event.message)
-    for chunk in run.log_chunks.order_by("pk"):
-        print(chunk.service, chunk.text)
+    story = [f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("pk")]
+    log = [f"{chunk.service}: {chunk.text}" for chunk in run.log_chunks.order_by("pk")]
+    sys.stdout.write("\n".join([run.status, run.error_message, *story, *log]))
 
 
 def kinds(run: Run) -> list[str]:

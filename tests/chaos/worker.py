@@ -1,0 +1,118 @@
+"""A real worker beside the tests: to be killed, and started again as its supervisor would."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from environments.probes import wait_until
+from tests.conftest import ROOT
+
+#: Short, so that what is lost is found while the test looks.
+QUICK = {
+    "ITDASH_RUN_LEASE_SECONDS": "2",
+    "ITDASH_ENVIRONMENT_LEASE_SECONDS": "3",
+    "ITDASH_SWEEP_INTERVAL_SECONDS": "1",
+    "ITDASH_REAP_INTERVAL_SECONDS": "1",
+    "ITDASH_LOG_LEVEL": "INFO",
+}
+
+
+class Worker:
+    """One worker with its children, beat included, in a process group of its own."""
+
+    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._variables = {**os.environ, **QUICK, **variables}
+        self._lives = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """What it wrote, all its lives together."""
+        return "".join(
+            path.read_text("utf-8", "replace") for path in sorted(self._folder.glob("worker-*.log"))
+        )
+
+    def start(self) -> None:
+        """Start it and return once it takes work."""
+        self._lives += 1
+        log = self._folder / f"worker-{self._lives}.log"
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "celery", "-A", "itdash", "worker", "-B", "--concurrency", "2"),
+                    *("-Q", "runs,ingest,default", "--without-gossip", "--without-mingle"),
+                    *("--loglevel", "INFO", "--schedule", str(self._folder / f"beat-{self._lives}")),
+                ],
+                cwd=ROOT,
+                env=self._variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        wait_until(lambda: " ready." in log.read_text("utf-8", "replace"), deadline_seconds=30)
+
+    def kill(self) -> None:
+        """Kill the worker and all of its children at once, as a machine does that loses power."""
+        process = self._alive()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def kill_child(self, pid: int) -> None:
+        """Kill only the process that executes a run; the worker replaces it."""
+        assert pid in [child.pid for child in psutil.Process(self._alive().pid).children(recursive=True)]
+        os.kill(pid, signal.SIGKILL)
+
+    def ask_to_stop(self, *, within_seconds: float) -> None:
+        """Stop it as a deployment does."""
+        process = self._alive()
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=within_seconds)
+
+    def end(self) -> None:
+        """Leave no process."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
+
+    def _alive(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        assert self._process.poll() is None, self.log
+        return self._process
+
+
+@contextmanager
+def worker(folder: Path, variables: Mapping[str, str]) -> Iterator[Worker]:
+    """Yield a worker that has been started."""
+    folder.mkdir(parents=True, exist_ok=True)
+    one = Worker(folder, variables)
+    try:
+        one.start()
+        yield one
+    finally:
+        one.end()
+        # Shown by pytest when the test fails.
+        sys.stdout.write(one.log)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Processes that were started for something below the folder, the tests' own aside."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environment = process.environ()
+            words = process.cmdline()
+        except psutil.Error:
+            continue
+        told = [*words, *environment.values()]
+        if process.pid != os.getpid() and any(str(folder / "environments") in word for word in told):
+            found.append(" ".join(words))
+    return found
