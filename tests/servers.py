@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.start_servers import start_postgres, start_valkey
 
 
 def _start() -> None:
+    # Another installation's reaper on the same engine must not take these tests' environments for its own.
+    os.environ.setdefault("ITDASH_INSTANCE", f"tests-{secrets.token_hex(4)}")
     if "DATABASE_URL" in os.environ and "BROKER_URL" in os.environ:
         return
     folder = Path(tempfile.mkdtemp(prefix="itdash-tests-"))
