@@ -347,7 +347,11 @@ def test_a_health_check_is_asked_by_the_engine(place: Place, heard: list[EngineE
     place.up(spec_of(one))
 
     place.until("one", lambda state: state.health is Health.HEALTHY)
-    assert EngineEventKind.HEALTHY in [event.kind for event in heard]
+    wait_until(
+        lambda: EngineEventKind.HEALTHY in [event.kind for event in heard],
+        deadline_seconds=PATIENCE_SECONDS,
+        pauses=steadily(0.05),
+    )
 
     place.engine.execute(place.ref, "one", ["rm", f"/tmp/itdash-healthy-{mark}"], timeout_seconds=10)
     place.until("one", lambda state: state.health is Health.UNHEALTHY)
