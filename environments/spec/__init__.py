@@ -8,7 +8,8 @@ checked for what no schema sees (`consistency`) and turned into the values that 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from environments.spec.convert import environment_from, plain
+from environments.spec.convert import environment_from
+from environments.spec.export import compose_config, plain
 from environments.spec.loader import Model, load_model
 from environments.spec.model import (
     EMPTY,
@@ -37,6 +38,7 @@ __all__ = [
     "NetworkSpec",
     "ServiceSpec",
     "VolumeSpec",
+    "compose_config",
     "environment_from",
     "load_environment",
     "load_model",

@@ -6,12 +6,14 @@ can be compared with the reference. Relative paths stay relative here.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable
 from typing import Any, Final
 
 from environments.errors import Problem
 from environments.spec import values
+from environments.spec.merge import REPLACED, unique
 from environments.spec.source import Map, Mark, Override, Reset, Seq, dotted
 from environments.spec.values import InvalidValueError, text_of
 
@@ -54,7 +56,12 @@ def _shaped(node: object, forms: dict[str, Form], path: Path, problems: list[Pro
             result.put(key, value, mark)
             continue
         try:
-            result.put(key, _like(value, form(_bare(value))), mark)
+            made = form(_bare(value))
+            result.put(
+                key,
+                _like(value, unique(key, made) if isinstance(made, Seq) and key not in REPLACED else made),
+                mark,
+            )
         except InvalidValueError as error:
             problems.append(_problem(error, (*path, key), error.place or mark))
     return _like(node, result)
@@ -207,7 +214,7 @@ def _healthcheck(value: object) -> object:
         return Seq(["CMD-SHELL", command]) if isinstance(command, str) else _command(command)
 
     times = dict.fromkeys(("interval", "timeout", "start_period", "start_interval"), values.duration)
-    return _with(test=test, retries=values.integer, disable=values.boolean, **times)(value)
+    return _with(test=test, retries=values.natural, disable=values.boolean, **times)(value)
 
 
 def _networks(value: object) -> object:
@@ -239,7 +246,10 @@ def _volumes(value: object) -> object:
     )
 
     def entry(item: object) -> object:
-        return long(item) if isinstance(item, Map) else Map(values.mount(text_of(item)).items())
+        shaped = long(item) if isinstance(item, Map) else Map(values.mount(text_of(item)).items())
+        if isinstance(shaped, Map) and isinstance(shaped.get("target"), str) and shaped["target"]:
+            shaped["target"] = posixpath.normpath(shaped["target"])
+        return shaped
 
     return _each(value, entry) if isinstance(value, Seq) else value
 
@@ -276,25 +286,24 @@ def _mode(value: object) -> str:
 
 
 def _hosts(value: object) -> object:
-    """`extra_hosts` in any notation → a list of ``name=address``."""
+    """`extra_hosts` in any notation → a list of ``name=address``, by name."""
+    pairs: list[tuple[str, str, Mark]] = []
     if isinstance(value, Map):
-        pairs = ((name, item) for name, item in value.items())
-        return Seq(
-            f"{name}={_address(one)}"
-            for name, item in pairs
-            for one in (item if isinstance(item, Seq) else [item])
-        )
-
-    def entry(item: object) -> str:
-        text = text_of(item)
-        separator = "=" if "=" in text else ":"
-        name, _, address = text.partition(separator)
-        if not address or not name:
-            message = f"{text!r} is not a host and its address"
-            raise InvalidValueError(message, "Write NAME=ADDRESS.")
-        return f"{name}={_address(address)}"
-
-    return _each(value, entry) if isinstance(value, Seq) else value
+        for name, item in value.items():
+            addresses = item if isinstance(item, Seq) else [item]
+            pairs += [(name, text_of(address), value.place(name)) for address in addresses]
+    elif isinstance(value, Seq):
+        for index, item in enumerate(value):
+            text = text_of(_bare(item))
+            name, separator, address = text.partition("=" if "=" in text else ":")
+            if not separator or not name:
+                message = f"{text!r} is not a host and its address"
+                raise InvalidValueError(message, "Write NAME=ADDRESS.", place=value.place(index))
+            pairs += [(name, one, value.place(index)) for one in address.split(",")]
+    result = Seq()
+    for name, address, mark in sorted(pairs, key=lambda pair: pair[0]):
+        result.add(f"{name}={_address(address)}", mark)
+    return result
 
 
 def _address(value: object) -> str:
@@ -322,7 +331,7 @@ def _build(value: object) -> object:
     return _with(
         args=_table,
         labels=_labels,
-        ssh=_table,
+        ssh=_ssh,
         additional_contexts=_table,
         extra_hosts=_hosts,
         shm_size=_size_text,
@@ -334,12 +343,66 @@ def _build(value: object) -> object:
     )(value)
 
 
+def _ssh(value: object) -> object:
+    table = _table(value)
+    keys = Seq(mark=table.mark)
+    for key, path in table.items():
+        keys.add(f"{key}={path}" if path else key, table.place(key))
+    return keys
+
+
+def _listed(form: Form) -> Form:
+    """A list whose every item has the form."""
+    return lambda value: _each(value, form) if isinstance(value, Seq) else value
+
+
+_HOOK: Final = _with(command=_command, environment=_table, privileged=values.boolean)
+
+
+def _develop(value: object) -> object:
+    rule = _with(exec=_HOOK, ignore=_texts, include=_texts, initial_sync=values.boolean)
+    return _with(watch=_listed(rule))(value)
+
+
+def _provider(value: object) -> object:
+    return _with(options=lambda options: _values(options, _texts))(value)
+
+
+def _blkio(value: object) -> object:
+    limits = dict.fromkeys(
+        ("device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops"),
+        _listed(_with(rate=_size_text)),
+    )
+    return _with(weight=values.integer, weight_device=_listed(_with(weight=values.integer)), **limits)(value)
+
+
+def _count(value: object) -> int:
+    if value == "all":
+        return -1
+    try:
+        return values.integer(value)
+    except InvalidValueError as error:
+        message = f"{text_of(value)!r} is neither 'all' nor a number"
+        raise InvalidValueError(message) from error
+
+
+def _requests(value: object) -> object:
+    """Devices asked for: all of a kind unless a count or names are given."""
+
+    def one(item: object) -> object:
+        shaped = _with(count=_count, options=_table)(item)
+        is_counted = isinstance(shaped, Map) and ("count" in shaped or "device_ids" in shaped)
+        return shaped if is_counted else _defaults(shaped, count=-1)
+
+    return _each(value, one) if isinstance(value, Seq) else value
+
+
 def _extends(value: object) -> object:
     return Map([("service", value)]) if isinstance(value, str) else value
 
 
 def _gpus(value: object) -> object:
-    return Seq([Map([("count", -1)])]) if value == "all" else value
+    return Seq([Map([("count", -1)])]) if value == "all" else _requests(value)
 
 
 def _optional_table(value: object) -> object:
@@ -347,7 +410,7 @@ def _optional_table(value: object) -> object:
 
 
 def _limits() -> Form:
-    return _with(cpus=values.number, memory=_size_text, pids=values.integer)
+    return _with(cpus=values.number, memory=_size_text, pids=values.integer, devices=_requests)
 
 
 _UPDATE: Final = _with(
@@ -367,7 +430,7 @@ _DEPLOY: Final = _with(
 )
 
 _SERVICE: Final[dict[str, Form]] = {
-    **dict.fromkeys(("annotations", "sysctls"), _table),
+    **dict.fromkeys(("annotations", "sysctls"), _labels),
     **dict.fromkeys(("command", "entrypoint"), _command),
     **dict.fromkeys(("dns", "dns_search", "tmpfs", "label_file", "expose", "group_add"), _texts),
     **dict.fromkeys(
@@ -392,9 +455,11 @@ _SERVICE: Final[dict[str, Form]] = {
     ),
     **dict.fromkeys(("cpus", "cpu_percent"), values.number),
     **dict.fromkeys(("secrets", "configs"), _files),
+    "blkio_config": _blkio,
     "build": _build,
     "depends_on": _depends_on,
     "deploy": _DEPLOY,
+    "develop": _develop,
     "devices": _devices,
     "env_file": _env_files,
     "environment": _environment,
@@ -407,6 +472,9 @@ _SERVICE: Final[dict[str, Form]] = {
     "models": _networks,
     "networks": _networks,
     "ports": _ports,
+    "post_start": _listed(_HOOK),
+    "pre_stop": _listed(_HOOK),
+    "provider": _provider,
     "stop_grace_period": values.duration,
     "ulimits": _ulimits,
     "volumes": _volumes,

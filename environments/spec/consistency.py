@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 from environments.errors import Problem
 from environments.spec.source import Map, Mark, Seq, nearest
@@ -13,12 +13,16 @@ _DEFAULT: Final = "default"
 _SHARED: Final = ("network_mode", "pid", "ipc")
 
 
+class Tell(Protocol):
+    """Remembers something wrong with one service."""
+
+    def __call__(self, message: str, key: str, place: Mark, mend: str = "") -> None:
+        """`key` is below the service."""
+
+
 def check_model(tree: Map, *, profiles: Sequence[str], problems: list[Problem]) -> None:
     """Complete the merged tree in place and add a problem for everything that does not fit together."""
-    if not isinstance(tree.get("services"), Map) or not tree["services"]:
-        problems.append(Problem("no services are defined", tree.mark.file, tree.mark.line, "services"))
-        return
-    services: Map = tree["services"]
+    services: Map = tree.setdefault("services", Map())
     switched_off = {name for name, service in services.items() if not _is_on(service, profiles)}
     for name, service in services.items():
         _complete(name, service, tree)
@@ -26,6 +30,7 @@ def check_model(tree: Map, *, profiles: Sequence[str], problems: list[Problem]) 
         if name not in switched_off:
             _check_service(name, service, tree, switched_off, problems)
     _check_circles(services, problems)
+    _check_resources(tree, problems)
     for name in switched_off:
         del services[name]
 
@@ -42,25 +47,28 @@ def _complete(name: str, service: Map, tree: Map) -> None:
     if _DEFAULT in service.get("networks", ()):
         tree.setdefault("networks", Map()).setdefault(_DEFAULT, None)
     depends = service.get("depends_on") or Map(mark=service.mark)
-    for other, place in _implied(service):
+    for other, place, is_restarted in _implied(service):
         if other not in depends and other != name:
-            entry = Map([("condition", "service_started"), ("restart", True), ("required", True)])
+            entry = Map([("condition", "service_started"), ("required", True)])
+            if is_restarted:
+                entry["restart"] = True
             depends.put(other, entry, place)
     if depends:
         service.put("depends_on", depends, service.place("depends_on"))
 
 
-def _implied(service: Map) -> list[tuple[str, Mark]]:
-    implied: list[tuple[str, Mark]] = []
+def _implied(service: Map) -> list[tuple[str, Mark, bool]]:
+    """Who the service needs by other words, where that is said, and whether a restart is shared."""
+    implied: list[tuple[str, Mark, bool]] = []
     for key in _SHARED:
         kind, _, other = str(service.get(key) or "").partition(":")
         if kind == "service" and other:
-            implied.append((other, service.place(key)))
+            implied.append((other, service.place(key), True))
     for key, foreign in (("links", ""), ("volumes_from", "container:")):
         entries = service.get(key) or Seq()
         for index, entry in enumerate(entries):
             if not (foreign and entry.startswith(foreign)):
-                implied.append((entry.partition(":")[0], entries.place(index)))
+                implied.append((entry.partition(":")[0], entries.place(index), key == "links"))
     return implied
 
 
@@ -72,13 +80,17 @@ def _check_service(
             Problem(f"service {name!r} {message}", place.file, place.line, f"services.{name}.{key}", mend)
         )
 
-    if not any(key in service for key in ("image", "build", "provider")):
+    if not (service.get("image") or "build" in service or "provider" in service):
         place = tree["services"].place(name)
         problem("has neither an image nor a build context", "image", place, "Add 'image' or 'build'.")
+    _check_shapes(service, problem)
+    _check_amounts(service, problem)
     _check_names(service, "networks", tree, problem)
     _check_names(service, "models", tree, problem)
     _check_sources(service, "secrets", tree, problem)
     _check_sources(service, "configs", tree, problem)
+    if isinstance(service.get("build"), Map):
+        _check_sources(service["build"], "secrets", tree, problem, "build.")
     for index, mount in enumerate(service.get("volumes") or ()):
         source, known = mount.get("source"), tree.get("volumes") or {}
         if mount.get("type") == "volume" and source and source not in known:
@@ -89,7 +101,53 @@ def _check_service(
         problem("sets both 'networks' and 'network_mode'", "network_mode", service.place("network_mode"))
 
 
-def _check_names(service: Map, key: str, tree: Map, problem: Any) -> None:  # noqa: ANN401 - a closure
+def _check_shapes(service: Map, problem: Tell) -> None:
+    """Keys that must fit together within one service."""
+    for key, what in (("ports", "port"), ("volumes", "mount")):
+        for index, entry in enumerate(service.get(key) or ()):
+            if not entry.get("target"):
+                problem(f"has a {what} without a target", f"{key}[{index}]", service[key].place(index))
+    test = (service.get("healthcheck") or {}).get("test")
+    if test and test[0] not in {"CMD", "CMD-SHELL", "NONE"}:
+        message = "has a health check that begins with neither CMD, CMD-SHELL nor NONE"
+        mend = "Begin with CMD, or write the command as one string."
+        problem(message, "healthcheck.test", service["healthcheck"].place("test"), mend)
+    platforms = _mapping(service, "build").get("platforms")
+    if platforms and service.get("platform") and service["platform"] not in platforms:
+        message = f"is to run on {service['platform']!r}, for which it is not built"
+        problem(message, "platform", service.place("platform"), "Add it to 'build.platforms'.")
+
+
+def _check_amounts(service: Map, problem: Tell) -> None:
+    """The same amount may be told in two places, but not differently."""
+    limits = _mapping(service, "deploy", "resources", "limits")
+    replicas = _mapping(service, "deploy").get("replicas")
+    for key, other, path in (
+        ("scale", replicas, "deploy.replicas"),
+        ("mem_limit", limits.get("memory"), "deploy.resources.limits.memory"),
+        ("cpus", limits.get("cpus"), "deploy.resources.limits.cpus"),
+        ("pids_limit", limits.get("pids"), "deploy.resources.limits.pids"),
+    ):
+        if service.get(key) and other and service[key] != other:
+            problem(f"sets {key!r} and {path!r} differently", key, service.place(key), "Keep one of them.")
+    count = service.get("scale", replicas)
+    if count is not None and count < 0:
+        problem(f"cannot have {count} replicas", "scale", service.place("scale"))
+    if service.get("container_name") and count is not None and count > 1:
+        message = f"has one 'container_name' for {count} containers"
+        problem(message, "container_name", service.place("container_name"), "Take the name out.")
+
+
+def _mapping(node: Map, *keys: str) -> Mapping[str, Any]:
+    for key in keys:
+        inner = node.get(key)
+        if not isinstance(inner, Map):
+            return {}
+        node = inner
+    return node
+
+
+def _check_names(service: Map, key: str, tree: Map, problem: Tell) -> None:
     known: Mapping[str, Any] = tree.get(key) or {}
     for other in service.get(key) or ():
         if other not in known:
@@ -99,18 +157,19 @@ def _check_names(service: Map, key: str, tree: Map, problem: Any) -> None:  # no
             )
 
 
-def _check_sources(service: Map, key: str, tree: Map, problem: Any) -> None:  # noqa: ANN401 - a closure
+def _check_sources(service: Map, key: str, tree: Map, problem: Tell, prefix: str = "") -> None:
     known: Mapping[str, Any] = tree.get(key) or {}
     for index, entry in enumerate(service.get(key) or ()):
         source = entry.get("source", "")
         if source not in known:
+            message = f"refers to undefined {prefix.replace('.', ' ')}{key[:-1]} {source!r}"
             place = service[key].place(index)
-            problem(
-                f"refers to undefined {key[:-1]} {source!r}", f"{key}[{index}]", place, nearest(source, known)
-            )
+            problem(message, f"{prefix}{key}[{index}]", place, nearest(source, known))
 
 
-def _check_dependencies(name: str, service: Map, services: Map, switched_off: set[str], problem: Any) -> None:  # noqa: ANN401
+def _check_dependencies(
+    name: str, service: Map, services: Map, switched_off: set[str], problem: Tell
+) -> None:
     for other, entry in (service.get("depends_on") or {}).items():
         place = service["depends_on"].place(other)
         key = f"depends_on.{other}"
@@ -122,6 +181,38 @@ def _check_dependencies(name: str, service: Map, services: Map, switched_off: se
             wanted = ", ".join(services[other]["profiles"])
             mend = f"Switch on one of its profiles ({wanted}) or say 'required: false'."
             problem(f"depends on service {other!r}, which no active profile switches on", key, place, mend)
+
+
+#: Of these, a secret or config says exactly one, unless it lives outside.
+_CONTENTS: Final = {"secrets": ("file", "environment"), "configs": ("file", "environment", "content")}
+
+
+def _check_resources(tree: Map, problems: list[Problem]) -> None:
+    for section in ("networks", "volumes", "secrets", "configs"):
+        resources = tree.get(section) or Map()
+        for name, resource in resources.items():
+            place = resources.place(name)
+            for message, mend in _complaints(section, resource or Map()):
+                key = f"{section}.{name}"
+                problems.append(Problem(f"{key} {message}", place.file, place.line, key, mend))
+
+
+def _complaints(section: str, resource: Map) -> Iterator[tuple[str, str]]:
+    """What is wrong with one resource, each with its mend."""
+    external = resource.get("external")
+    named = external.get("name") if isinstance(external, Map) else None
+    if named and resource.get("name", named) != named:
+        yield "has two names, its own and its external one", "Use only 'name'."
+    if section == "volumes" and external:
+        for key in ("driver", "driver_opts", "labels"):
+            if resource.get(key):
+                yield f"is external and sets {key!r}", "An external volume is what it is."
+    if section in _CONTENTS and not external:
+        told = [key for key in _CONTENTS[section] if resource.get(key) is not None]
+        if len(told) > 1:
+            yield f"sets {' and '.join(map(repr, told))}, which exclude each other", ""
+        elif not told and not resource.get("driver"):
+            yield f"needs one of {', '.join(map(repr, _CONTENTS[section]))}", ""
 
 
 def _check_circles(services: Map, problems: list[Problem]) -> None:

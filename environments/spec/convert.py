@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from environments.errors import Problem, SpecError
+from environments.spec.export import plain
 from environments.spec.loader import Model
 from environments.spec.model import (
     Build,
@@ -123,6 +124,8 @@ class _Conversion:
 
     def environment(self) -> EnvironmentSpec:
         tree = self._model.tree
+        if not tree["services"]:
+            self._problem("no services are defined", "services", tree.mark)
         services = {name: self._service(name, service) for name, service in tree["services"].items()}
         used_networks = {network for service in services.values() for network in service.networks}
         used_volumes = {
@@ -273,10 +276,6 @@ class _Conversion:
         if not test:
             self._note(f"services.{name}.healthcheck has no test; the image's own is used.")
             return None, False
-        key, place = f"services.{name}.healthcheck.test", check.place("test")
-        if test[0] not in {"CMD", "CMD-SHELL"}:
-            mend = "Begin with CMD, or write the command as one string."
-            self._problem(f"{key} must begin with CMD, CMD-SHELL or NONE", key, place, mend)
         start_interval = check.get("start_interval")
         return (
             HealthCheck(
@@ -413,15 +412,6 @@ class _Conversion:
 
     def _unsupported(self, key: str, place: Mark, mend: str = "") -> None:
         self._problem(f"{key} is not supported yet", key, place, mend)
-
-
-def plain(node: object) -> Any:  # noqa: ANN401 - a tree holds anything
-    """The node as ordinary dictionaries and lists."""
-    if isinstance(node, Mapping):
-        return {key: plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [plain(value) for value in node]
-    return node
 
 
 def _at(node: Map, *keys: str) -> Mapping[str, Any]:

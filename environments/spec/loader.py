@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from environments.errors import Problem, SpecError
 from environments.spec.canonical import canonical
 from environments.spec.consistency import check_model
-from environments.spec.dotenv import read_dotenv, read_raw
+from environments.spec.dotenv import read_raw
+from environments.spec.extends import Extender
+from environments.spec.files import Loading, Scope
+from environments.spec.include import take_in
 from environments.spec.interpolation import interpolate
 from environments.spec.merge import merge, settled
 from environments.spec.schema import check_schema
-from environments.spec.source import MAX_BYTES, Map, Mark, read_yaml
-
-#: More problems than these help nobody.
-MAX_PROBLEMS: Final = 50
+from environments.spec.source import Map, Mark, Seq, read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,55 +33,6 @@ class Model:
     notices: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class Loading:
-    """What is known while files are read."""
-
-    root: Path
-    folder: Path
-    variables: Mapping[str, str]
-    problems: list[Problem] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-    def note(self, sentence: str) -> None:
-        """Remember a sentence for the run page, once."""
-        if sentence not in self.notices:
-            self.notices.append(sentence)
-
-    def stop_if_bad(self) -> None:
-        """Raise what was found so far, if anything was."""
-        if self.problems:
-            found = sorted(
-                dict.fromkeys(self.problems), key=lambda problem: (problem.file, problem.line or 0)
-            )
-            raise SpecError(*found[:MAX_PROBLEMS])
-
-    def shown(self, path: Path) -> str:
-        """The path as messages name it: from the checkout down."""
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
-
-    def read(self, path: Path, *, told_by: Mark, key: str = "") -> str:
-        """The text of a file of the checkout; problems name the line that asked for it."""
-        name = self.shown(path)
-        real = path.resolve()
-        if not real.is_relative_to(self.root):
-            message = f"{name} lies outside the checkout"
-            raise SpecError(
-                Problem(message, told_by.file, told_by.line, key, "Only files of the checkout are read.")
-            )
-        try:
-            if real.stat().st_size > MAX_BYTES:
-                message = f"{name} is larger than {MAX_BYTES // 1024} KiB"
-                raise SpecError(Problem(message, told_by.file or name, told_by.line, key))
-            return real.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise SpecError(Problem("the file is not UTF-8 text", name, 1, key)) from error
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not a path"
-            message = f"{name} cannot be read: {reason.lower()}"
-            raise SpecError(Problem(message, told_by.file or name, told_by.line, key)) from error
-
-
 def load_model(
     files: Sequence[Path], *, directory: Path, variables: Mapping[str, str], profiles: Sequence[str] = ()
 ) -> Model:
@@ -95,51 +45,68 @@ def load_model(
         raise SpecError(Problem("no Compose file is given"))
     root = directory.resolve()
     paths = [root / file for file in files]
-    loading = Loading(root, paths[0].parent, variables)
-    loading.variables = {**_dotenv(loading), **variables}
-    tree = Map(mark=Mark(loading.shown(paths[0]), 1))
-    for path in paths:
-        for layer in _layers(path, loading):
-            tree = settled(merge(tree, layer))
+    folder = paths[0].parent
+    loading = Loading(root)
+    dotenv = folder / ".env"
+    own = loading.dotenv(dotenv, variables, told_by=Mark()) if dotenv.is_file() else {}
+    scope = Scope(folder, {**own, **variables}, tuple(paths))
+    tree = _project(paths, scope, Mark(loading.shown(paths[0]), 1), loading)
     loading.stop_if_bad()
-    _complete_environment(tree, loading)
+    if not tree:
+        loading.problem("the file says nothing", tree.mark, mend="Add 'services:'.")
     check_model(tree, profiles=profiles, problems=loading.problems)
     loading.stop_if_bad()
-    return Model(tree, root, loading.folder, loading.variables, tuple(loading.notices))
+    return Model(tree, root, folder, scope.variables, tuple(loading.notices))
 
 
-def _dotenv(loading: Loading) -> dict[str, str]:
-    path = loading.folder / ".env"
-    if not path.is_file():
-        return {}
-    text = loading.read(path, told_by=Mark(loading.shown(path), 1))
-    return read_dotenv(text, file=loading.shown(path), variables=loading.variables)
+def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loading) -> Map:
+    """Files that are one model, merged; their environment variables completed within their scope."""
+
+    def read(path: Path, place: Mark) -> list[Map]:
+        return _layers(path, place, scope, loading, is_laid_over=True)
+
+    def include(files: Sequence[Path], inner: Scope, place: Mark) -> Map:
+        return _project(files, inner, place, loading)
+
+    extender = Extender(loading, scope.folder, read)
+    tree = Map(mark=told_by)
+    for path in paths:
+        for layer in _layers(path, told_by, scope, loading, is_laid_over=bool(tree)):
+            whole = take_in(extender.extended(layer, path), scope, loading, include)
+            tree = settled(merge(tree, whole))
+    loading.stop_if_bad()
+    _complete_environment(tree, scope, loading)
+    return tree
 
 
-def _layers(path: Path, loading: Loading) -> list[Map]:
+def _layers(path: Path, told_by: Mark, scope: Scope, loading: Loading, *, is_laid_over: bool) -> list[Map]:
     """The documents of one file, each in canonical form."""
     name = loading.shown(path)
-    documents = read_yaml(loading.read(path, told_by=Mark(name, 1)), file=name)
-    layers = [
-        layer for layer in (_layer(document, name, loading) for document in documents) if layer is not None
-    ]
-    if not documents or all(document is None for document in documents):
-        loading.problems.append(Problem("the file is empty", name, 1))
+    place = told_by if told_by.file else Mark(name, 1)
+    documents = read_yaml(loading.read(path, told_by=place), file=name)
+    if all(document is None for document in documents):
+        loading.problem("the file is empty", Mark(name, 1))
+    layers: list[Map] = []
+    for document in documents:
+        if document is None:
+            continue
+        if not isinstance(document, Map):
+            loading.problem("the file must be a mapping", Mark(name, 1))
+            continue
+        layer = _layer(document, scope, loading, is_laid_over=is_laid_over or bool(layers))
+        if layer is not None:
+            layers.append(layer)
     return layers
 
 
-def _layer(document: object, name: str, loading: Loading) -> Map | None:
-    if document is None:
-        return None
-    if not isinstance(document, Map):
-        loading.problems.append(Problem("the file must be a mapping", name, 1))
-        return None
+def _layer(document: Map, scope: Scope, loading: Loading, *, is_laid_over: bool) -> Map | None:
     found = len(loading.problems)
 
     def unset(variable: str) -> None:
         loading.note(f"The variable {variable} is not set; it is taken as empty.")
 
-    tree = interpolate(document, loading.variables, problems=loading.problems, unset=unset)
+    tree = interpolate(document, scope.variables, problems=loading.problems, unset=unset)
+    _drop_nothings(tree, is_laid_over=is_laid_over)
     check_schema(tree, loading.problems)
     if "version" in tree:
         loading.note("The key 'version' is obsolete and ignored.")
@@ -148,35 +115,44 @@ def _layer(document: object, name: str, loading: Loading) -> Map | None:
     return canonical(tree, loading.problems) if len(loading.problems) == found else None
 
 
-def _complete_environment(tree: Map, loading: Loading) -> None:
-    """Put `env_file` below `environment`, and the run's variables behind names without a value."""
-    for name, service in tree.get("services", Map()).items():
+def _drop_nothings(tree: Map, *, is_laid_over: bool) -> None:
+    """A key without a value says nothing to what lies below it: an earlier file, or the service extended."""
+    services = tree.get("services")
+    for service in services.values() if isinstance(services, Map) else ():
+        if isinstance(service, Map) and (is_laid_over or "extends" in service):
+            for key in [key for key, value in service.items() if value is None]:
+                del service[key]
+
+
+def _complete_environment(tree: Map, scope: Scope, loading: Loading) -> None:
+    """Put `env_file` below `environment`, and the scope's variables behind names without a value."""
+    services = tree.get("services")
+    for name, service in services.items() if isinstance(services, Map) else ():
         own = service.get("environment") or Map()
         below = Map(mark=service.place("env_file"))
-        for index, entry in enumerate(service.get("env_file") or ()):
-            place = service["env_file"].place(index)
-            for key, value in _env_file(
-                entry, f"services.{name}.env_file[{index}]", place, loading, below
-            ).items():
+        entries: Seq = service.pop("env_file", None) or Seq()
+        for index, entry in enumerate(entries):
+            place = entries.place(index)
+            values = _env_file(entry, f"services.{name}.env_file[{index}]", place, scope, loading, below)
+            for key, value in values.items():
                 below.put(key, value, place)
         for key, value in own.items():
-            if value is None and key in loading.variables:
-                own[key] = loading.variables[key]
+            if value is None and key in scope.variables:
+                own[key] = scope.variables[key]
         if below or own:
             service.put("environment", merge(below, own), service.place("environment"))
 
 
 def _env_file(
-    entry: Map, key: str, place: Mark, loading: Loading, above: Mapping[str, str]
+    entry: Map, key: str, place: Mark, scope: Scope, loading: Loading, above: Mapping[str, str]
 ) -> dict[str, str]:
-    path = loading.folder / entry["path"]
+    path = scope.folder / entry["path"]
     if not entry.get("required", True) and not path.exists():
         return {}
     try:
-        text = loading.read(path, told_by=place, key=key)
         if entry.get("format") == "raw":
-            return read_raw(text)
-        return read_dotenv(text, file=loading.shown(path), variables={**above, **loading.variables})
+            return read_raw(loading.read(path, told_by=place, key=key))
+        return loading.dotenv(path, {**above, **scope.variables}, told_by=place)
     except SpecError as error:
         loading.problems.extend(error.problems)
         return {}

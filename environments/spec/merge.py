@@ -8,7 +8,7 @@ from typing import Any, Final
 from environments.spec.source import Map, Override, Reset, Seq
 
 #: Lists that are replaced whole, by the end of their path.
-_REPLACED: Final = frozenset({"command", "entrypoint", "test"})
+REPLACED: Final = frozenset({"command", "entrypoint", "test"})
 #: Lists whose items stand for something: two items with one identity are one, and the later wins.
 _IDENTITY: Final[dict[str, Callable[[Any], Hashable]]] = {
     "configs": lambda item: item.get("target", item.get("source")),
@@ -37,7 +37,7 @@ def _merged(key: str, base: object, over: object) -> object:
     if isinstance(base, Map) and isinstance(over, Map):
         return over if _is_other_driver(key, base, over) else merge(base, over)
     if isinstance(base, Seq) and isinstance(over, Seq):
-        return over if key in _REPLACED else _appended(key, base, over)
+        return over if key in REPLACED else _appended(key, base, over)
     if over is None and isinstance(base, Map):
         return base
     return over

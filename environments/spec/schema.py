@@ -16,6 +16,19 @@ from environments.spec.source import Map, Override, Reset, Seq, dotted, nearest,
 
 #: The schema that Docker Compose 2.40.3 carries (compose-spec, Apache-2.0).
 _FILE: Final = "compose-spec.json"
+#: Lists in which an item may not be twice; from all others doubles are taken out.
+_NEVER_TWICE: Final = frozenset(
+    {
+        "depends_on",
+        "device_cgroup_rules",
+        "external_links",
+        "extra_hosts",
+        "group_add",
+        "models",
+        "security_opt",
+        "volumes_from",
+    }
+)
 _KINDS: Final = {
     "object": "a mapping",
     "array": "a list",
@@ -31,6 +44,11 @@ def check_schema(tree: Map, problems: list[Problem]) -> None:
     """Add a problem for everything in the tree that the schema forbids."""
     for error in _validator().iter_errors(_plain(tree)):
         problems.extend(_problems(error, tree))
+
+
+def _is_told_twice_on_purpose(error: jsonschema.ValidationError) -> bool:
+    """Compose takes doubles out of most lists before it judges them."""
+    return error.validator == "uniqueItems" and error.absolute_path[-1] not in _NEVER_TWICE
 
 
 def service_keys() -> frozenset[str]:
@@ -62,6 +80,8 @@ def _plain(node: object) -> Any:  # noqa: ANN401 - a tree holds anything
 
 
 def _problems(error: jsonschema.ValidationError, tree: Map) -> Iterable[Problem]:
+    if _is_told_twice_on_purpose(error):
+        return
     if error.validator in {"oneOf", "anyOf"}:
         yield from _problems(_closest(error), tree) if error.context else ()
         return

@@ -27,6 +27,7 @@ _SIZE: Final = re.compile(r"(\d+(?:\.\d+)*) ?([kKmMgGtTpP])?[iI]?[bB]?")
 _SIZE_POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _TRUE: Final = frozenset({"1", "t", "true", "y", "yes", "on"})
 _FALSE: Final = frozenset({"0", "f", "false", "n", "no", "off"})
+_PROPAGATIONS: Final = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _MAX_PORT: Final = 65535
 _MAX_INT: Final = 2**63 - 1
 #: A hundred years: no wait is longer, and none overflows.
@@ -94,6 +95,15 @@ def integer(value: object) -> int:
         return int(value)
     message = f"{_quoted(value)} is not a whole number"
     raise InvalidValueError(message)
+
+
+def natural(value: object) -> int:
+    """A whole number that is not below nothing."""
+    result = integer(value)
+    if result < 0:
+        message = f"{result} is below nothing"
+        raise InvalidValueError(message)
+    return result
 
 
 def number(value: object) -> float:
@@ -229,31 +239,31 @@ def mount(entry: str) -> dict[str, Any]:
     """One short entry of `volumes`: ``source:target:options``, or a target alone."""
     parts = _mount_parts(entry)
     if len(parts) == 1:
-        return {"type": "volume", "target": parts[0]}
-    source, target = parts[0], parts[1]
-    options = parts[2].split(",") if len(parts) > 2 else []  # noqa: PLR2004 - source, target, options
+        # Compose prints no options for a target as short as this; it never looks into it.
+        is_short = len(entry) <= 2  # noqa: PLR2004
+        return {"type": "volume", "target": parts[0]} | ({} if is_short else {"volume": {}})
+    source, target, options = parts[0], parts[1], parts[2].split(",") if len(parts) > 2 else []  # noqa: PLR2004
     is_bind = is_host_path(source) or bool(re.match(r"[A-Za-z]:", source))
     result: dict[str, Any] = {"type": "bind" if is_bind else "volume", "source": source, "target": target}
     bind: dict[str, Any] = {"create_host_path": True} if is_bind else {}
+    volume: dict[str, Any] = {}
     for option in options:
-        if option in {"ro", "rw"}:
-            result |= {"read_only": True} if option == "ro" else {}
+        if option == "ro":
+            result["read_only"] = True
         elif option == "nocopy":
-            result["volume"] = {"nocopy": True}
+            volume["nocopy"] = True
         elif option in {"z", "Z"}:
             bind["selinux"] = option
-        elif option in {"rprivate", "private", "rshared", "shared", "rslave", "slave"}:
+        elif option in _PROPAGATIONS:
             bind["propagation"] = option
-    return result | ({"bind": bind} if bind and is_bind else {})
+    return result | ({"bind": bind} if bind else {}) | ({} if is_bind and not volume else {"volume": volume})
 
 
 def _mount_parts(entry: str) -> list[str]:
     # A single letter before the first colon is a Windows drive, as Compose reads it.
-    drive = re.match(r"[A-Za-z]:(?=.)", entry)
-    start = drive.end() if drive else 0
+    start = 2 if re.match(r"[A-Za-z]:.", entry) else 0
     parts = entry[start:].split(":")
-    if drive:
-        parts[0] = entry[:start] + parts[0]
+    parts[0] = entry[:start] + parts[0]
     if not entry or any(not part for part in parts):
         message = f"mount {_quoted(entry)}: a section between colons is empty"
         raise InvalidValueError(message, "Write SOURCE:TARGET, SOURCE:TARGET:ro or TARGET.")

@@ -1,51 +1,62 @@
+"""Agreement with the reference, Docker Compose 2.40.3, over files that nobody here wrote.
+
+A file agrees when both refuse it, or both accept it and come to the same canonical model. The floor only ever
+goes up; what still differs is listed with its reason in docs/environments.md.
+"""
+
 from __future__ import annotations
 
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from environments.errors import SpecError
-from environments.spec import (
-    load_model,
-    plain,
-)
-from tests.environments.checkout import Checkout
+from environments.spec import compose_config, load_environment, load_model
+
+FLOOR = 0.995
+PROJECT = "p"
 
 
-def test_the_canonical_model_is_that_of_the_reference_where_both_speak(checkout: Checkout) -> None:
-    checkout.write(
-        "compose.yaml", "services: {web: {image: x, ports: ['80:8080/udp'], ulimits: {nofile: 3}}}"
-    )
-
-    model = load_model([Path("compose.yaml")], directory=checkout.folder, variables={})
-
-    assert plain(model.tree) == {
-        "services": {
-            "web": {
-                "image": "x",
-                "ports": [{"mode": "ingress", "protocol": "udp", "target": 8080, "published": "80"}],
-                "ulimits": {"nofile": 3},
-                "networks": {"default": None},
-            }
-        },
-        "networks": {"default": None},
-    }
+def answer_to(text: Path, folder: Path) -> dict[str, Any] | None:
+    """The canonical model of the file; None when it is refused."""
+    shutil.copy(text, folder / "compose.yaml")
+    try:
+        model = load_model(
+            [Path("compose.yaml")],
+            directory=folder,
+            variables={"COMPOSE_PROJECT_NAME": PROJECT},
+            profiles=["*"],
+        )
+    except SpecError:
+        return None
+    return compose_config(model, name=PROJECT)
 
 
-def test_accepting_and_refusing_agrees_with_the_reference(corpus: Path, tmp_path: Path) -> None:
-    """Agreement with Docker Compose 2.40.3 over the corpus; the floor only ever goes up."""
-    disagreeing: list[str] = []
+def test_answers_agree_with_the_reference(corpus: Path, tmp_path: Path) -> None:
     answers = sorted((corpus / "compose").glob("*.json"))
-    for answer in answers:
-        shutil.copy(answer.with_suffix(".yaml"), tmp_path / "compose.yaml")
-        is_accepted = True
-        try:
-            load_model([Path("compose.yaml")], directory=tmp_path, variables={}, profiles=["*"])
-        except SpecError:
-            is_accepted = False
-        if is_accepted != json.loads(answer.read_text())["accepted"]:
-            disagreeing.append(answer.stem)
+    disagreeing = [
+        answer.stem
+        for answer in answers
+        if answer_to(answer.with_suffix(".yaml"), tmp_path) != json.loads(answer.read_text()).get("config")
+    ]
+
     share = 1 - len(disagreeing) / len(answers)
-    figure = f"agreement with the reference: {share:.2%} of {len(answers)}; not on {', '.join(disagreeing)}"
-    print(figure)  # noqa: T201 - the figure is what the test is for
-    assert share >= 0.97
+    print(f"agreement: {share:.2%} of {len(answers)}; not on {', '.join(disagreeing)}")  # noqa: T201 - the figure
+    assert share >= FLOOR
+
+
+def test_nearly_every_file_that_the_reference_accepts_can_run(corpus: Path, tmp_path: Path) -> None:
+    accepted = can_run = 0
+    for answer in sorted((corpus / "compose").glob("*.json")):
+        if not json.loads(answer.read_text())["accepted"]:
+            continue
+        accepted += 1
+        shutil.copy(answer.with_suffix(".yaml"), tmp_path / "compose.yaml")
+        try:
+            load_environment([Path("compose.yaml")], directory=tmp_path, variables={}, profiles=["*"])
+        except SpecError:
+            continue
+        can_run += 1
+    print(f"can run: {can_run} of {accepted}")  # noqa: T201 - the figure is what the test is for
+    assert can_run / accepted >= 0.9

@@ -1,0 +1,91 @@
+"""What is known while files are read: the checkout, the variables, and everything found wrong so far."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from environments.errors import Problem, SpecError
+from environments.spec.dotenv import read_dotenv
+from environments.spec.source import MAX_BYTES, Mark
+
+#: More problems than these help nobody.
+MAX_PROBLEMS: Final = 50
+#: Files that one project may be made of, through `include` and `extends`.
+MAX_FILES: Final = 200
+
+
+@dataclass(slots=True)
+class Loading:
+    """One project being read, over all its files."""
+
+    #: The checkout, absolute: nothing outside it is read.
+    root: Path
+    problems: list[Problem] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    files_read: int = 0
+
+    def note(self, sentence: str) -> None:
+        """Remember a sentence for the run page, once."""
+        if sentence not in self.notices:
+            self.notices.append(sentence)
+
+    def problem(self, message: str, place: Mark, key: str = "", mend: str = "") -> None:
+        """Remember something wrong."""
+        self.problems.append(Problem(message, place.file, place.line, key, mend))
+
+    def stop_if_bad(self) -> None:
+        """Raise what was found so far, if anything was."""
+        if self.problems:
+            found = sorted(
+                dict.fromkeys(self.problems), key=lambda problem: (problem.file, problem.line or 0)
+            )
+            raise SpecError(*found[:MAX_PROBLEMS])
+
+    def shown(self, path: Path) -> str:
+        """The path as messages name it: from the checkout down."""
+        return os.path.relpath(path, self.root)
+
+    def read(self, path: Path, *, told_by: Mark, key: str = "") -> str:
+        """The text of a file of the checkout; problems name the line that asked for it."""
+        name = self.shown(path)
+        place = Mark(told_by.file or name, told_by.line)
+        self.files_read += 1
+        if self.files_read > MAX_FILES:
+            raise SpecError(Problem(f"more than {MAX_FILES} files are read", place.file, place.line, key))
+        try:
+            real = path.resolve()
+            if not real.is_relative_to(self.root):
+                message = f"{name} lies outside the checkout"
+                mend = "Only files of the checkout are read."
+                raise SpecError(Problem(message, place.file, place.line, key, mend))
+            if real.stat().st_size > MAX_BYTES:
+                message = f"{name} is larger than {MAX_BYTES // 1024} KiB"
+                raise SpecError(Problem(message, place.file, place.line, key))
+            return real.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError(Problem("the file is not UTF-8 text", name, 1, key)) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "not a path"
+            message = f"{name} cannot be read: {reason.lower()}"
+            raise SpecError(Problem(message, place.file, place.line, key)) from error
+
+    def dotenv(self, path: Path, variables: Mapping[str, str], *, told_by: Mark) -> dict[str, str]:
+        """The variables of a ``.env`` file."""
+        text = self.read(path, told_by=told_by)
+        return read_dotenv(text, file=self.shown(path), variables=variables)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What holds for a set of files that are one model: a project, or one included into it."""
+
+    #: Where relative paths begin, absolute.
+    folder: Path
+    #: The run's variables, and those of ``.env`` below them.
+    variables: Mapping[str, str]
+    #: The files being included right now, outermost first: a file among them may not be included again.
+    chain: tuple[Path, ...] = ()
