@@ -17,6 +17,7 @@ from runs.actions.results import ReportFile, StoredReports, store_reports
 from runs.models import Attempt, Failure, Report, Result, Run, TestCase
 from runs.vocabulary import UploadStatus
 from tests.factories import make_run, make_suite
+from tests.runs.ingestion.corpus import rows_of
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,10 @@ def _files(tmp_path: Path, settings: object) -> None:
 def report(content: str | bytes, name: str = "report.xml") -> ReportFile:
     data = content.encode() if isinstance(content, str) else content
     return ReportFile(name, open=lambda: io.BytesIO(data))
+
+
+def from_disk(path: Path, name: str) -> ReportFile:
+    return ReportFile(name, open=lambda: path.open("rb"))
 
 
 def store(run: Run, *contents: str | bytes, shard: int = 1) -> StoredReports:
@@ -348,3 +353,21 @@ def test_the_same_report_in_parallel_is_stored_once() -> None:
 
     assert {one.counts.tests for one in stored} == {300}
     assert set(outcomes(run).values()) == {("failed", 1)}
+
+
+@pytest.mark.django_db
+def test_every_file_of_the_corpus_is_stored_or_refused_with_a_reason(corpus: Path) -> None:
+    readable = rows_of(corpus, "ok", "empty")
+    others = rows_of(corpus, "malformed", "empty-file", "unsafe", "not-junit")
+    run = make_run()
+    files = [from_disk(path, row["path"]) for path, row in [*readable, *others]]
+
+    stored = store_reports(run_id=run.pk, files=files)
+
+    by_status = Report.objects.values_list("status", "name")
+    assert {name for status, name in by_status if status == "stored"} == {row["path"] for _, row in readable}
+    assert {name for status, name in by_status if status == "rejected"} == {row["path"] for _, row in others}
+    assert stored.case_count == sum(int(row["testcases"]) for _, row in readable)
+    assert all(one.reason for one in stored.problems)
+    results = Result.objects.filter(run=run)
+    assert stored.counts.tests == results.count() == results.values("case").distinct().count()
