@@ -36,7 +36,7 @@ def case_page(project: Project, *, q: str = "", before: str = "") -> CasePage:
     q = q.replace("\x00", "").strip()[:200]
     cases = TestCase.objects.filter(suite__project=project).select_related("suite")
     if q:
-        cases = cases.filter(Q(name__icontains=q) | Q(path__icontains=q) | Q(suite__name__icontains=q))
+        cases = cases.filter(Q(name__icontains=q) | Q(class_name__icontains=q) | Q(suite__name__icontains=q))
     if before.isascii() and before.isdigit() and len(before) < 19:  # noqa: PLR2004 - a bigint
         cases = cases.filter(pk__lt=int(before))
     found = list(cases.order_by("-pk")[: PAGE_SIZE + 1])

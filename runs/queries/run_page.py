@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from runs.models import Artifact, Event, Failure, Report, Result, Run, Shard, Te
 from runs.queries.boot import Boot, boots
 from runs.queries.log import LogView, log_view
 from runs.queries.marks import Mark, result_mark
+from runs.queries.progress import MARK, Progress, progress
 from runs.vocabulary import FAILING, Outcome, RunStatus
 
 FAILURE_LIMIT = 500
@@ -22,6 +24,7 @@ RESULT_LIMIT = 100
 STRIP_LENGTH = 20
 SUITE_SAMPLE = 10
 EVENT_LIMIT = 400
+_PLACE = re.compile(r"\d{1,4}\.\d{1,9}\.\d{1,18}", re.ASCII)
 #: The kind of event under which execution keeps what it saw of a failed environment.
 ENVIRONMENT_FAILED = "environment_failed"
 
@@ -93,6 +96,7 @@ class RunPage:
     artifacts: list[Artifact]
     #: The median duration of the suite's last passed runs; None before the first.
     usual_ms: int | None
+    progress: Progress
 
     @property
     def parts(self) -> list[tuple[str, float]]:
@@ -140,11 +144,11 @@ class RunPage:
 
 
 def run_page(
-    run: Run, *, now: datetime, show: str = "", q: str = "", source: str = "", after: int = 0
+    run: Run, *, now: datetime, show: str = "", q: str = "", source: str = "", after: str = ""
 ) -> RunPage:
     """About a dozen queries, whatever the number of results; each limited."""
     failures = failing_results(run)
-    events = list(Event.objects.filter(run=run).order_by("at", "id")[:EVENT_LIMIT])
+    events = list(Event.objects.filter(run=run).exclude(kind=MARK).order_by("at", "id")[:EVENT_LIMIT])
     return RunPage(
         run=run,
         now=now,
@@ -159,6 +163,7 @@ def run_page(
         reports=list(Report.objects.filter(run=run).order_by("shard", "name")[:100]),
         artifacts=list(Artifact.objects.filter(run=run).order_by("shard", "path")[:100]),
         usual_ms=usual_duration(run),
+        progress=progress(run),
     )
 
 
@@ -195,20 +200,20 @@ def grouped(failures: Sequence[Result]) -> list[FailureGroup]:
     ]
 
 
-def results(run: Run, *, show: str = "", q: str = "", after: int = 0) -> Results:
-    """The rows of one view; `all` goes on from a case id, so that no run is too large."""
+def results(run: Run, *, show: str = "", q: str = "", after: str = "") -> Results:
+    """The rows of one view; `all` is read in pages in the report's order, so that no run is too large."""
     chosen = Show(show) if show in set(Show) else Show.NOTABLE
     q = q.replace("\x00", "").strip()[:200]
     notable = run.failed_count + run.errored_count + run.flaky_count
     found = _results(run).select_related("case")
     if q:
-        found = found.filter(Q(case__name__icontains=q) | Q(case__path__icontains=q))
+        found = found.filter(Q(case__name__icontains=q) | Q(case__class_name__icontains=q))
     if chosen is Show.NOTABLE:
         found = found.exclude(outcome__in=[Outcome.PASSED, Outcome.SKIPPED]).order_by("position", "case_id")
     elif chosen is Show.SLOW:
         found = found.filter(duration_ms__isnull=False).order_by("-duration_ms", "case_id")
     else:
-        found = found.filter(case_id__gt=after).order_by("case_id")
+        found = found.filter(_after(after)).order_by("shard", "position", "case_id")
     rows = list(found[: RESULT_LIMIT + 1])
     shown = rows[:RESULT_LIMIT]
     has_more = chosen is Show.ALL and len(rows) > RESULT_LIMIT
@@ -218,7 +223,24 @@ def results(run: Run, *, show: str = "", q: str = "", after: int = 0) -> Results
         q=q,
         rows=[ResultRow(result=row, case=row.case, strip=strips.get(row.case_id, "")) for row in shown],
         notable_count=notable,
-        more=f"?show=all&after={shown[-1].case_id}" if has_more else "",
+        more=f"?show=all&after={_place(shown[-1])}" if has_more else "",
+    )
+
+
+def _place(result: Result) -> str:
+    """Where a result stands in the order of its run, as the URL says it."""
+    return f"{result.shard}.{result.position}.{result.case_id}"
+
+
+def _after(place: str) -> Q:
+    """What comes after a place; everything for one that cannot be."""
+    if not _PLACE.fullmatch(place):
+        return Q()
+    shard, position, case = (int(number) for number in place.split("."))
+    return (
+        Q(shard__gt=shard)
+        | Q(shard=shard, position__gt=position)
+        | Q(shard=shard, position=position, case_id__gt=case)
     )
 
 

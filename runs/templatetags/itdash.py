@@ -13,6 +13,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from runs import charts
+from runs.models import TestCase
 from runs.queries import text
 from runs.queries.marks import Mark, result_mark, run_mark
 from runs.vocabulary import Outcome, RunStatus, Trigger
@@ -173,6 +174,18 @@ def one_line(value: object, limit: int = 300) -> str:
 
 
 @register.filter
+def full_name(case: TestCase) -> str:
+    """A test's name with its parameters, as its tool writes it."""
+    return f"{case.name}{case.parameters}"
+
+
+@register.filter
+def place(case: TestCase) -> str:
+    """Where a test lives: its file, else its class, else the suite names above it."""
+    return case.file or case.class_name or case.path
+
+
+@register.filter
 def sha(commit: str) -> str:
     """A commit as people write it."""
     return commit[:8]
@@ -222,7 +235,7 @@ def elapsed(since: datetime) -> SafeString:
     return format_html(
         '<span data-controller="elapsed" data-since="{}">{}</span>',
         since.isoformat(),
-        duration(max(milliseconds, 0) // SECOND * SECOND),
+        duration(max(milliseconds, 0) // SECOND * SECOND).replace(".0 s", " s"),
     )
 
 

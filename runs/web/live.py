@@ -29,7 +29,18 @@ from runs.queries.run_page import run_page
 from runs.web.access import RunAccess, run_for
 
 #: The parts of `runs/run.html` that change, in the page's order.
-SECTIONS = ("head", "progress", "evidence", "failures", "shards", "boot", "events", "results", "facts")
+SECTIONS = (
+    "head",
+    "progress",
+    "evidence",
+    "failures",
+    "shards",
+    "boot",
+    "sources",
+    "events",
+    "results",
+    "facts",
+)
 #: htmx's and our script's sign that there is no need to ask again.
 STOP_POLLING = 286
 
@@ -50,15 +61,13 @@ class View:
     show: str = ""
     q: str = ""
     source: str = ""
-    after: int = 0
+    after: str = ""
 
     @classmethod
     def of(cls, request: HttpRequest) -> View:
         """Read the query string, as the page itself does."""
         get = request.GET.get
-        return cls(
-            show=get("show", ""), q=get("q", ""), source=get("source", ""), after=_whole(get("after", ""))
-        )
+        return cls(show=get("show", ""), q=get("q", ""), source=get("source", ""), after=get("after", ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def run(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         show=request.GET.get("show", ""),
         q=request.GET.get("q", ""),
         source=request.GET.get("source", ""),
-        after=_whole(request.GET.get("after", "")),
+        after=request.GET.get("after", ""),
     )
     return project_page(request, "runs/run.html", access, nav="runs", page=page, run=access.run)
 
@@ -150,7 +150,3 @@ async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
             yield block
     finally:
         file.close()
-
-
-def _whole(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0  # noqa: PLR2004 - a bigint

@@ -15,6 +15,7 @@ from django.test import AsyncClient, Client
 
 from runs.models import LogChunk, Run
 from runs.queries.log import SHOWN_LINES, log_since, log_view
+from runs.queries.progress import progress
 from runs.vocabulary import Outcome, Role, RunStatus
 from runs.web.access import RunAccess
 from runs.web.live import Follower, View, message
@@ -288,3 +289,38 @@ def test_the_whole_log_and_the_files_are_downloads() -> None:
     assert file["Content-Type"] == "application/octet-stream"
     assert file["Content-Disposition"] == 'attachment; filename="junit <1>.xml"'
     assert unknown.status_code == 404
+
+
+@pytest.mark.django_db
+def test_tests_that_mark_their_start_and_end_are_shown_as_they_come() -> None:
+    run = running()
+    mark(run, "tests/a.py::test_one", "start", 1)
+    mark(run, "tests/a.py::test_one", "end", 3)
+    mark(run, "tests/a.py::test_two", "start", 4)
+
+    seen = progress(run)
+    html = follow(run).changes().html
+
+    assert seen.ended_count == 1
+    assert [(each.test[-8:], each.duration_ms) for each in seen.sightings] == [
+        ("test_two", None),
+        ("test_one", 2000.0),
+    ]
+    assert "1 test ended" in html
+    assert "test_one: start" not in html  # the timeline tells of services, not of every test
+
+
+@pytest.mark.django_db
+def test_a_test_that_is_tried_again_runs_again() -> None:
+    run = running()
+    for second, phase in enumerate(["start", "end", "start"]):
+        mark(run, "test_one", phase, second)
+
+    (seen,) = progress(run).sightings
+
+    assert seen.ended_at is None
+
+
+def mark(run: Run, test: str, phase: str, second: int) -> None:
+    at = NOW + timedelta(seconds=second)
+    make_event(run, "mark", message=f"{test}: {phase}", at=at, data={"test": test, "phase": phase})
