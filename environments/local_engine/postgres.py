@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -31,6 +30,8 @@ FAST = {
     "shared_buffers": "64MB",
     "max_wal_size": "256MB",
 }
+#: A socket's path holds 107 bytes (103 on macOS); the longest folder in which one is certain to fit.
+SHORT_PATH_BYTES = 85
 SCRIPTS = "/docker-entrypoint-initdb.d"
 
 
@@ -106,36 +107,28 @@ def _scripts(program: Program) -> list[Path]:
 
 
 def _run_scripts(data: Path, program: Program, scripts: Sequence[Path]) -> None:
-    """Against a server that listens on a socket only, as the image does."""
-    account = wheels.server_account()
-    sockets = Path(tempfile.mkdtemp(prefix="itdash-", dir="/tmp"))
-    try:
-        if account:
-            os.chown(sockets, account.user_id, account.group_id)
-        launch = wheels.postgres_launch(data, sockets=sockets, settings=FAST)
-        with subprocess.Popen(launch.command, **launch.place()) as server:  # noqa: S603 - our own program
-            try:
-                _until_it_answers(server, sockets, program.environment)
-                for script in scripts:
-                    _run_script(script, {**program.environment, "PGHOST": str(sockets), "PGPORT": "5432"})
-            finally:
-                server.send_signal(signal.SIGINT)
-                server.wait()
-    finally:
-        shutil.rmtree(sockets, ignore_errors=True)
+    """Against a server that listens on a socket only, as the image does.
+
+    The socket lies in the data itself, so that nothing is left elsewhere whenever this is killed.
+    """
+    settings = {**FAST, "unix_socket_directories": "."}
+    launch = wheels.postgres_launch(data, sockets=data, settings=settings)
+    with subprocess.Popen(launch.command, **launch.place()) as server:  # noqa: S603 - our own program
+        try:
+            # By way of the server's own folder where the path of the socket would be too long for one.
+            is_short = len(os.fsencode(data)) <= SHORT_PATH_BYTES
+            place = str(data) if is_short else f"/proc/{server.pid}/cwd"
+            variables = {**program.environment, "PGHOST": place, "PGPORT": "5432"}
+            _until_it_answers(server, variables)
+            for script in scripts:
+                _run_script(script, variables)
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait()
 
 
-def _until_it_answers(server: subprocess.Popen[bytes], sockets: Path, variables: Mapping[str, str]) -> None:
-    ready = [
-        str(wheels.postgres_programs() / "pg_isready"),
-        "-q",
-        "-h",
-        str(sockets),
-        "-p",
-        "5432",
-        "-t",
-        "1",
-    ]
+def _until_it_answers(server: subprocess.Popen[bytes], variables: Mapping[str, str]) -> None:
+    ready = [str(wheels.postgres_programs() / "pg_isready"), "-q", "-t", "1"]
     while subprocess.run(ready, env=dict(variables), check=False).returncode:  # noqa: S603 - our own program
         try:
             server.wait(timeout=0.05)
