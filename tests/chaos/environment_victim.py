@@ -12,6 +12,8 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
+from unittest import mock
 
 import django
 
@@ -64,14 +66,14 @@ def _die_after(last: int) -> count[int]:
     numbers = count(1)
     send = APIClient.send
 
-    def counted(self: APIClient, *args: object, **options: object) -> requests.Response:
+    def counted(self: APIClient, request: requests.PreparedRequest, **options: Any) -> requests.Response:
         number = next(numbers)
-        answer: requests.Response = send(self, *args, **options)
+        answer = send(self, request, **options)
         if number == last:
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    APIClient.send = counted
+    mock.patch.object(APIClient, "send", counted).start()
     return numbers
 
 
