@@ -3,17 +3,21 @@
 Every problem is told with its file and line. Without FILES, the suite file of this folder is checked, or the
 Compose files in it that are suites by themselves. Exit code 0 only when everything is good.
 
+A suite must also be one that itdash runs: what it does not support, or a shared engine does not grant, is a
+problem. Of a Compose file that is named this is only noted: it is judged as Docker Compose would judge it.
+
 With --json, a list with one object per file: `file`, `kind`, `ok`, `problems`, `notices` and `model`, which
-is the resolved canonical model of a Compose file, or the suites of a suite file.
+is the resolved canonical model of a Compose file, as Compose prints it, or the suites of a suite file.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ from typing import Any
 from environments import policy
 from environments.errors import Problem, SpecError
 from environments.plan import StartPlan
-from environments.spec import EnvironmentSpec, environment_from, load_model, plain
+from environments.spec import EnvironmentSpec, compose_config, environment_from, load_model
 from environments.spec.source import MAX_BYTES, Map, nearest, read_yaml
 from runs.suitefile import (
     COMPOSE_FILES,
@@ -54,6 +58,18 @@ class Answer:
     model: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about every file."""
+
+    variables: Mapping[str, str] = field(default_factory=dict)
+    profiles: Sequence[str] = ("*",)
+    #: The project's; empty for the one that Compose would choose.
+    name: str = ""
+    #: Whether a Compose file must also be one that itdash runs.
+    must_run: bool = False
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("files", metavar="FILES", nargs="*", help="suite files or Compose files")
@@ -66,18 +82,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a variable of the run; the process environment counts for nothing",
     )
     parser.add_argument(
-        "--profile", metavar="NAME", action="append", default=[], help="switch a profile on; '*' for all"
+        "--profile",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="check with this profile on; all when left out",
+    )
+    parser.add_argument(
+        "--project-name",
+        metavar="NAME",
+        help="as Compose's; the name in the file or of its folder when left out",
     )
 
 
 def run(options: argparse.Namespace) -> int:
     """Check every file; returns 0 when all are good, 1 when one is not, 2 when there is nothing to check."""
-    paths = [Path(file) for file in options.files] or _found(Path())
+    paths = [Path(file) for file in options.files]
+    must_run = not paths
+    paths = paths or _found(Path())
     if not paths:
         print("There is no itdash.yml and no Compose file that is a suite here.", file=sys.stderr)
         return _NOTHING_TO_CHECK
     variables = {name: value for name, _, value in (pair.partition("=") for pair in options.var)}
-    answers = [check(path, variables=variables, profiles=options.profile) for path in paths]
+    question = Question(variables, options.profile or ["*"], options.project_name or "", must_run=must_run)
+    answers = [check(path, question) for path in paths]
     if options.json:
         print(json.dumps([_as_json(answer) for answer in answers], indent=2))
     else:
@@ -86,22 +114,46 @@ def run(options: argparse.Namespace) -> int:
     return 1 if any(answer.problems for answer in answers) else 0
 
 
-def check(path: Path, *, variables: Mapping[str, str], profiles: Sequence[str] = ()) -> Answer:
+def check(path: Path, question: Question) -> Answer:
     """Check one file of either kind; with a suite file, also the Compose files that it names."""
-    shown = str(path)
     root = _checkout(path)
     try:
         text = _read(path)
         if _is_suite_file(path, text):
-            return _check_suites(path, text, root, variables)
-        model = load_model([path.absolute()], directory=root, variables=variables, profiles=profiles)
+            return _check_suites(path, text, root, question.variables)
+        return _check_compose(path, text, root, question)
+    except SuiteFileError as error:
+        return Answer(str(path), "suite file", _placed(error.problems, root))
+    except SpecError as error:
+        return Answer(str(path), "Compose file", _placed(error.problems, root))
+
+
+def _check_compose(path: Path, text: str, root: Path, question: Question) -> Answer:
+    name = question.name or _project_name(text, path)
+    variables = {"COMPOSE_PROJECT_NAME": name, **question.variables}
+    model = load_model([path.absolute()], directory=root, variables=variables, profiles=question.profiles)
+    notices = model.notices
+    problems: tuple[Problem, ...]
+    try:
         spec = environment_from(model)
+        notices = spec.notices
         problems = _shared_engine_problems(spec)
-    except (SpecError, SuiteFileError) as error:
-        problems = _placed(error.problems, root)
-        kind = "suite file" if isinstance(error, SuiteFileError) else "Compose file"
-        return Answer(shown, kind, tuple(problems))
-    return Answer(shown, "Compose file", _placed(problems, root), spec.notices, plain(model.tree))
+    except SpecError as error:
+        problems = error.problems
+    problems = _placed(problems, root)
+    if not question.must_run:
+        notices += tuple(f"itdash does not run this: {problem}" for problem in problems)
+        problems = ()
+    config = None if problems else compose_config(model, name=name)
+    return Answer(str(path), "Compose file", problems, notices, config)
+
+
+def _project_name(text: str, path: Path) -> str:
+    """The name that Compose gives the project: the one in the file, or its folder's, made fit for a name."""
+    documents = read_yaml(text, file=path.name)
+    named = [document["name"] for document in documents if isinstance(document, Map) and document.get("name")]
+    folder = re.sub(r"[^a-z0-9_-]", "", path.absolute().parent.name.lower()).lstrip("_-")
+    return str(named[-1]) if named else folder or "default"
 
 
 def _check_suites(path: Path, text: str, root: Path, variables: Mapping[str, str]) -> Answer:

@@ -116,15 +116,65 @@ def test_each_combination_of_the_matrix_is_checked(folder: Path, capsys: pytest.
     assert lines[0].startswith("compose.yaml:6: services.tests.mem_limit: 'lots' is not a size")
 
 
-def test_what_a_shared_engine_refuses_is_told_with_its_line(
+def test_a_suite_must_also_be_one_that_a_shared_engine_grants(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "compose.yaml").write_text("services:\n  web:\n    image: x\n    privileged: true\n")
+    (folder / "compose.yaml").write_text("services:\n  tests:\n    image: x\n    privileged: true\n")
+
+    with_suite_file = checked(capsys)
+    (folder / "itdash.yml").unlink()
+    without = checked(capsys)
+
+    for code, lines in (with_suite_file, without):
+        assert code == 1
+        assert lines[0].startswith("compose.yaml:4: services.tests.privileged is not granted: it is root on")
+
+
+def test_a_compose_file_that_is_named_is_judged_as_compose_would_with_a_note(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "compose.yaml").write_text("services:\n  tests:\n    image: x\n    privileged: true\n")
 
     code, lines = checked(capsys, "compose.yaml")
 
-    assert code == 1
-    assert lines[0].startswith("compose.yaml:4: services.web.privileged is not granted: it is root on")
+    assert code == 0
+    assert lines[0].startswith(
+        "compose.yaml: note: itdash does not run this: compose.yaml:4: services.tests.priv"
+    )
+    assert lines[1] == "compose.yaml: good (Compose file)"
+
+
+def test_services_of_every_profile_are_checked_unless_some_are_named(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "compose.yaml").write_text("services:\n  a: {image: x}\n  b: {image: x, profiles: [p]}\n")
+
+    [everything] = as_json(capsys, "compose.yaml")[1]
+    [some] = as_json(capsys, "compose.yaml", "--profile", "q")[1]
+
+    assert list(everything["model"]["services"]) == ["a", "b"]
+    assert list(some["model"]["services"]) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "name"),
+    [
+        (["--project-name", "p"], "name: shop\nservices: {a: {image: '$COMPOSE_PROJECT_NAME'}}", "p"),
+        ([], "name: shop\nservices: {a: {image: '$COMPOSE_PROJECT_NAME'}}", "shop"),
+        ([], "services: {a: {image: '$COMPOSE_PROJECT_NAME'}}", "folder1"),
+    ],
+)
+def test_the_project_has_the_name_that_compose_would_give_it(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], text: str, name: str
+) -> None:
+    (folder / "Folder.1").mkdir()
+    (folder / "Folder.1" / "compose.yaml").write_text(text)
+
+    [answer] = as_json(capsys, "Folder.1/compose.yaml", *arguments)[1]
+
+    assert answer["model"]["name"] == name
+    assert answer["model"]["services"]["a"]["image"] == name
+    assert answer["model"]["networks"]["default"]["name"] == f"{name}_default"
 
 
 def test_json_holds_the_resolved_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
