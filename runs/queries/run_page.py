@@ -202,9 +202,11 @@ def grouped(failures: Sequence[Result]) -> list[FailureGroup]:
 
 def results(run: Run, *, show: str = "", q: str = "", after: str = "") -> Results:
     """The rows of one view; `all` is read in pages in the report's order, so that no run is too large."""
-    chosen = Show(show) if show in set(Show) else Show.NOTABLE
     q = q.replace("\x00", "").strip()[:200]
     notable = run.failed_count + run.errored_count + run.flaky_count
+    # A green run has nothing notable: it opens on everything instead of on nothing.
+    unsaid = Show.NOTABLE if notable or not run.is_finished else Show.ALL
+    chosen = Show(show) if show in set(Show) else unsaid
     found = _results(run).select_related("case")
     if q:
         found = found.filter(Q(case__name__icontains=q) | Q(case__class_name__icontains=q))

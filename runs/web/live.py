@@ -26,6 +26,7 @@ from runs.models import Run
 from runs.queries.live import Pulse, pulse
 from runs.queries.log import Log, log_since, recent_chunk_ids
 from runs.queries.run_page import run_page
+from runs.queries.shell import shell
 from runs.web.access import RunAccess, run_for
 
 #: The parts of `runs/run.html` that change, in the page's order.
@@ -134,7 +135,9 @@ def sections(access: RunAccess, view: View, now: datetime) -> dict[str, str]:
     """Every section's markup, by name."""
     page = run_page(access.run, now=now, show=view.show, q=view.q, source=view.source, after=view.after)
     context = {"page": page, "run": access.run, "project": access.project, "access": access}
-    return {name: render_to_string(f"runs/run.html#{name}", context) for name in SECTIONS}
+    drawn: dict[str, str] = {name: render_to_string(f"runs/run.html#{name}", context) for name in SECTIONS}
+    count = render_to_string("components/_live_count.html", {"shell": shell(access.project)})
+    return drawn | {"live_count": count}
 
 
 def log_lines(log: Log) -> str:

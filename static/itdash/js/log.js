@@ -2,12 +2,12 @@
 const NEAR = 24;
 
 export default view => {
-  const button = view.closest(".log").querySelector("[data-follow]");
+  const button = view.closest(".log")?.querySelector("[data-follow]");
   const atEnd = () => view.scrollHeight - view.scrollTop - view.clientHeight < NEAR;
   let follows = true;
   const set = on => { follows = on; button.setAttribute("aria-pressed", on); if (on) view.scrollTop = view.scrollHeight; };
 
-  if (!button) return void (view.scrollTop = view.scrollHeight); // a finished run's: nothing to follow
+  if (!button) return void (view.scrollTop = view.scrollHeight); // nothing to follow by hand
   button.hidden = false;
   button.addEventListener("click", () => set(!follows));
   view.addEventListener("scroll", () => { if (follows !== atEnd()) set(atEnd()); });

@@ -308,3 +308,46 @@ def test_pages_carry_the_content_policy_and_no_inline_style_or_script(client: Cl
         assert all("src=" in tag for tag in page.split("<script")[1:]), name
         if name != "run live":
             assert "default-src 'none'" in answer["Content-Security-Policy"], name
+
+
+def test_a_green_run_opens_on_all_its_results_with_parameters_and_place(client: Client) -> None:
+    run = make_run(shop(), status=RunStatus.PASSED)
+    add_results(run, {"test_pay": Outcome.PASSED})
+    run.suite.cases.update(parameters="[eur-3]", class_name="tests.test_payments")
+
+    page = text_of(client, "/p/shop/runs/1/")
+
+    assert "test_pay[eur-3]" in page
+    assert "tests.test_payments" in page
+
+
+def test_a_failed_environment_shows_what_was_seen_of_its_services(client: Client) -> None:
+    run = make_run(shop(), status=RunStatus.ERRORED)
+    evidence = {
+        "service": "postgres",
+        "summary": "exited with 1",
+        "probe_outputs": ["connection refused"],
+        "log_tail": ["FATAL: could not map anonymous shared memory"],
+    }
+    make_event(run, "environment_failed", message="postgres ended", data={"evidence": [evidence]})
+
+    page = text_of(client, "/p/shop/runs/1/")
+
+    assert "<bdi>postgres</bdi>: <bdi>exited with 1</bdi>" in page
+    assert "connection refused" in page
+    assert "could not map anonymous shared memory" in page
+
+
+def test_an_environment_is_drawn_while_it_comes_up(client: Client) -> None:
+    run = make_run(shop(), status=RunStatus.PREPARING, queued_at=NOW, started_at=NOW)
+    add_environment(run, {"postgres": (0.1, 0.2, 1.0), "order-service": (0.2, 1.1, None)})
+
+    (boot,) = client.get("/p/shop/runs/1/").context["page"].boots
+
+    assert [(lane.service.name, lane.words) for lane in boot.lanes] == [
+        ("postgres", "1.0 s"),
+        ("order-service", "starting"),
+    ]
+    # pull until 0.1 s, wait until 0.2 s, start until 1 s, and up from then on.
+    assert [kind for kind, _, _ in boot.lanes[0].segments] == ["pull", "wait", "start", "up"]
+    assert boot.lanes[0].segments[2] == ("start", 0.2, 1.0)
