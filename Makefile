@@ -52,7 +52,7 @@ bench: $(VENV)/dev.stamp
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 fuzz: $(VENV)/dev.stamp
-	@HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -m "not engine and not browser and not chaos" -k "fuzz or property" $(ARGS)
+	@$(BIN)/python -m pytest --hypothesis-profile=fuzz $$(grep -rl "^from hypothesis" tests) -k "not reference" $(ARGS)
 
 screens: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.browser.screens $(ARGS)

@@ -8,9 +8,12 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+#: `make fuzz`: long, and anew each time.
+hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None, derandomize=False)
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 

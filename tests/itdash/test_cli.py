@@ -210,6 +210,22 @@ def test_a_name_that_is_taken_is_refused_in_a_sentence(running: Up) -> None:
     assert again.stderr == "itdash: A project with the address “twice” exists already. Choose another.\n"
 
 
+def test_a_run_that_cannot_be_checked_out_is_followed_to_exit_code_two(running: Up, tmp_path: Path) -> None:
+    folder = f"--data-dir={running.data_dir}"
+    itdash("project", "create", "nowhere", f"--repository={tmp_path}/missing", folder)
+    token = itdash("token", "create", "--project=nowhere", "--scopes=trigger,read", folder).stdout.strip()
+
+    followed = itdash(
+        "run", "checkout", "--project=nowhere", "--wait", f"--url={running.url}", ITDASH_TOKEN=token
+    )
+
+    lines = followed.stdout.splitlines()
+    assert followed.returncode == 2, followed.stderr
+    assert lines[0] == f"Run 1 is queued: {running.url}/p/nowhere/runs/1/"
+    assert "  errored" in lines
+    assert str(tmp_path / "missing") in lines[-1]
+
+
 def test_sigterm_stops_all_of_it_within_ten_seconds_and_the_data_is_there_afterwards(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     with up(data_dir) as first:
