@@ -33,7 +33,7 @@ from environments.labels import EnvironmentRef
 from environments.local_engine import LocalEngine
 from environments.local_engine.folders import EnvironmentFolder
 from environments.local_engine.processes import FOLDER_VARIABLE, Identity
-from environments.probes import probe_command, wait_until
+from environments.probes import probe_command, steadily, wait_until
 from environments.spec import (
     Build,
     EnvironmentSpec,
@@ -104,7 +104,7 @@ class Local:
             raise
 
     def until(self, check: Callable[[], object]) -> None:
-        wait_until(check, deadline_seconds=20)
+        wait_until(check, deadline_seconds=20, pauses=steadily(0.02))
 
     def processes(self) -> list[psutil.Process]:
         return belonging_to(self.root / REF.name)
@@ -518,7 +518,12 @@ def test_a_service_that_fails_is_started_again_when_the_file_says_so(local: Loca
 
 def test_a_service_that_waits_to_be_restarted_can_be_stopped_and_started(local: Local) -> None:
     local.up(python("web", "print('up')", restart="always"))
-    local.until(lambda: local.state("web").restart_count >= 3)
+    # Four pauses have doubled the fifth to 1.6 s: time enough to stop it in one.
+    local.until(
+        lambda: (
+            local.state("web").restart_count == 4 and local.state("web").status is ServiceStatus.RESTARTING
+        )
+    )
 
     local.engine.stop_service(REF, "web")
     stopped_at = local.state("web")
