@@ -17,13 +17,13 @@ os.environ["CELERY_BROKER_URL"] = settings.CELERY_BROKER_URL
 app = Celery("itdash", broker=settings.CELERY_BROKER_URL)
 app.conf.update(
     task_ignore_result=True,
-    task_acks_late=True,
-    task_reject_on_worker_lost=True,
+    # Taken means heard: the sweeper, not the broker, finds what was lost. A message that waited for the end
+    # of its run would also end the worker, and the run, when the broker goes away meanwhile.
+    task_acks_late=False,
+    # Nothing is held back by a worker that is busy while another is idle.
     worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
     broker_connection_retry_on_startup=True,
-    # A run may take hours: an unacknowledged message must not ring again meanwhile. The sweeper, not
-    # the broker, finds lost runs.
-    broker_transport_options={"visibility_timeout": 24 * 3600},
     worker_cancel_long_running_tasks_on_connection_loss=False,
     task_default_queue="default",
     task_routes={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -23,6 +24,12 @@ QUICK = {
     "ITDASH_REAP_INTERVAL_SECONDS": "1",
     "ITDASH_LOG_LEVEL": "INFO",
 }
+
+
+def _die_with_the_tests() -> None:
+    """Linux ends it when the tests are ended without a chance to tidy up."""
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 class Worker:
@@ -58,6 +65,7 @@ class Worker:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - one call that takes no lock
             )
         wait_until(lambda: " ready." in log.read_text("utf-8", "replace"), deadline_seconds=30)
 
