@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import httpx
 import pytest
 from django.utils import timezone
 from playwright.sync_api import Browser, Page, expect
@@ -58,6 +59,39 @@ def test_the_first_person_makes_the_first_account_and_project(page: Page) -> Non
     expect(page.get_by_label("Upload token")).to_have_value(re.compile(r"^itd_.{20,}"))
 
 
+def test_the_page_that_waits_for_the_first_report_moves_on_to_it(
+    page: Page, sign_in: SignIn, site: str
+) -> None:
+    make_project("shop")
+    sign_in(make_user(is_superuser=True))
+    page.goto("/p/shop/start/")
+    page.get_by_role("button", name="Make an upload token").click()
+    token = page.get_by_label("Upload token").input_value()
+
+    answer = httpx.post(
+        f"{site}/api/v1/projects/shop/uploads",
+        headers={"Authorization": f"Bearer {token}"},
+        data={"suite": "integration", "branch": "main"},
+        files={"files": ("junit.xml", b"<testsuite><testcase name='test_a'/></testsuite>")},
+        timeout=20,
+    )
+
+    assert answer.status_code == 202, answer.text
+    expect(page).to_have_url(re.compile(r"/p/shop/runs/1/$"))
+    expect(page.locator("#run-head")).to_contain_text("integration #1")
+
+
+def test_static_files_are_compressed_and_kept_for_good(page: Page, site: str) -> None:
+    page.goto("/sign-in/")
+    address = page.locator("link[href*=components]").get_attribute("href")
+
+    answer = httpx.get(f"{site}{address}", headers={"Accept-Encoding": "br"})
+
+    assert answer.headers["Content-Encoding"] == "br"
+    assert answer.headers["Cache-Control"] == "max-age=315360000, public, immutable"
+    assert httpx.get(f"{site}{address}", headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304
+
+
 def test_typing_in_the_run_list_filters_it_and_the_address_can_be_shared(page: Page) -> None:
     suite = make_suite(make_project("shop", visibility="public"), "checkout")
     make_run(suite, status=RunStatus.PASSED, branch="main")
@@ -73,6 +107,8 @@ def test_typing_in_the_run_list_filters_it_and_the_address_can_be_shared(page: P
     page.reload()
     expect(page.locator("#runs tbody tr")).to_have_count(1)
     expect(page.get_by_role("link", name="#2 checkout")).to_be_visible()
+    page.go_back()
+    expect(page.locator("#runs tbody tr")).to_have_count(2)
 
 
 def test_a_run_page_follows_its_run_to_the_end(page: Page) -> None:
