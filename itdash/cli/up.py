@@ -34,7 +34,7 @@ HOME = Path(itdash.__file__).resolve().parent.parent
 WEB_READY_SECONDS = 60.0
 INGEST_SLOTS = 2
 #: A worker is asked to finish what it does, then to leave it: its environments are torn down on the way out.
-WORKER_STOP = ((SIGTERM, 1.5), (SIGQUIT, 4.0))
+WORKER_STOP = ((SIGTERM, 1.5), (SIGQUIT, 3.0))
 
 
 class CannotStartError(Exception):
