@@ -3,85 +3,105 @@
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 from environments.errors import Problem, SpecError
 from environments.spec.interpolation import TemplateError, substitute
 
-_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-\[\]]*")
+#: What may stand between two statements: blanks, line ends and comments.
+_BETWEEN: Final = re.compile(r"(?:\s+|#[^\n]*)*")
+_EXPORT: Final = re.compile(r"export[ \t\v\f\r]+")
+_KEY: Final = re.compile(r"([\w.\-\[\] \t\v\f\r\x85\xa0]*)([=:\n])")
+_BLANKS: Final = " \t\v\f\r\x85\xa0"
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 
 
 def read_dotenv(text: str, *, file: str, variables: Mapping[str, str]) -> dict[str, str]:
     """The variables that the text sets, in its order.
 
-    A value may use earlier lines and `variables`; a bare ``KEY`` passes that variable on when it is set.
-    Raises `SpecError` with the line.
+    A value may use earlier ones and `variables`, which win; a bare ``KEY`` passes that variable on when it is
+    set. Raises `SpecError` with the line.
     """
-    values: dict[str, str] = {}
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    position = 0
-    while position < len(text):
-        position = _line(text, position, file, values, variables)
-    return values
+    return _Dotenv(f"{text.removeprefix(chr(0xFEFF))}\n", file, variables).values
 
 
-def _line(text: str, position: int, file: str, values: dict[str, str], variables: Mapping[str, str]) -> int:
-    line_end = text.find("\n", position)
-    line_end = len(text) if line_end < 0 else line_end
-    line = text[position:line_end]
-    stripped = line.strip()
-    if not stripped or stripped.startswith("#"):
-        return line_end + 1
-    start = position + len(line) - len(line.lstrip())
-    if re.match(r"export\s", text[start:line_end]):
-        start += len("export")
-        start += len(text[start:line_end]) - len(text[start:line_end].lstrip())
-    number = text.count("\n", 0, position) + 1
-    match = _KEY.match(text, start)
-    if match is None:
-        raise SpecError(Problem(f"unexpected character {text[start]!r} in a variable name", file, number))
-    key = match[0]
-    rest = text[match.end() : line_end]
-    separator = re.match(r"[ \t]*[=:]", rest)
-    if separator is None:
-        if rest.strip() and not rest.strip().startswith("#"):
-            raise SpecError(Problem(f"{key}: expected '=' and a value", file, number, key))
-        if key in variables:
-            values[key] = variables[key]
-        return line_end + 1
-    value_start = match.end() + separator.end()
-    while value_start < line_end and text[value_start] in " \t":
-        value_start += 1
-    known = {**values, **variables}
-    try:
-        values[key], end = _value(text, value_start, line_end, known)
-    except TemplateError as error:
-        raise SpecError(Problem(f"{key}: {error}", file, number, key)) from error
-    return end
+def read_raw(text: str) -> dict[str, str]:
+    """The ``raw`` format: everything behind the first ``=`` as it stands."""
+    lines = (line for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
+    return {key.strip(): value for key, _, value in (line.partition("=") for line in lines)}
 
 
-def _value(text: str, start: int, line_end: int, known: Mapping[str, str]) -> tuple[str, int]:
-    quote = text[start : start + 1]
-    if quote not in {"'", '"'}:
-        raw = re.split(r"(?:^|[ \t])#", text[start:line_end], maxsplit=1)[0].strip()
-        return substitute(raw, known, unset=_quiet), line_end + 1
-    end = start + 1
-    while end < len(text) and text[end] != quote:
-        end += 2 if text[end] == "\\" else 1
-    if end >= len(text):
-        message = "the quote is never closed"
-        raise TemplateError(message)
-    inside = text[start + 1 : end]
-    after = text.find("\n", end)
-    after = len(text) if after < 0 else after + 1
-    if quote == "'":
-        return inside.replace("\\'", "'"), after
-    return substitute(_unescape(inside), known, unset=_quiet), after
+class _Dotenv:
+    """Statements are read one after the other; a line may hold several once a value is quoted."""
+
+    def __init__(self, text: str, file: str, variables: Mapping[str, str]) -> None:
+        self._text = text
+        self._file = file
+        self._variables = variables
+        self.values: dict[str, str] = {}
+        self._known = ChainMap(dict(variables), self.values)
+        position = self._statement_start(0)
+        while position < len(text):
+            position = self._statement_start(self._statement(position))
+
+    def _statement_start(self, position: int) -> int:
+        match = _BETWEEN.match(self._text, position)
+        return match.end() if match else position
+
+    def _statement(self, position: int) -> int:
+        """Read one statement; returns where it ends."""
+        if export := _EXPORT.match(self._text, position):
+            position = export.end()
+        match = _KEY.match(self._text, position)
+        if match is None:
+            unexpected = re.compile(r"[^\w.\-\[\] \t\v\f\r\x85\xa0]").search(self._text, position)
+            self._refuse(
+                f"unexpected character {unexpected[0] if unexpected else ''!r} in a variable name", position
+            )
+        key = match[1].strip()
+        if " " in key:
+            self._refuse(f"{key!r} is no variable name: it has a space in it", position)
+        if match[2] == "\n":
+            if key in self._variables:
+                self.values[key] = self._variables[key]
+            return match.end()
+        try:
+            value, end = self._value(match.end())
+        except TemplateError as error:
+            self._refuse(f"{key}: {error}", position)
+        self.values[key] = value
+        return end
+
+    def _value(self, position: int) -> tuple[str, int]:
+        text = self._text
+        while text[position] in _BLANKS:
+            position += 1
+        quote = text[position]
+        if quote not in {"'", '"'}:
+            line_end = text.index("\n", position)
+            return self._filled(text[position:line_end].split(" #", 1)[0].rstrip()), line_end
+        end = position + 1
+        while end < len(text) and text[end] != quote:
+            end += 2 if text[end] == "\\" else 1
+        if end >= len(text):
+            message = "the quote is never closed"
+            raise TemplateError(message)
+        inside = text[position + 1 : end]
+        if quote == "'":
+            return inside.replace("\\'", "'"), end + 1
+        return self._filled(_unescaped(inside)), end + 1
+
+    def _filled(self, template: str) -> str:
+        return substitute(template, self._known, unset=_quiet)
+
+    def _refuse(self, message: str, position: int) -> NoReturn:
+        line = self._text.count("\n", 0, position) + 1
+        raise SpecError(Problem(message, self._file, line))
 
 
-def _unescape(inside: str) -> str:
+def _unescaped(inside: str) -> str:
     def plain(match: re.Match[str]) -> str:
         character = match[1]
         if character == "$":
@@ -93,9 +113,3 @@ def _unescape(inside: str) -> str:
 
 def _quiet(_: str) -> None:
     """A variable that is not set is simply empty here."""
-
-
-def read_raw(text: str) -> dict[str, str]:
-    """The ``raw`` format: everything behind the first ``=`` as it stands."""
-    lines = (line for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
-    return {key.strip(): value for key, _, value in (line.partition("=") for line in lines)}

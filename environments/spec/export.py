@@ -181,7 +181,7 @@ def _resource(section: str, key: str, resource: dict[str, Any], project: str) ->
 def _escaped(node: Any) -> Any:  # noqa: ANN401 - a tree holds anything
     """A ``$`` is doubled, so that the printed model can be read again."""
     if isinstance(node, dict):
-        return {key: _escaped(value) for key, value in node.items()}
+        return {key.replace("$", "$$"): _escaped(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_escaped(value) for value in node]
     return node.replace("$", "$$") if isinstance(node, str) else node

@@ -65,7 +65,7 @@ class Loading:
             if real.stat().st_size > MAX_BYTES:
                 message = f"{name} is larger than {MAX_BYTES // 1024} KiB"
                 raise SpecError(Problem(message, place.file, place.line, key))
-            return real.read_text(encoding="utf-8")
+            return real.read_bytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise SpecError(Problem("the file is not UTF-8 text", name, 1, key)) from error
         except (OSError, RuntimeError, ValueError) as error:

@@ -81,14 +81,17 @@ def substitute(template: str, variables: Mapping[str, str], *, unset: Unset, dep
 
 
 def _closing_brace(template: str, opening: int) -> int:
-    depth = 0
-    for position in range(opening, len(template)):
-        if template[position] == "{":
+    """Where the variable ends that began at the brace; only ``${`` opens another one inside it."""
+    depth, position = 1, opening + 1
+    while position < len(template):
+        if template.startswith("${", position):
             depth += 1
+            position += 1
         elif template[position] == "}":
             depth -= 1
             if depth == 0:
                 return position
+        position += 1
     raise TemplateError(_invalid(template))
 
 

@@ -11,11 +11,11 @@ from environments.spec.source import Map, Override, Reset, Seq
 REPLACED: Final = frozenset({"command", "entrypoint", "test"})
 #: Lists whose items stand for something: two items with one identity are one, and the later wins.
 _IDENTITY: Final[dict[str, Callable[[Any], Hashable]]] = {
-    "configs": lambda item: item.get("target", item.get("source")),
+    "configs": lambda item: item.get("target", f"/{item.get('source')}"),
     "devices": lambda item: item.get("target"),
     "env_file": lambda item: item.get("path"),
     "ports": lambda item: tuple(item.get(key) for key in ("host_ip", "target", "published", "protocol")),
-    "secrets": lambda item: item.get("target", item.get("source")),
+    "secrets": lambda item: item.get("target", f"/run/secrets/{item.get('source')}"),
     "volumes": lambda item: item.get("target"),
 }
 

@@ -212,7 +212,7 @@ class _Composer:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             mark = self._mark(event)
             is_merge = _is_merge_key(event)
-            key = self._value(event)
+            key = _untagged(self._value(event), event)
             value = self._value(next(self._events))
             if is_merge:
                 if merge_seen:
@@ -256,6 +256,13 @@ def _is_merge_key(event: yaml.Event) -> bool:
         isinstance(event, yaml.ScalarEvent)
         and event.value == "<<"
         and (event.implicit[0] or event.tag == "tag:yaml.org,2002:merge")
+    )
+
+
+def _untagged(key: object, event: yaml.Event) -> object:
+    """A tag on a key tags nothing."""
+    return (
+        _scalar(event) if isinstance(key, Reset | Override) and isinstance(event, yaml.ScalarEvent) else key
     )
 
 
