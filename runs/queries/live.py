@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from django.db.models import Max, OuterRef, Subquery
+from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
 from environments.models import EnvironmentService
@@ -35,8 +35,9 @@ class Pulse:
 
 def pulse(run_id: int) -> Pulse | None:
     """Four narrow queries; None when the run is gone."""
-    events = Event.objects.filter(run=OuterRef("pk")).values("run").annotate(last=Max("id")).values("last")
-    chunks = LogChunk.objects.filter(run=OuterRef("pk")).values("run").annotate(last=Max("id")).values("last")
+    # The last id, not MAX(id): one step from the end of an index instead of all rows of the run.
+    events = Event.objects.filter(run=OuterRef("pk")).order_by("-id").values("id")[:1]
+    chunks = LogChunk.objects.filter(run=OuterRef("pk")).order_by("-id").values("id")[:1]
     row = (
         Run.objects.filter(pk=run_id)
         .annotate(last_event=Subquery(events), last_chunk=Coalesce(Subquery(chunks), 0))
