@@ -22,6 +22,7 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from environments.docker_engine import DockerEngine
 from environments.models import Environment
 from environments.probes import wait_until
 from runs.actions.runs import queue_run
@@ -68,6 +69,28 @@ pathlib.Path(sys.argv[2], 'notes.txt').write_text('all well')
 """
 
 
+#: In containers nobody can open a gate from here, so each step takes its time.
+SLOW_COMPOSE = """
+services:
+  store:
+    image: itdash-lab/python:3.13
+    command: ["sh", "-c", "sleep 3; touch /ready; sleep 600"]
+    healthcheck: {test: ["CMD", "test", "-e", "/ready"], interval: 1s, retries: 600}
+  integration-tests:
+    image: itdash-lab/python:3.13
+    command:
+      - sh
+      - -c
+      - |
+        sleep 3
+        mkdir -p /results
+        echo '<testsuite><testcase name="a"/><testcase name="b"/></testsuite>' > /results/junit.xml
+    depends_on:
+      store: {condition: service_healthy}
+"""
+INSTANCE = f"chaos-{os.getpid()}"
+
+
 @dataclass
 class Site:
     """One installation: its project, its worker, its gates."""
@@ -91,32 +114,45 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    repository = make_repository(
-        tmp_path / "repository",
-        {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": COMPOSE, "suite.py": SUITE},
-    )
+    files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": COMPOSE, "suite.py": SUITE}
+    with site_on("local", files, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def container_site(tmp_path: Path) -> Iterator[Site]:
+    files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": SLOW_COMPOSE}
+    with site_on("docker", files, tmp_path) as one:
+        yield one
+
+
+@contextmanager
+def site_on(engine: str, files: dict[str, str], folder: Path) -> Iterator[Site]:
     # Outside of /tmp, which the local engine keeps services' own.
     gates = Path(tempfile.mkdtemp(prefix="itdash-gates-", dir="/var/tmp"))
-    data = tmp_path / "data"
     project = make_project(
         "shop",
-        repository_url=str(repository),
+        repository_url=str(make_repository(folder / "repository", files)),
         allow_local_engine=True,
         variables={"GATES": str(gates)},
     )
     variables = {
         "DATABASE_URL": database_url(),
         "BROKER_URL": settings.BROKER_URL,
-        "ITDASH_DATA_DIR": str(data),
-        "ITDASH_ENGINE": "local",
-        "ITDASH_INSTANCE": f"chaos-{os.getpid()}",
+        "ITDASH_DATA_DIR": str(folder / "data"),
+        "ITDASH_ENGINE": engine,
+        "ITDASH_INSTANCE": INSTANCE,
     }
-    with worker(tmp_path / "logs", variables) as one:
-        yield Site(project, one, gates, data)
-        for run in Run.objects.order_by("pk"):
-            told = [f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("pk")]
-            sys.stdout.write("\n".join([run.status, run.error_message, *told, ""]))
-    shutil.rmtree(gates)
+    try:
+        with worker(folder / "logs", variables) as one:
+            yield Site(project, one, gates, folder / "data")
+            for run in Run.objects.order_by("pk"):
+                told = [
+                    f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("pk")
+                ]
+                sys.stdout.write("\n".join([run.status, run.error_message, *told, ""]))
+    finally:
+        shutil.rmtree(gates)
 
 
 def database_url() -> str:
@@ -253,6 +289,28 @@ def nothing_is_left(site: Site) -> None:
     )
     folder = site.data / "checkouts"
     wait_until(lambda: not list(folder.iterdir()) if folder.is_dir() else True, deadline_seconds=10)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("step", "victim"), [("environment_creating", "worker"), ("tests_started", "child")])
+def test_containers_of_a_dead_worker_are_removed_and_its_run_goes_on(
+    container_site: Site, step: str, victim: str
+) -> None:
+    site = container_site
+    run = site.queue()
+    wait_until(lambda: has_event(run, step), deadline_seconds=30)
+
+    kill(site, run, victim)
+    if victim == "worker":
+        site.worker.start()
+
+    wait_until(lambda: Run.objects.get(pk=run.pk).status in FINISHED, deadline_seconds=60)
+    run.refresh_from_db()
+    assert run.status == RunStatus.PASSED, run.error_message
+    assert Result.objects.filter(run=run).count() == 2
+    docker = DockerEngine()
+    wait_until(lambda: not docker.environments(INSTANCE), deadline_seconds=60)
+    nothing_is_left(site)
 
 
 def test_a_worker_that_is_stopped_gives_its_run_to_the_next(site: Site) -> None:
