@@ -125,6 +125,8 @@ def _suite(run: Run, checkout: Checkout, recorder: Recorder) -> SuiteSpec:
     suite = read_suite(checkout.folder, name=run.suite.name, path=run.suite.path)
     remember_definition(run.suite, level=suite.level, definition=suite.definition)
     recorder.event(NewEvent("suite_read", f"Suite {suite.name}: the tests are {suite.tests}."))
+    if suite.keep_on_failure_seconds:
+        recorder.event(NewEvent("notice", "`keep_on_failure` is not heeded yet: the environment is removed."))
     return suite
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from environments.errors import (
     DeadlineExceededError,
     EnvironmentFailedError,
     Evidence,
+    StoppedError,
 )
 from environments.lifecycle import EnvironmentRequest, Happening, HappeningKind, LiveEnvironment, provisioned
 from environments.lifecycle.requests import EVERY_SERVICE
@@ -42,6 +44,7 @@ IMAGE_TIMEOUT_SECONDS = 1200.0
 START_TIMEOUT_SECONDS = 120.0
 #: Beyond all the time-outs of an environment, for collecting and removing.
 _SLACK_SECONDS = 900.0
+_LOOK_SECONDS = 0.1
 
 
 class HookFailedError(Exception):
@@ -162,7 +165,10 @@ def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
 
 def _run_hook(job: Job, plan: ShardPlan, environment: LiveEnvironment, hook: Hook) -> None:
     timeout_seconds = min(HOOK_TIMEOUT_SECONDS, job.suite.timeout_seconds)
-    result = environment.run_in(hook.service, ["/bin/sh", "-c", hook.run], timeout_seconds=timeout_seconds)
+    command = ["/bin/sh", "-c", hook.run]
+    result = _unless_stopped(
+        lambda: environment.run_in(hook.service, command, timeout_seconds=timeout_seconds), job.lease.stop
+    )
     for text in result.output.splitlines():
         job.recorder.line(NewLine(datetime.now(tz=UTC), plan.number, hook.service, text))
     if result.timed_out or result.exit_code != 0:
@@ -172,6 +178,27 @@ def _run_hook(job: Job, plan: ShardPlan, environment: LiveEnvironment, hook: Hoo
         said = "\n".join(result.output.strip().splitlines()[-8:])
         message = f"The `before` command `{hook.run}` in {hook.service} {how}.\n{said}".strip()
         raise HookFailedError(message)
+
+
+def _unless_stopped[T](call: Callable[[], T], stop: threading.Event) -> T:
+    """Wait for a call that nothing can interrupt, but not when the run is stopped: what it waits for is
+    removed then, and so it ends."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - carried to who waits
+            answer.set_exception(error)
+        finally:
+            connection.close()
+
+    threading.Thread(target=work, daemon=True).start()
+    while not stop.is_set():
+        if wait([answer], timeout=_LOOK_SECONDS).done:
+            return answer.result()
+    message = "stopped during a `before` command"
+    raise StoppedError(message)
 
 
 def _await_tests(job: Job, environment: LiveEnvironment) -> _TestsEnded:

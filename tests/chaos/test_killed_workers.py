@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -221,6 +222,10 @@ def has_event(run: Run, kind: str, **facts: str) -> bool:
     return run.events.filter(kind=kind, **facts).exists()
 
 
+def has_events(run: Run, kind: str, count: int) -> bool:
+    return run.events.filter(kind=kind).count() == count
+
+
 STEPS: dict[str, tuple[Callable[[Site], object], Callable[[Run], bool]]] = {
     "checkout": (git_locked, lambda run: has_event(run, "checkout_started")),
     "provisioning": (
@@ -335,10 +340,7 @@ def test_a_run_whose_workers_keep_dying_is_given_up_after_two(site: Site) -> Non
     site.open("store")
     run = site.queue()
     for attempt in (1, 2):
-        wait_until(
-            lambda count=attempt: run.events.filter(kind="tests_started").count() == count,
-            deadline_seconds=30,
-        )
+        wait_until(partial(has_events, run, "tests_started", attempt), deadline_seconds=30)
         site.worker.kill_child(site.executor_of(run))
 
     wait_until(lambda: Run.objects.get(pk=run.pk).status in FINISHED, deadline_seconds=30)

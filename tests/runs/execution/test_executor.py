@@ -384,21 +384,23 @@ def test_without_a_suite_file_a_compose_file_with_tests_is_a_suite(project: Proj
     assert executed(project).status == RunStatus.PASSED
 
 
-@pytest.mark.parametrize("moment", ["service_started", "tests_started"])
+@pytest.mark.parametrize("moment", ["service_started", "environment_ready", "tests_started"])
 def test_a_run_is_cancelled_at_any_moment_within_seconds(project: Project, moment: str) -> None:
     compose = """
 services:
   store:
     image: python:3.13
     command: ["python3", "-c", "import time; time.sleep(600)"]
-    healthcheck: {test: ["CMD", "test", "%s", "=", "tests_started"], interval: 1s}
+    healthcheck: {test: ["CMD", "test", "%s", "!=", "service_started"], interval: 1s}
   integration-tests:
     image: python:3.13
     command: ["python3", "-c", "import time; time.sleep(600)"]
     depends_on:
       store: {condition: service_healthy}
 """
-    write(project, {"docker-compose.test.yml": compose % moment})
+    # A `before` command, once everything is ready, where that is the moment.
+    hook = "    before: [{service: store, run: sleep 600}]\n" if moment == "environment_ready" else ""
+    write(project, {"docker-compose.test.yml": compose % moment, "itdash.yml": SUITE_FILE + hook})
     run = queue_run(project=project, suite="checkout", trigger=Trigger.PERSON)
     claim = claim_run(run.pk, owner="worker-a")
     assert claim is not None
