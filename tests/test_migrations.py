@@ -38,7 +38,7 @@ def test_history_is_one_line(app: str) -> None:
     assert parents == [[], *[[earlier] for earlier in ours[:-1]]]
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)  # indexes are built concurrently, which no transaction may hold
 def test_every_migration_can_be_applied_while_the_application_runs() -> None:
     linter = MigrationLinter(no_cache=True, no_output=True)
     graph = MigrationLoader(connection).graph

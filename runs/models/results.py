@@ -27,7 +27,10 @@ class TestCase(models.Model):
 
     __test__ = False  # not pytest's
 
-    suite = models.ForeignKey(Suite, on_delete=models.CASCADE, related_name="cases")
+    #: Neither checked row by row nor indexed alone: see docs/decisions/0055.
+    suite = models.ForeignKey(
+        Suite, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="cases"
+    )
     #: 16 bytes made of everything below that tells tests apart; see `runs/ingestion/identity.py`.
     identity = models.BinaryField(max_length=16)
     #: The chain of suite names or the file, as the tool tells it.
@@ -58,7 +61,10 @@ class TestCase(models.Model):
 class Failure(models.Model):
     """A failure's text, kept once per project however often it is seen."""
 
-    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="failures")
+    #: As a case's suite.
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="failures"
+    )
     #: 16 bytes of the whole: type, message and text.
     digest = models.BinaryField(max_length=16)
     #: 16 bytes of what makes two failures the same failure; see `runs/analytics/fingerprints.py`.
@@ -76,7 +82,7 @@ class Failure(models.Model):
                 fields=["project", "digest"], name="a_failure_text_is_kept_once_in_a_project"
             ),
         )
-        indexes = (models.Index(fields=["project", "fingerprint"], name="failures_of_group"),)
+        indexes = (models.Index(fields=["fingerprint", "project"], name="failures_of_group"),)
 
     def __str__(self) -> str:
         return self.message[:80] or self.kind

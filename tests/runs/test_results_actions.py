@@ -13,7 +13,9 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import connection, connections
 
+from runs.actions import result_rows
 from runs.actions.results import ReportFile, StoredReports, store_reports
+from runs.ingestion.junit import JUnitReader
 from runs.models import Attempt, Failure, Report, Result, Run, TestCase
 from runs.vocabulary import UploadStatus
 from tests.factories import make_run, make_suite
@@ -371,3 +373,35 @@ def test_every_file_of_the_corpus_is_stored_or_refused_with_a_reason(corpus: Pat
     assert all(one.reason for one in stored.problems)
     results = Result.objects.filter(run=run)
     assert stored.counts.tests == results.count() == results.values("case").distinct().count()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "statement",
+    [
+        result_rows._INSERT_CASES,
+        result_rows._TOUCH_CASES,
+        result_rows._INSERT_RESULTS,
+        result_rows._INSERT_ATTEMPTS,
+        result_rows._INSERT_REPEATS_OF_EARLIER_REPORTS,
+        result_rows._SELECT_TRIES,
+    ],
+)
+def test_cases_are_found_through_their_index_also_when_statistics_know_nothing_of_the_suite(
+    statement: str,
+) -> None:
+    """It once took minutes to read a new suite again and again, for each of its cases."""
+    old, new = make_run(), make_run()
+    store(old, suite_of(*[failing(f"t{number}") for number in range(3_000)]))
+    staging = result_rows.Staging()
+    place = result_rows.Place(new.pk, new.run_at, new.suite_id, new.project_id, 1)
+
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE runs_testcase, runs_failure, runs_result")
+        xml = suite_of(*[failing(f"t{number}") for number in range(2_000)])
+        staging.add(JUnitReader(io.BytesIO(xml.encode())).batches())
+        cursor.execute("ANALYZE itdash_staging_1 (identity)")
+        cursor.execute(f"EXPLAIN {statement}", place.parameters)
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert f"Index Cond: ((suite_id = {new.suite_id}) AND (identity = s" in plan.replace("s_1.", "s.")
