@@ -198,6 +198,7 @@ def test_a_tests_history_is_walked_with_the_arrow_keys_into_its_run(page: Page) 
     page.goto(f"/p/shop/tests/{results[0].case_id}/")
     expect(page.locator(".verdict")).to_contain_text("It passed only after a retry")
 
+    expect(page.locator("[data-controller=scrub][data-ready]")).to_be_attached()
     page.get_by_role("slider").focus()
     page.keyboard.press("ArrowLeft")
     expect(page.locator(".readouts li:not([hidden])")).to_contain_text("Flaky")

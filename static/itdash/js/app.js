@@ -18,7 +18,7 @@ const mount = element => {
   const load = controllers[element.dataset.controller];
   if (!load || mounted.has(element)) return;
   mounted.add(element);
-  load().then(module => module.default(element));
+  load().then(module => { module.default(element); element.dataset.ready = ""; });
 };
 const mountAll = root => {
   if (root.matches?.("[data-controller]")) mount(root);
