@@ -2,6 +2,8 @@
 
 A worker proves its right to a run with a `Claim`: the fence in it was raised when the run was claimed, so
 whatever a worker that lost its lease still tries to write changes nothing.
+
+Rows are locked with `no_key`: whoever writes an event, a line or a result refers to the run and must not wait.
 """
 
 from __future__ import annotations
@@ -159,7 +161,7 @@ def cancel_run(*, run_id: int, by: User | None) -> Run:
     """
     person = str(by) if by else "somebody"
     with transaction.atomic():
-        run = Run.objects.select_for_update().get(pk=run_id)
+        run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
         if run.status in FINISHED:
             message = f"Run {run} is finished; there is nothing to cancel."
             raise NotPossibleError(message)
@@ -247,7 +249,7 @@ def resolve_lapsed_run(run_id: int) -> RunStatus | None:
     """
     with transaction.atomic():
         run = (
-            Run.objects.select_for_update(skip_locked=True)
+            Run.objects.select_for_update(skip_locked=True, no_key=True)
             .filter(pk=run_id, status__in=_ACTIVE, lease_expires_at__lt=Now())
             .first()
         )
@@ -352,7 +354,7 @@ def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | No
     `problem` is the sentence for people when nothing could be read.
     """
     with transaction.atomic():
-        run = Run.objects.select_for_update().get(pk=run_id)
+        run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
         ending = _judge_totals(run, problem)
         _finish(Run.objects.filter(pk=run_id), ending)
         if duration_ms is not None:
@@ -375,7 +377,11 @@ def _judge_totals(run: Run, problem: str) -> Ending:
 
 def _next_number(project: Project) -> int:
     """Lock the project and return the number its next run gets."""
-    return Project.objects.select_for_update().values_list("next_run_number", flat=True).get(pk=project.pk)
+    return (
+        Project.objects.select_for_update(no_key=True)
+        .values_list("next_run_number", flat=True)
+        .get(pk=project.pk)
+    )
 
 
 def _run_of_key(project: Project, key: str | None) -> Run | None:
@@ -420,9 +426,10 @@ def _lease_end() -> CombinedExpression:
 
 
 def _finish(runs: QuerySet[Run], ending: Ending) -> int:
-    """Write the end and everything that follows from it, in one statement."""
+    """Write the end and everything that follows from it; the shards that had none get the run's."""
     elapsed = RawSQL(_ELAPSED_MS, [])  # noqa: S611 - a constant
-    return runs.update(
+    finished = list(runs.values_list("pk", flat=True).select_for_update(no_key=True))
+    Run.objects.filter(pk__in=finished).update(
         status=ending.status,
         error_reason=ending.reason or "",
         error_message=ending.message,
@@ -432,6 +439,8 @@ def _finish(runs: QuerySet[Run], ending: Ending) -> int:
         lease_owner="",
         lease_expires_at=None,
     )
+    Shard.objects.filter(run__in=finished, finished_at=None).update(status=ending.status, finished_at=Now())
+    return len(finished)
 
 
 def facts_of(ending: Ending) -> dict[str, str]:

@@ -43,7 +43,7 @@ def note_shard(claim: Claim, number: int, **facts: object) -> None:
 def finish_shard(claim: Claim, number: int, ending: Ending, *, exit_code: int | None) -> bool:
     """End a shard; False when the claim on its run no longer holds."""
     with transaction.atomic():
-        if not held_run(claim).select_for_update().exists():
+        if not held_run(claim).select_for_update(no_key=True).exists():
             return False
         Shard.objects.filter(run_id=claim.run_id, number=number).update(
             status=ending.status, exit_code=exit_code, finished_at=Now()

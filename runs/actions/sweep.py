@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import connection
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import F, Q, Value
+from django.db.models.functions import Greatest, Least, Now
 
 from runs.actions.runs import resolve_lapsed_run
 from runs.dispatch import Work, ring
@@ -19,9 +19,10 @@ from runs.vocabulary import RunStatus, UploadStatus
 
 logger = logging.getLogger(__name__)
 
-#: How long a bell may go unanswered before it is rung again. A run that waits for a free slot is rung
-#: for again and again, which costs a message that nobody acts on.
+#: How long a bell may go unanswered before it is rung again. For a run that has waited long, for a free slot
+#: as likely as not, it is as long again as it has waited, so that bells do not pile up behind a busy worker.
 RING_AGAIN_AFTER = timedelta(seconds=15)
+RING_AGAIN_AT_LAST = timedelta(minutes=5)
 #: Of one sweep, so that a long queue does not flood the broker.
 RING_LIMIT = 50
 _SWEEP_LOCK = 0x17DA5
@@ -60,7 +61,9 @@ def _resolve_lapsed_runs() -> Iterator[int]:
 
 
 def _ring_for_queued_runs() -> Iterator[int]:
-    unheard = Q(rung_at=None) | Q(rung_at__lt=Now() - RING_AGAIN_AFTER)
+    waited = F("rung_at") - F("queued_at")
+    pause = Least(Value(RING_AGAIN_AT_LAST), Greatest(Value(RING_AGAIN_AFTER), waited))
+    unheard = Q(rung_at=None) | Q(rung_at__lt=Now() - pause)
     waiting = Run.objects.filter(unheard, status=RunStatus.QUEUED).order_by("queued_at", "pk")
     for run_id in list(waiting.values_list("pk", flat=True)[:RING_LIMIT]):
         if not ring(Work.EXECUTE_RUN, run_id):

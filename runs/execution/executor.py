@@ -63,7 +63,7 @@ def sweep_checkouts() -> None:
 
 def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
     with _checkout(run, lease, recorder) as checkout:
-        suite = _suite(run, checkout, recorder)
+        suite = _suite(run, checkout, lease, recorder)
         plans = plan_shards(
             suite,
             checkout.folder,
@@ -81,6 +81,7 @@ def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
             job = Job(lease, recorder, engine, suite, Path(collected), progress)
             judged = [_submit(pool, job, plan) for plan in plans]
             _await(judged, lease.stop)
+            _note_images(run, job)
             _end(lease, recorder, _ending(judged))
         # Leaving the pool waited until the environments were gone; the run had its end before.
         remember_services(run.project, job.images)
@@ -121,9 +122,11 @@ def _note_checkout(run: Run, checkout: Checkout, lease: Lease, recorder: Recorde
         recorder.event(NewEvent("notice", notice))
 
 
-def _suite(run: Run, checkout: Checkout, recorder: Recorder) -> SuiteSpec:
+def _suite(run: Run, checkout: Checkout, lease: Lease, recorder: Recorder) -> SuiteSpec:
     suite = read_suite(checkout.folder, name=run.suite.name, path=run.suite.path)
-    remember_definition(run.suite, level=suite.level, definition=suite.definition)
+    through_outages(
+        lambda: remember_definition(run.suite, level=suite.level, definition=suite.definition), lease=lease
+    )
     recorder.event(NewEvent("suite_read", f"Suite {suite.name}: the tests are {suite.tests}."))
     if suite.keep_on_failure_seconds:
         recorder.event(NewEvent("notice", "`keep_on_failure` is not heeded yet: the environment is removed."))
@@ -140,7 +143,10 @@ def _engine(run: Run, lease: Lease, recorder: Recorder) -> Engine:
     engine = engine_for(settings.ENGINE, project=run.project.name, allows_local=allows_local)
     known = engine.capabilities()
     facts = {"engine": known.engine, "engine_version": known.version}
-    note_facts(lease.claim, engine=known.engine, environment_facts=facts)
+    run.environment_facts = facts
+    through_outages(
+        lambda: note_facts(lease.claim, engine=known.engine, environment_facts=facts), lease=lease
+    )
     recorder.event(NewEvent("engine_chosen", f"Runs on {known.engine} {known.version}.", data=facts))
     return engine
 
@@ -168,6 +174,11 @@ def _ending(judged: Sequence[Future[Ending]]) -> Ending:
     """Say how the run ended; what is not judged does not count, for it was stopped."""
     endings = [future.result() for future in judged if future.done()]
     return gravest(endings) if endings else Ending(RunStatus.CANCELLED)
+
+
+def _note_images(run: Run, job: Job) -> None:
+    facts = {**run.environment_facts, "images": dict(sorted(job.images.items()))}
+    through_outages(lambda: note_facts(job.claim, environment_facts=facts), lease=job.lease)
 
 
 def _end(lease: Lease, recorder: Recorder, ending: Ending) -> None:

@@ -106,7 +106,9 @@ class Job:
 def execute_shard(job: Job, plan: ShardPlan, judged: Future[Ending]) -> None:
     """Run one shard. `judged` gets its ending as soon as it is known, before the environment is removed."""
     try:
-        begin_shard(job.claim, plan.number, variables=dict(plan.variables))
+        through_outages(
+            lambda: begin_shard(job.claim, plan.number, variables=dict(plan.variables)), lease=job.lease
+        )
         _execute(job, plan, judged)
     except Exception as error:  # noqa: BLE001 - whatever it was, the run gets to hear it
         _fail(job, plan, judged, error)
@@ -122,16 +124,23 @@ def _execute(job: Job, plan: ShardPlan, judged: Future[Ending]) -> None:
         log=_Log(job, plan.number),
         stop=job.lease.stop,
     ) as environment:
-        note_shard(job.claim, plan.number, environment_name=environment.ref.name)
+        name = environment.ref.name
+        through_outages(lambda: note_shard(job.claim, plan.number, environment_name=name), lease=job.lease)
         for hook in job.suite.before:
             _run_hook(job, plan, environment, hook)
         environment.start_tests()
+        _move(job, plan, RunStatus.RUNNING)
         job.progress.tests_began()
         ended = _await_tests(job, environment)
+        _move(job, plan, RunStatus.INGESTING)
         job.progress.tests_over(plan.number)
         reports = _collect(job, plan, environment)
         ending = _store_and_judge(job, plan, reports, ended)
         judged.set_result(ending)
+
+
+def _move(job: Job, plan: ShardPlan, status: RunStatus) -> None:
+    through_outages(lambda: note_shard(job.claim, plan.number, status=status), lease=job.lease)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def test_a_bell_that_nobody_heard_is_rung_again_and_not_at_once() -> None:
     run = queue()
     assert sweep() == Sweep()
 
-    Run.objects.update(rung_at=seconds_ago(16))
+    Run.objects.update(queued_at=seconds_ago(16), rung_at=seconds_ago(16))
     broker = redis.Redis.from_url(settings.BROKER_URL)
     broker.delete(Work.EXECUTE_RUN.queue)
 
@@ -41,6 +41,20 @@ def test_a_bell_that_nobody_heard_is_rung_again_and_not_at_once() -> None:
     assert broker.llen(Work.EXECUTE_RUN.queue) == 1
     assert sweep().rung_runs == ()
     broker.close()
+
+
+def test_a_run_that_has_waited_long_is_rung_for_less_often() -> None:
+    run = queue()
+    # It had waited 40 s at the last ring: the next one is due 40 s after that.
+    Run.objects.update(queued_at=seconds_ago(70), rung_at=seconds_ago(30))
+    assert sweep().rung_runs == ()
+
+    Run.objects.update(queued_at=seconds_ago(81), rung_at=seconds_ago(41))
+    assert sweep().rung_runs == (run.pk,)
+
+    # Never less often than every 5 min.
+    Run.objects.update(queued_at=seconds_ago(7200), rung_at=seconds_ago(301))
+    assert sweep().rung_runs == (run.pk,)
 
 
 def test_a_run_that_was_given_back_is_rung_for_at_once() -> None:
