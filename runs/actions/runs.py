@@ -3,7 +3,8 @@
 A worker proves its right to a run with a `Claim`: the fence in it was raised when the run was claimed, so
 whatever a worker that lost its lease still tries to write changes nothing.
 
-Rows are locked with `no_key`: whoever writes an event, a line or a result refers to the run and must not wait.
+Rows are locked with `no_key`: whoever writes an event, a line or a result refers to the run and must
+not wait.
 """
 
 from __future__ import annotations
