@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import datetime
@@ -72,6 +73,9 @@ class DockerEngine:
         self._subnet_pool = subnet_pool
         self._limits = limits or payload.Limits()
         self._closer = streams.StreamCloser()
+        #: What an environment's services run: a build context is read once, however many services share it.
+        self._image_names: dict[tuple[str, str, str], str] = {}
+        self._image_turns: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
 
     @property
     def name(self) -> str:
@@ -84,7 +88,7 @@ class DockerEngine:
     def _api(self) -> APIClient:
         """The client, connected on first use; the version is the highest that both sides speak."""
         try:
-            return APIClient(
+            api = APIClient(
                 base_url=self._base_url,
                 version="auto",
                 timeout=CALL_TIMEOUT_SECONDS,
@@ -96,6 +100,9 @@ class DockerEngine:
                 "DOCKER_HOST; `itdash doctor` says what was tried."
             )
             raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE) from error
+        # Looking for proxies in the environment anew for each call costs more than the call.
+        api.trust_env = False
+        return api
 
     @cached_property
     def _images(self) -> Images:
@@ -144,7 +151,11 @@ class DockerEngine:
 
     def prepare_image(self, environment: EnvironmentRef, service: ServiceSpec) -> str:
         """Find, pull or build the service's image."""
-        return self._images.prepare(service, environment.instance)
+        key = (environment.name, repr(service.build or service.image), service.pull_policy)
+        with self._image_turns[key]:
+            if key not in self._image_names:
+                self._image_names[key] = self._images.prepare(service, environment.instance)
+            return self._image_names[key]
 
     def create_environment(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> None:
         """Create networks and volumes, and fill the volumes that hold folders of the checkout."""
@@ -445,7 +456,11 @@ class DockerEngine:
     def remove_environment(self, environment: EnvironmentRef) -> list[str]:
         """Remove containers in parallel, then networks, then volumes; return what is still there."""
         with translated(f"removing environment {environment.name}"):
-            return removal.remove(self._api, environment)
+            left = removal.remove(self._api, environment)
+        for key in [key for key in list(self._image_names) if key[0] == environment.name]:
+            self._image_names.pop(key, None)
+            self._image_turns.pop(key, None)
+        return left
 
     def environments(self, instance: str) -> list[EnvironmentRef]:
         """Every environment of which a container, a network or a volume exists."""

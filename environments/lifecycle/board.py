@@ -46,9 +46,10 @@ class Seen:
     finished_at: datetime | None = None
     #: Why it counts as failed; empty while it does not.
     reason: str = ""
-    probe_outputs: deque[str] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT))
+    #: Not news: nobody waits for what a failed probe said.
+    probe_outputs: deque[str] = field(default_factory=lambda: deque(maxlen=PROBES_KEPT), compare=False)
     #: Set once nobody needs to probe it any more: ready, ended, or the environment is being left.
-    settled: threading.Event = field(default_factory=threading.Event)
+    settled: threading.Event = field(default_factory=threading.Event, compare=False)
 
     def end_at(self, at: datetime, exit_code: int | None) -> None:
         """Note that it ended."""
@@ -67,13 +68,7 @@ class Board:
         self._waited_for = waited_for
         self._seen = {name: Seen(name) for name in services}
         self._lock = threading.RLock()
-        self._version = 0
         self.changed = threading.Event()
-
-    @property
-    def version(self) -> int:
-        """Grows with all news: whoever writes it down knows whether there is any."""
-        return self._version
 
     def progress(self) -> dict[str, Progress]:
         """How far each service has come, for `StartPlan`."""
@@ -230,17 +225,23 @@ class Board:
 
 @dataclass(slots=True)
 class _News:
-    """While entered, one service's facts may be changed; leaving tells all who wait."""
+    """While entered, one service's facts may be changed; leaving tells all who wait, if anything did change.
+
+    A look that shows nothing new stays silent: waiters look themselves and would wake each other for ever.
+    """
 
     board: Board
     seen: Seen
     lock: threading.RLock
+    before: Seen | None = None
 
     def __enter__(self) -> Seen:
         self.lock.acquire()
+        self.before = replace(self.seen)
         return self.seen
 
     def __exit__(self, *_: object) -> None:
-        self.board._version += 1  # noqa: SLF001 - one object in two parts
+        is_news = self.seen != self.before
         self.lock.release()
-        self.board.changed.set()
+        if is_news:
+            self.board.changed.set()

@@ -15,6 +15,7 @@ from django.db import connection
 from environments.engine import EngineEvent, EngineEventKind, LogLine
 from environments.errors import EnvironmentFailedError, ServiceNotFoundError
 from environments.lifecycle import records
+from environments.lifecycle.board import Seen
 from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
 
@@ -54,7 +55,8 @@ def held(session: Session) -> Iterator[None]:
 def _hold(session: Session, over: threading.Event) -> None:
     """Beat until it is over. The row says who holds the environment; a dead process simply stops renewing."""
     clock = session.clock
-    renewed_at, written = clock.monotonic(), -1
+    renewed_at = clock.monotonic()
+    written: dict[str, Seen] = {}
     third = records.LEASE.total_seconds() / 3
     while not clock.pause(over, WRITE_SECONDS):
         try:
@@ -64,10 +66,9 @@ def _hold(session: Session, over: threading.Event) -> None:
                     session.board.changed.set()
                     break
                 renewed_at = clock.monotonic()
-            if session.board.version != written:
-                version = session.board.version
-                records.save_services(session.record, session.board.all())
-                written = version
+            news = [seen for seen in session.board.all() if seen != written.get(seen.service)]
+            records.save_services(session.record, news)
+            written |= {seen.service: seen for seen in news}
         except DatabaseError as error:
             logger.warning("%s: the database did not take the beat: %s", session.record.name, error)
             connection.close()
