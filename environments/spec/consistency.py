@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from environments.errors import Problem
+from environments.spec.schema import NEVER_TWICE
 from environments.spec.source import Map, Mark, Seq, nearest
 
 _DEFAULT: Final = "default"
@@ -24,8 +25,8 @@ def check_model(tree: Map, *, profiles: Sequence[str], problems: list[Problem]) 
     """Complete the merged tree in place and add a problem for everything that does not fit together."""
     services: Map = tree.setdefault("services", Map())
     switched_off = {name for name, service in services.items() if not _is_on(service, profiles)}
-    for name, service in services.items():
-        _complete(name, service, tree)
+    for service in services.values():
+        _complete(service, tree)
     for name, service in services.items():
         if name not in switched_off:
             _check_service(name, service, tree, switched_off, problems)
@@ -40,7 +41,7 @@ def _is_on(service: Map, profiles: Sequence[str]) -> bool:
     return not asked or "*" in profiles or any(profile in profiles for profile in asked)
 
 
-def _complete(name: str, service: Map, tree: Map) -> None:
+def _complete(service: Map, tree: Map) -> None:
     """Spell out what follows from other keys: the default network, dependencies that are implied."""
     if not service.get("networks") and "network_mode" not in service and "provider" not in service:
         service.put("networks", Map([(_DEFAULT, None)]), service.mark)
@@ -48,7 +49,7 @@ def _complete(name: str, service: Map, tree: Map) -> None:
         tree.setdefault("networks", Map()).setdefault(_DEFAULT, None)
     depends = service.get("depends_on") or Map(mark=service.mark)
     for other, place, is_restarted in _implied(service):
-        if other not in depends and other != name:
+        if other not in depends:
             entry = Map([("condition", "service_started"), ("required", True)])
             if is_restarted:
                 entry["restart"] = True
@@ -91,6 +92,7 @@ def _check_service(
     _check_sources(service, "configs", tree, problem)
     if isinstance(service.get("build"), Map):
         _check_sources(service["build"], "secrets", tree, problem, "build.")
+        _check_contexts(service["build"], tree["services"], problem)
     for index, mount in enumerate(service.get("volumes") or ()):
         source, known = mount.get("source"), tree.get("volumes") or {}
         if mount.get("type") == "volume" and source and source not in known:
@@ -112,7 +114,14 @@ def _check_shapes(service: Map, problem: Tell) -> None:
         message = "has a health check that begins with neither CMD, CMD-SHELL nor NONE"
         mend = "Begin with CMD, or write the command as one string."
         problem(message, "healthcheck.test", service["healthcheck"].place("test"), mend)
-    platforms = _mapping(service, "build").get("platforms")
+    for key in NEVER_TWICE.intersection(service):
+        items = service[key]
+        if isinstance(items, Seq) and key != "extra_hosts" and len(set(map(str, items))) < len(items):
+            problem(f"has an item of {key!r} twice", key, service.place(key))
+    build = _mapping(service, "build")
+    if "dockerfile" in build and "dockerfile_inline" in build:
+        problem("has a Dockerfile and one inline", "build", service.place("build"), "Keep one of them.")
+    platforms = build.get("platforms")
     if platforms and service.get("platform") and service["platform"] not in platforms:
         message = f"is to run on {service['platform']!r}, for which it is not built"
         problem(message, "platform", service.place("platform"), "Add it to 'build.platforms'.")
@@ -165,6 +174,17 @@ def _check_sources(service: Map, key: str, tree: Map, problem: Tell, prefix: str
             message = f"refers to undefined {prefix.replace('.', ' ')}{key[:-1]} {source!r}"
             place = service[key].place(index)
             problem(message, f"{prefix}{key}[{index}]", place, nearest(source, known))
+
+
+def _check_contexts(build: Map, services: Map, problem: Tell) -> None:
+    contexts = build.get("additional_contexts") or Map()
+    for name, context in contexts.items():
+        kind, _, other = str(context).partition(":")
+        if kind == "service" and other not in services:
+            key = f"build.additional_contexts.{name}"
+            problem(
+                f"builds on undefined service {other!r}", key, contexts.place(name), nearest(other, services)
+            )
 
 
 def _check_dependencies(

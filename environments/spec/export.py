@@ -47,10 +47,12 @@ def plain(node: object) -> Any:  # noqa: ANN401 - a tree holds anything
 
 def _service(service: dict[str, Any]) -> dict[str, Any]:
     result = {key: _shape(key, value) for key, value in service.items()}
+    if isinstance(result.get("deploy"), dict) and "scale" in result:
+        result["deploy"].setdefault("replicas", result["scale"])
     result = {
         key: value
         for key, value in result.items()
-        if key in _KEPT_EMPTY or value not in ({}, [], "", None, 0)
+        if key in _KEPT_EMPTY or (value not in ({}, [], "", None, 0) and not (key in _SIZES and value == "0"))
     }
     result = {
         key: value for key, value in result.items() if not (value is False and key not in _TOLD_WHEN_FALSE)
@@ -62,6 +64,7 @@ def _service(service: dict[str, Any]) -> dict[str, Any]:
 _KEPT_EMPTY: Final = frozenset(
     {"command", "entrypoint", "credential_spec", "provider", "init", "scale", "attach"}
 )
+_SIZES: Final = frozenset({"mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "shm_size"})
 _TOLD_WHEN_FALSE: Final = frozenset({"init", "attach"})
 
 
@@ -145,6 +148,7 @@ _SHAPES: Final[dict[str, Any]] = {
     "develop": lambda value: (
         {**value, "watch": [_watch(rule) for rule in value.get("watch", [])]} if value else value
     ),
+    "gpus": lambda value: [{"count": -1}] if value == "all" else value,
     "networks": _networks,
     "secrets": lambda value: [_secret(entry) for entry in value],
     "volumes": lambda value: [_mount(entry) for entry in value],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from environments.spec.include import take_in
 from environments.spec.interpolation import interpolate
 from environments.spec.merge import merge, settled
 from environments.spec.schema import check_schema
+from environments.spec.shellwords import ends_early
 from environments.spec.source import Map, Mark, Seq, read_yaml
+from environments.spec.values import InvalidValueError
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loadin
     """Files that are one model, merged; their environment variables completed within their scope."""
 
     def read(path: Path, place: Mark) -> list[Map]:
-        return _layers(path, place, scope, loading, is_laid_over=True)
+        return _layers(path, place, scope, loading, Map())
 
     def include(files: Sequence[Path], inner: Scope, place: Mark) -> Map:
         return _project(files, inner, place, loading)
@@ -71,7 +74,7 @@ def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loadin
     extender = Extender(loading, scope.folder, read)
     tree = Map(mark=told_by)
     for path in paths:
-        for layer in _layers(path, told_by, scope, loading, is_laid_over=bool(tree)):
+        for layer in _layers(path, told_by, scope, loading, tree):
             whole = take_in(extender.extended(layer, path), scope, loading, include)
             tree = settled(merge(tree, whole))
     loading.stop_if_bad()
@@ -79,8 +82,8 @@ def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loadin
     return tree
 
 
-def _layers(path: Path, told_by: Mark, scope: Scope, loading: Loading, *, is_laid_over: bool) -> list[Map]:
-    """The documents of one file, each in canonical form."""
+def _layers(path: Path, told_by: Mark, scope: Scope, loading: Loading, below: Map) -> list[Map]:
+    """The documents of one file, each in canonical form, that will be laid over what is `below`."""
     name = loading.shown(path)
     place = told_by if told_by.file else Mark(name, 1)
     documents = read_yaml(loading.read(path, told_by=place), file=name)
@@ -93,34 +96,54 @@ def _layers(path: Path, told_by: Mark, scope: Scope, loading: Loading, *, is_lai
         if not isinstance(document, Map):
             loading.problem("the file must be a mapping", Mark(name, 1))
             continue
-        layer = _layer(document, scope, loading, is_laid_over=is_laid_over or bool(layers))
+        layer = _layer(document, scope, loading, below)
         if layer is not None:
             layers.append(layer)
     return layers
 
 
-def _layer(document: Map, scope: Scope, loading: Loading, *, is_laid_over: bool) -> Map | None:
+def _layer(document: Map, scope: Scope, loading: Loading, below: Map) -> Map | None:
     found = len(loading.problems)
 
     def unset(variable: str) -> None:
         loading.note(f"The variable {variable} is not set; it is taken as empty.")
 
     tree = interpolate(document, scope.variables, problems=loading.problems, unset=unset)
-    _drop_nothings(tree, is_laid_over=is_laid_over)
+    _drop_nothings(tree, below)
     check_schema(tree, loading.problems)
     if "version" in tree:
         loading.note("The key 'version' is obsolete and ignored.")
         del tree["version"]
     # Notations are spelled out only where the schema found them in order: they rely on it.
-    return canonical(tree, loading.problems) if len(loading.problems) == found else None
+    if len(loading.problems) > found:
+        return None
+    layer = canonical(tree, loading.problems)
+    _note_cut_commands(tree, loading)
+    return layer
 
 
-def _drop_nothings(tree: Map, *, is_laid_over: bool) -> None:
-    """A key without a value says nothing to what lies below it: an earlier file, or the service extended."""
+def _note_cut_commands(tree: Map, loading: Loading) -> None:
     services = tree.get("services")
-    for service in services.values() if isinstance(services, Map) else ():
-        if isinstance(service, Map) and (is_laid_over or "extends" in service):
-            for key in [key for key, value in service.items() if value is None]:
+    for name, service in services.items() if isinstance(services, Map) else ():
+        for key in ("command", "entrypoint"):
+            text = service.get(key) if isinstance(service, Map) else None
+            with suppress(InvalidValueError):
+                if isinstance(text, str) and ends_early(text):
+                    sentence = (
+                        f"services.{name}.{key} ends at its first unquoted ; & | < or >, as Compose reads it."
+                    )
+                    loading.note(f"{sentence} Write it as a list that begins with sh, -c.")
+
+
+def _drop_nothings(tree: Map, below: Map) -> None:
+    """A key without a value says nothing to what lies below it: an earlier file, or the service extended."""
+    services, others = tree.get("services"), below.get("services") or Map()
+    for name, service in services.items() if isinstance(services, Map) else ():
+        if not isinstance(service, Map):
+            continue
+        known = others.get(name) or Map()
+        for key in [key for key, value in service.items() if value is None]:
+            if "extends" in service or key in known:
                 del service[key]
 
 

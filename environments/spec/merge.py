@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, Final
 
-from environments.spec.source import Map, Override, Reset, Seq
+from environments.errors import Problem, SpecError
+from environments.spec.source import Map, Mark, Override, Reset, Seq
 
 #: Lists that are replaced whole, by the end of their path.
 REPLACED: Final = frozenset({"command", "entrypoint", "test"})
@@ -19,6 +20,26 @@ _IDENTITY: Final[dict[str, Callable[[Any], Hashable]]] = {
     "volumes": lambda item: item.get("target"),
 }
 
+#: Lists of texts in which each is told once.
+_PLAIN_SETS: Final = frozenset(
+    {
+        "aliases",
+        "cap_add",
+        "cap_drop",
+        "dns",
+        "dns_opt",
+        "dns_search",
+        "expose",
+        "extra_hosts",
+        "link_local_ips",
+        "links",
+        "platforms",
+        "profiles",
+        "tags",
+        "tmpfs",
+    }
+)
+
 
 def merge(base: Map, over: Map) -> Map:
     """A new tree: `over` laid over `base`, with ``!reset`` and ``!override`` obeyed but kept in place."""
@@ -29,8 +50,19 @@ def merge(base: Map, over: Map) -> Map:
             result.put(key, value, over.place(key))
         else:
             below = base[key].value if isinstance(base[key], Override) else base[key]
-            result.put(key, _merged(key, below, value), over.place(key))
+            place = over.place(key)
+            if value is not None and _kind(below) not in {_ONE, _kind(value)}:
+                message = f"{key!r} cannot be laid over what is there already: that is {_kind(below)}"
+                raise SpecError(Problem(message, place.file, place.line, key, "Write '!override' before it."))
+            result.put(key, _merged(key, below, value), place)
     return result
+
+
+_ONE: Final = "one value"
+
+
+def _kind(value: object) -> str:
+    return "a mapping" if isinstance(value, Map) else "a list" if isinstance(value, Seq) else _ONE
 
 
 def _merged(key: str, base: object, over: object) -> object:
@@ -50,21 +82,31 @@ def _is_other_driver(key: str, base: Map, over: Map) -> bool:
 
 def _appended(key: str, base: Seq, over: Seq) -> Seq:
     items = Seq([*base, *over], marks=[*_marks(base), *_marks(over)], mark=over.mark)
-    return unique(key, items)
+    return ordered(unique(key, items)) if key == "extra_hosts" else unique(key, items)
 
 
-def _marks(items: Seq) -> list[Any]:
+def _marks(items: Seq) -> list[Mark]:
     return [items.place(index) for index in range(len(items))]
 
 
+def ordered(items: Seq) -> Seq:
+    """The list sorted, each item with its place."""
+    pairs = sorted(zip(items, _marks(items), strict=True), key=lambda pair: str(pair[0]))
+    return Seq([item for item, _ in pairs], marks=[mark for _, mark in pairs], mark=items.mark)
+
+
 def unique(key: str, items: Seq) -> Seq:
-    """The list with each identity once: where it first stood, as it was last given."""
+    """The list with each identity once: where it first stood, as it was last given. Other lists stay."""
+    if key not in _IDENTITY and key not in _PLAIN_SETS:
+        return items
     identity = _IDENTITY.get(key)
     places: dict[Hashable, int] = {}
     result = Seq(mark=items.mark)
     for index, item in enumerate(items):
         name: Hashable = identity(item) if identity and isinstance(item, Map) else str(item)
-        if name in places:
+        if name is None:
+            result.add(item, items.place(index))
+        elif name in places:
             result[places[name]] = item
             result.marks[places[name]] = items.place(index)
         else:

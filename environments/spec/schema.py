@@ -17,7 +17,7 @@ from environments.spec.source import Map, Override, Reset, Seq, dotted, nearest,
 #: The schema that Docker Compose 2.40.3 carries (compose-spec, Apache-2.0).
 _FILE: Final = "compose-spec.json"
 #: Lists in which an item may not be twice; from all others doubles are taken out.
-_NEVER_TWICE: Final = frozenset(
+NEVER_TWICE: Final = frozenset(
     {
         "depends_on",
         "device_cgroup_rules",
@@ -48,7 +48,7 @@ def check_schema(tree: Map, problems: list[Problem]) -> None:
 
 def _is_told_twice_on_purpose(error: jsonschema.ValidationError) -> bool:
     """Compose takes doubles out of most lists before it judges them."""
-    return error.validator == "uniqueItems" and error.absolute_path[-1] not in _NEVER_TWICE
+    return error.validator == "uniqueItems" and error.absolute_path[-1] not in NEVER_TWICE
 
 
 def service_keys() -> frozenset[str]:

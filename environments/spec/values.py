@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
-import shlex
 from decimal import Decimal
 from typing import Any, Final
 
@@ -166,15 +165,6 @@ def size(value: object) -> int:
         message = f"{_quoted(value)} is not a size"
         raise InvalidValueError(message, "Write for example 64m, 512k or 1.5g.")
     return int(Decimal(match[1]) * 1024 ** _SIZE_POWERS.get((match[2] or "").lower(), 0))
-
-
-def words(text: str) -> list[str]:
-    """A command line cut into words as a shell would, without expanding anything."""
-    try:
-        return shlex.split(text)
-    except ValueError as error:
-        message = f"a command whose quotes do not end: {_quoted(text)}"
-        raise InvalidValueError(message) from error
 
 
 def ports(entry: object) -> list[dict[str, Any]]:

@@ -257,6 +257,13 @@ def test_services_of_other_profiles_stay_away(checkout: Checkout) -> None:
     assert list(checkout.load_files("compose.yaml", profiles=("debug",)).services) == ["web", "dbg"]
 
 
+def test_a_command_that_ends_early_is_noticed(checkout: Checkout) -> None:
+    spec = checkout.load("services: {web: {image: x, command: migrate && serve}}")
+
+    assert spec.services["web"].command == ("migrate",)
+    assert spec.notices[0].startswith("services.web.command ends at its first unquoted")
+
+
 def test_what_is_ignored_is_said(checkout: Checkout) -> None:
     spec = checkout.load(
         "version: '3.8'\nservices:\n  web: {image: 'x:${TAG}', restart: always, logging: {driver: syslog}}\n"
