@@ -65,44 +65,28 @@ CREATE TEMPORARY TABLE IF NOT EXISTS itdash_repeats_1 (identity bytea PRIMARY KE
 _NOTHING = "\t".join([r"\N"] * 6)
 _COPY = "COPY itdash_staging_1 FROM STDIN"
 
-# Rows are found one by one through their unique indexes: OFFSET 0 keeps PostgreSQL from making a join of
-# it. A join's plan hangs on statistics that do not know a new suite yet, and was off by a factor of a
-# thousand where they were old (docs/decisions/0055).
-_CASE = """LATERAL (
-    SELECT c.id, c.last_seen_at FROM runs_testcase c
-    WHERE c.suite_id = %(suite)s AND c.identity = s.identity OFFSET 0
-) c"""
-_FAILURE = """LATERAL (
-    SELECT f.id, f.message FROM runs_failure f
-    WHERE s.digest IS NOT NULL AND f.project_id = %(project)s AND f.digest = s.digest OFFSET 0
-) f ON true"""
-
-
-def _with_lookups(statement: str) -> str:
-    """Put the two look-ups into a statement, in the places marked for them."""
-    return statement.replace("<case>", _CASE).replace("<failure>", _FAILURE)
-
-
-_INSERT_CASES = _with_lookups("""
+# `<case>` and `<failure>` stand for one of two ways to find the rows that a staged attempt belongs to; see
+# `_Way`.
+_INSERT_CASES = """
 INSERT INTO runs_testcase (suite_id, identity, path, class_name, name, parameters, file, variant, line,
                            first_seen_at, last_seen_at)
 SELECT DISTINCT ON (s.identity)
        %(suite)s, s.identity, s.path, s.class_name, s.name, s.parameters, s.file, s.variant, s.line,
        %(run_at)s, %(run_at)s
-FROM itdash_staging_1 s LEFT JOIN <case> ON true
+FROM itdash_staging_1 s LEFT JOIN <case>
 WHERE c.id IS NULL
 ORDER BY s.identity, s.position
 ON CONFLICT (suite_id, identity) DO NOTHING
-""")
+"""
 # Precise to a day, so that most runs write nothing. Rows that another run holds are left to it.
-_TOUCH_CASES = _with_lookups("""
+_TOUCH_CASES = """
 UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
     SELECT id FROM runs_testcase WHERE id = ANY(ARRAY(
-        SELECT c.id FROM itdash_staging_1 s CROSS JOIN <case>
+        SELECT c.id FROM itdash_staging_1 s JOIN <case>
         WHERE c.last_seen_at < %(run_at)s - interval '1 day'
     )) ORDER BY id FOR UPDATE SKIP LOCKED
 )
-""")
+"""
 _INSERT_FAILURES = """
 INSERT INTO runs_failure (project_id, digest, fingerprint, kind, message, text, first_seen_at)
 SELECT DISTINCT ON (s.digest) %(project)s, s.digest, s.fingerprint, s.kind, s.message, s.text, %(run_at)s
@@ -116,39 +100,39 @@ INSERT INTO itdash_repeats_1
 SELECT identity FROM itdash_staging_1 GROUP BY identity HAVING count(*) > 1
 """
 _HAS_RESULTS = "SELECT EXISTS (SELECT FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s)"
-_INSERT_REPEATS_OF_EARLIER_REPORTS = _with_lookups("""
+_INSERT_REPEATS_OF_EARLIER_REPORTS = """
 INSERT INTO itdash_repeats_1
 SELECT DISTINCT s.identity
 FROM itdash_staging_1 s
-CROSS JOIN <case>
+JOIN <case>
 CROSS JOIN LATERAL (
     SELECT FROM runs_result r
     WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.case_id = c.id OFFSET 0
 ) r
 ON CONFLICT DO NOTHING
-""")
-_INSERT_RESULTS = _with_lookups("""
+"""
+_INSERT_RESULTS = """
 INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
                          outcome)
 SELECT %(run_at)s, %(run)s, c.id, f.id, s.duration_ms, s.position, %(shard)s, 1, s.outcome
 FROM itdash_staging_1 s
-CROSS JOIN <case>
+JOIN <case>
 LEFT JOIN <failure>
-""")
-_INSERT_ATTEMPTS = _with_lookups("""
+"""
+_INSERT_ATTEMPTS = """
 INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output)
 SELECT %(run_at)s, %(run)s, c.id, 1, f.id, s.duration_ms, s.outcome, coalesce(s.output, '')
 FROM itdash_staging_1 s
-CROSS JOIN <case>
+JOIN <case>
 LEFT JOIN <failure>
 WHERE s.outcome IN ('failed', 'errored')
-""")
+"""
 _NOT_REPEATED = "NOT EXISTS (SELECT FROM itdash_repeats_1 p WHERE p.identity = s.identity)"
 #: In the order of the primary key, which saves half of the time that the indexes cost.
 _BY_CASE = "ORDER BY c.id"
 
 #: The tries of repeated cases, those of earlier reports first; a result without attempts is one of them.
-_SELECT_TRIES = _with_lookups("""
+_SELECT_TRIES = """
 WITH tries AS (
     SELECT c.id AS case_id, 1 AS source, s.position AS place, s.outcome, s.duration_ms, f.id AS failure_id,
            coalesce(s.output, '') AS output,
@@ -156,7 +140,7 @@ WITH tries AS (
            %(shard)s::smallint AS shard
     FROM itdash_repeats_1 p
     JOIN itdash_staging_1 s ON s.identity = p.identity
-    CROSS JOIN <case>
+    JOIN <case>
     LEFT JOIN <failure>
     UNION ALL
     SELECT c.id, 0, coalesce(a.number::integer, r.position), coalesce(a.outcome, r.outcome),
@@ -164,7 +148,7 @@ WITH tries AS (
            coalesce(a.failure_id, CASE WHEN a.number IS NULL THEN r.failure_id END),
            coalesce(a.output, ''), false, r.shard
     FROM itdash_repeats_1 s
-    CROSS JOIN <case>
+    JOIN <case>
     CROSS JOIN LATERAL (
         SELECT * FROM runs_result r
         WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.case_id = c.id OFFSET 0
@@ -183,7 +167,7 @@ SELECT case_id, total, first_shard, position, outcome, duration_ms, failure_id, 
 FROM numbered
 WHERE number < %(try_limit)s OR number = total
 ORDER BY case_id, number
-""")
+"""
 _DELETE_ATTEMPTS = """
 DELETE FROM runs_attempt WHERE run_at = %(run_at)s AND run_id = %(run)s AND case_id = ANY(%(cases)s)
 """
@@ -225,6 +209,44 @@ FROM (
 ) n
 WHERE run_id = %(run)s AND number = %(shard)s
 """
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How staged attempts find their cases and failures.
+
+    Left to itself PostgreSQL plans by statistics that do not know a new suite yet, and was off by a factor
+    of a thousand where they were old (docs/decisions/0055). So it is not left a choice.
+    """
+
+    settings: str
+    case: str
+    failure: str
+
+    def of(self, statement: str) -> str:
+        """Return the statement with its two gaps filled."""
+        return statement.replace("<case>", self.case).replace("<failure>", self.failure)
+
+
+#: For few attempts: one by one, through the unique indexes. OFFSET 0 keeps it from becoming a join.
+_BY_LOOKUP = _Way(
+    settings="SET LOCAL work_mem = '8MB'",
+    case="""LATERAL (
+    SELECT c.id, c.last_seen_at FROM runs_testcase c
+    WHERE c.suite_id = %(suite)s AND c.identity = s.identity OFFSET 0
+) c ON true""",
+    failure="""LATERAL (
+    SELECT f.id, f.message FROM runs_failure f
+    WHERE s.digest IS NOT NULL AND f.project_id = %(project)s AND f.digest = s.digest OFFSET 0
+) f ON true""",
+)
+#: For many: by reading all cases of the suite once, a third of the work and bounded by the suite's size.
+_BY_HASH = _Way(
+    settings="SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off",
+    case="runs_testcase c ON c.suite_id = %(suite)s AND c.identity = s.identity",
+    failure="runs_failure f ON f.project_id = %(project)s AND f.digest = s.digest",
+)
+_MANY_ATTEMPTS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,21 +331,22 @@ class Staging:
     def merge(self, place: Place) -> None:
         """Make rows of what was staged, and count the run's totals anew."""
         parameters = place.parameters
+        way = _BY_HASH if self._position > _MANY_ATTEMPTS else _BY_LOOKUP
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, place.run_id % _LOCK_RANGE])
-            cursor.execute("SET LOCAL work_mem = '64MB'")
+            cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_1 (identity)")
-            cursor.execute(_INSERT_CASES, parameters)
-            cursor.execute(_TOUCH_CASES, parameters)
+            cursor.execute(way.of(_INSERT_CASES), parameters)
+            cursor.execute(way.of(_TOUCH_CASES), parameters)
             cursor.execute(_INSERT_FAILURES, parameters)
-            repeated = _find_repeats(cursor, parameters)
+            repeated = _find_repeats(cursor, way, parameters)
             first_of_all = f"WHERE {_NOT_REPEATED}" if repeated else ""
-            cursor.execute(f"{_INSERT_RESULTS} {first_of_all} {_BY_CASE}", parameters)
+            cursor.execute(f"{way.of(_INSERT_RESULTS)} {first_of_all} {_BY_CASE}", parameters)
             also = f"AND {_NOT_REPEATED}" if repeated else ""
-            cursor.execute(f"{_INSERT_ATTEMPTS} {also} {_BY_CASE}", parameters)
+            cursor.execute(f"{way.of(_INSERT_ATTEMPTS)} {also} {_BY_CASE}", parameters)
             if repeated:
-                _fold_repeats(cursor, parameters)
+                _fold_repeats(cursor, way, parameters)
             cursor.execute(_COUNT_RUN, parameters)
             cursor.execute(_COUNT_SHARD, parameters)
             cursor.execute("TRUNCATE itdash_staging_1, itdash_repeats_1")
@@ -345,23 +368,23 @@ class _Repeat:
     folded: Folded
 
 
-def _find_repeats(cursor: CursorWrapper, parameters: dict[str, Any]) -> int:
+def _find_repeats(cursor: CursorWrapper, way: _Way, parameters: dict[str, Any]) -> int:
     """Note the cases that occur again, in what was staged or in the run's earlier reports; count them."""
     cursor.execute(_INSERT_REPEATS)
     repeated = int(cursor.rowcount)
     cursor.execute(_HAS_RESULTS, parameters)
     [has_results] = cursor.fetchone()
     if has_results:
-        cursor.execute(_INSERT_REPEATS_OF_EARLIER_REPORTS, parameters)
+        cursor.execute(way.of(_INSERT_REPEATS_OF_EARLIER_REPORTS), parameters)
         repeated += cursor.rowcount
     if repeated:
         cursor.execute("ANALYZE itdash_repeats_1")
     return repeated
 
 
-def _fold_repeats(cursor: CursorWrapper, parameters: dict[str, Any]) -> None:
+def _fold_repeats(cursor: CursorWrapper, way: _Way, parameters: dict[str, Any]) -> None:
     chunk: list[_Repeat] = []
-    for repeat in _repeats(parameters):
+    for repeat in _repeats(way, parameters):
         chunk.append(repeat)
         if len(chunk) == _FOLDED_AT_ONCE:
             _write_repeats(cursor, parameters, chunk)
@@ -370,10 +393,10 @@ def _fold_repeats(cursor: CursorWrapper, parameters: dict[str, Any]) -> None:
         _write_repeats(cursor, parameters, chunk)
 
 
-def _repeats(parameters: dict[str, Any]) -> Iterator[_Repeat]:
+def _repeats(way: _Way, parameters: dict[str, Any]) -> Iterator[_Repeat]:
     """Read the tries through a server-side cursor: a rerun of a large job repeats every case."""
     with connection.chunked_cursor() as rows:
-        rows.execute(_SELECT_TRIES, parameters)
+        rows.execute(way.of(_SELECT_TRIES), parameters)
         fetched = iter(lambda: rows.fetchmany(2_000), [])
         for case_id, own in groupby((row for part in fetched for row in part), key=lambda row: row[0]):
             tries = list(own)

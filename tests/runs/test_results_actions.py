@@ -401,7 +401,21 @@ def test_cases_are_found_through_their_index_also_when_statistics_know_nothing_o
         xml = suite_of(*[failing(f"t{number}") for number in range(2_000)])
         staging.add(JUnitReader(io.BytesIO(xml.encode())).batches())
         cursor.execute("ANALYZE itdash_staging_1 (identity)")
-        cursor.execute(f"EXPLAIN {statement}", place.parameters)
+        cursor.execute(f"EXPLAIN {result_rows._BY_LOOKUP.of(statement)}", place.parameters)
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
     assert f"Index Cond: ((suite_id = {new.suite_id}) AND (identity = s" in plan.replace("s_1.", "s.")
+
+
+@pytest.mark.django_db
+def test_a_large_report_is_merged_as_a_small_one() -> None:
+    """Beyond some thousand attempts rows are found in another way, which must find the same."""
+    run = make_run()
+    names = [f"t{number}" for number in range(3_000)]
+    store(run, suite_of(*[failing(name) for name in names[:10]]))
+
+    stored = store(run, suite_of(*[failing(name, "first") for name in names], *map(passing, names)))
+
+    assert outcomes(run) == {name: ("flaky", 3 if index < 10 else 2) for index, name in enumerate(names)}
+    assert (stored.counts.flaky, stored.counts.tests) == (3_000, 3_000)
+    assert Attempt.objects.filter(run=run).count() == 6_010
