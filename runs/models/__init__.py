@@ -2,22 +2,27 @@
 
 from runs.models.people import Membership, User
 from runs.models.projects import Project, Team, Token
+from runs.models.quarantine import Quarantine
 from runs.models.results import Attempt, Failure, Result, TestCase
 from runs.models.runs import Artifact, Event, LogChunk, Run, Shard
 from runs.models.schedules import Schedule
 from runs.models.suites import Service, Suite
 from runs.models.uploads import Report, Upload
-from runs.models.webhooks import Delivery
+from runs.models.verdicts import CaseState
+from runs.models.webhooks import Delivery, Hook
 
 __all__ = [
     "Artifact",
     "Attempt",
+    "CaseState",
     "Delivery",
     "Event",
     "Failure",
+    "Hook",
     "LogChunk",
     "Membership",
     "Project",
+    "Quarantine",
     "Report",
     "Result",
     "Run",

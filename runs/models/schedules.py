@@ -16,8 +16,12 @@ class Schedule(models.Model):
     timezone = models.CharField(max_length=60, default="UTC")
     branch = models.CharField(max_length=250, blank=True, default="")
     is_paused = models.BooleanField(default=False)
+    #: Written in the suite file, which then decides about it; else made by a person.
+    is_from_suite_file = models.BooleanField(default=False, db_default=False)
     #: The next moment it is due; raised by conditional update, so that each is taken once.
     due_at = models.DateTimeField(null=True, blank=True)
+    #: The due moment that was queued last.
+    last_due_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
