@@ -128,7 +128,7 @@ def attempts_of(
     """Return the tries that a testcase's own children tell of, the deciding one where its time belongs."""
     details = case.details
     if details is None:
-        outcome = Outcome.SKIPPED if _says_skipped(case.attributes) else Outcome.PASSED
+        outcome = Outcome.SKIPPED if says_skipped(case.attributes) else Outcome.PASSED
         return (AttemptRead(outcome, duration_ms),)
     output = details.output.text() if details.output else ""
     mains = [one for one in details.tries if one.kind in DECIDING_KINDS]
@@ -137,7 +137,7 @@ def attempts_of(
         outcome = Outcome.ERRORED if Kind.ERROR in details.kinds else Outcome.FAILED
         first = AttemptRead(outcome, duration_ms, _joined(mains), output)
         return (first, *map(_attempt_of, others))
-    skipped = details.is_skipped or _says_skipped(case.attributes)
+    skipped = details.is_skipped or says_skipped(case.attributes)
     final = AttemptRead(Outcome.SKIPPED if skipped else Outcome.PASSED, duration_ms, None, output)
     if details.kinds & FLAKY_KINDS and not skipped:
         return (*map(_attempt_of, others), final)
@@ -148,7 +148,7 @@ def attempts_of(
     return (final,)
 
 
-def _says_skipped(attributes: Mapping[str, str]) -> bool:
+def says_skipped(attributes: Mapping[str, str]) -> bool:
     """Whether googletest's and its like's `status` or `result` says that the case did not run."""
     status = attributes.get("status")
     result = attributes.get("result")

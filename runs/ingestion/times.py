@@ -15,6 +15,7 @@ _UNITS = re.compile(
 )
 _SCALE = {"hours": 3600.0, "minutes": 60.0, "seconds": 1.0, "milliseconds": 0.001}
 _LARGEST_SECONDS = 1e300
+_LONGEST_SPELLING = 60
 
 
 def plain_seconds(text: str) -> float | None:
@@ -35,6 +36,8 @@ def plain_seconds(text: str) -> float | None:
 def spelled_seconds(text: str) -> float | None:
     """Read `12 ms`, `1m30s`, `00:01:02.5` or `PT3.2S` as seconds; None for what is no duration."""
     text = text.strip()
+    if len(text) > _LONGEST_SPELLING:
+        return None
     for form in (_CLOCK, _ISO, _UNITS):
         match = form.fullmatch(text)
         parts = {unit: part for unit, part in match.groupdict().items() if part} if match else {}
