@@ -52,8 +52,8 @@ def _shaped(node: object, forms: dict[str, Form], path: Path, problems: list[Pro
     result = Map(mark=content.mark)
     for key, value in content.items():
         mark = content.place(key)
-        form = forms.get(key)
-        if form is None or isinstance(value, Reset):
+        form: Form = forms.get(key, bare)
+        if isinstance(value, Reset):
             result.put(key, value, mark)
             continue
         try:

@@ -24,15 +24,24 @@ def ends_early(text: str) -> bool:
     return _Words(text).ends_early
 
 
+#: Each kind of quote, and the kinds inside which it stands for itself; ``(`` is a command substitution.
+_HIDDEN_BY: Final = {
+    "'": {'"', "("},
+    '"': {"'", "("},
+    "`": {"'", '"', "("},
+    "(": {"'", '"', "`"},
+    ")": {"'", '"', "`"},
+}
+
+
 class _Words:
-    """Reads character by character; each kind of quote hides the others."""
+    """Reads character by character, remembering which quotes are open."""
 
     def __init__(self, text: str) -> None:
         self.found: list[str] = []
         self._word = ""
         self._is_word = False
-        #: The quote that is open: one of ``'``, ``"``, a backtick, or ``(`` for a command substitution.
-        self._open = ""
+        self._open: set[str] = set()
         self._is_escaped = False
         self.ends_early = not all(self._take(character) for character in text)
         if self._is_word:
@@ -46,17 +55,15 @@ class _Words:
         if self._is_escaped:
             self._add(character)
             self._is_escaped = False
-        elif character == "\\" and self._open != "'":
+        elif character == "\\" and "'" not in self._open:
             self._is_escaped = True
         elif character in _BLANKS:
             self._blank(character)
-        elif character in "'\"" and self._open in {"", "`", character}:
-            self._open = "" if self._open == character else character
-            self._is_word = True
+        elif character in _HIDDEN_BY and not self._open & _HIDDEN_BY[character]:
+            self._quote(character)
         elif character in _ENDS and not self._open:
             return self._end(character)
         else:
-            self._bracket(character)
             self._add(character)
         return True
 
@@ -71,22 +78,22 @@ class _Words:
             self.found.append(self._word)
             self._word, self._is_word = "", False
 
+    def _quote(self, character: str) -> None:
+        if character in "'\"":
+            self._open ^= {character}
+            self._is_word = True
+            return
+        if character == "(" and ("(" in self._open or not self._word.endswith("$")):
+            message = "a command with a bracket that opens no substitution"
+            raise InvalidValueError(message, "Put it in quotes.")
+        self._open ^= {"(" if character == ")" else character}
+        self._add(character)
+
     def _end(self, character: str) -> bool:
         # A number before '>' names what is redirected; it is no word.
         if character == ">" and self._word[:1].isdecimal():
             self._is_word = False
         return False
-
-    def _bracket(self, character: str) -> None:
-        if character == "`" and self._open in {"", "`"}:
-            self._open = "" if self._open else "`"
-        elif character == ")" and self._open in {"", "("}:
-            self._open = "" if self._open else "("
-        elif character == "(" and self._open in {"", "("}:
-            if self._open or not self._word.endswith("$"):
-                message = "a command with a bracket that opens no substitution"
-                raise InvalidValueError(message, "Put it in quotes.")
-            self._open = "("
 
 
 def _shown(text: str) -> str:
