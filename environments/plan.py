@@ -190,16 +190,18 @@ class StartPlan:
 
     def _circle(self, start: str, cleared: set[str]) -> list[str]:
         """The way round, its first service also last; empty when `start` leads into none."""
-        path: list[str] = []
+        path: dict[str, None] = {}
         steps: list[tuple[str, bool]] = [(start, False)]
         while steps:
             name, is_left = steps.pop()
             if is_left:
-                cleared.add(path.pop())
+                path.popitem()
+                cleared.add(name)
             elif name in path:
-                return [*path[path.index(name) :], name]
+                way = list(path)
+                return [*way[way.index(name) :], name]
             elif name not in cleared:
-                path.append(name)
+                path[name] = None
                 steps.append((name, True))
                 steps += [(dependency.service, False) for dependency in self._dependencies[name]]
         return []

@@ -18,6 +18,11 @@ from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
 #: Capabilities that a service may add: all of them are part of what a container may have by default.
 CAPABILITIES: Final = frozenset({"CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"})
 
+#: What one environment may be made of: several times what the largest real files need.
+MAX_SERVICES: Final = 40
+MAX_NETWORKS: Final = 10
+MAX_VOLUMES: Final = 20
+
 _REASONS: Final = {
     "blkio_config": "it competes for the host's disks",
     "build.entitlements": "it gives the build rights on the host",
@@ -78,6 +83,13 @@ def _placed(problem: Problem, spec: EnvironmentSpec) -> Problem:
 
 
 def _problems(spec: EnvironmentSpec) -> Iterator[Problem]:
+    for key, count, most in (
+        ("services", len(spec.services), MAX_SERVICES),
+        ("networks", len(spec.networks), MAX_NETWORKS),
+        ("volumes", len(spec.volumes), MAX_VOLUMES),
+    ):
+        if count > most:
+            yield Problem(f"{count} {key} are more than the {most} that one environment may have.", key=key)
     for service in spec.services.values():
         yield from _service(service, spec)
     for network in spec.networks.values():

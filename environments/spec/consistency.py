@@ -251,19 +251,20 @@ def _check_circles(services: Map, problems: list[Problem]) -> None:
 
 
 def _circle_from(start: str, services: Map, done: set[str]) -> list[str]:
-    path: list[str] = []
+    path: dict[str, None] = {}
     waiting: list[tuple[str, bool]] = [(start, False)]
     while waiting:
         name, is_left = waiting.pop()
         if is_left:
-            path.pop()
+            path.popitem()
             done.add(name)
             continue
         if name in path:
-            return [*path[path.index(name) :], name]
+            way = list(path)
+            return [*way[way.index(name) :], name]
         if name in done or name not in services:
             continue
-        path.append(name)
+        path[name] = None
         waiting.append((name, True))
         waiting.extend((other, False) for other in services[name].get("depends_on") or ())
     return []

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from environments.errors import Problem, SpecError
+from environments.errors import Problem
 from environments.spec.export import plain
+from environments.spec.files import Problems
 from environments.spec.loader import Model
 from environments.spec.model import (
     Build,
@@ -109,8 +110,7 @@ def environment_from(model: Model) -> EnvironmentSpec:
     """What the model comes to. Raises `SpecError` with everything that this version cannot run."""
     conversion = _Conversion(model)
     spec = conversion.environment()
-    if conversion.problems:
-        raise SpecError(*conversion.problems)
+    conversion.problems.stop_if_any()
     return spec
 
 
@@ -119,7 +119,7 @@ class _Conversion:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        self.problems: list[Problem] = []
+        self.problems = Problems()
         self._notices = list(model.notices)
 
     def environment(self) -> EnvironmentSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -18,13 +18,35 @@ MAX_PROBLEMS: Final = 50
 MAX_FILES: Final = 200
 
 
+class Problems(list[Problem]):
+    """What was found wrong. When there is enough of it, it is raised: looking further helps nobody."""
+
+    def append(self, problem: Problem) -> None:
+        """Remember one more."""
+        super().append(problem)
+        if len(self) >= MAX_PROBLEMS:
+            self.stop_if_any()
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Remember each."""
+        for problem in problems:
+            self.append(problem)
+
+    def stop_if_any(self) -> None:
+        """Raise them in the order of the files' lines, each once."""
+        if self:
+            raise SpecError(
+                *sorted(dict.fromkeys(self), key=lambda problem: (problem.file, problem.line or 0))
+            )
+
+
 @dataclass(slots=True)
 class Loading:
     """One project being read, over all its files."""
 
     #: The checkout, absolute: nothing outside it is read.
     root: Path
-    problems: list[Problem] = field(default_factory=list)
+    problems: Problems = field(default_factory=Problems)
     notices: list[str] = field(default_factory=list)
     files_read: int = 0
 
@@ -36,14 +58,6 @@ class Loading:
     def problem(self, message: str, place: Mark, key: str = "", mend: str = "") -> None:
         """Remember something wrong."""
         self.problems.append(Problem(message, place.file, place.line, key, mend))
-
-    def stop_if_bad(self) -> None:
-        """Raise what was found so far, if anything was."""
-        if self.problems:
-            found = sorted(
-                dict.fromkeys(self.problems), key=lambda problem: (problem.file, problem.line or 0)
-            )
-            raise SpecError(*found[:MAX_PROBLEMS])
 
     def shown(self, path: Path) -> str:
         """The path as messages name it: from the checkout down."""

@@ -54,11 +54,11 @@ def load_model(
     own = loading.dotenv(dotenv, variables, told_by=Mark()) if dotenv.is_file() else {}
     scope = Scope(folder, {**own, **variables}, tuple(paths))
     tree = _project(paths, scope, Mark(loading.shown(paths[0]), 1), loading)
-    loading.stop_if_bad()
+    loading.problems.stop_if_any()
     if not tree:
         loading.problem("the file says nothing", tree.mark, mend="Add 'services:'.")
     check_model(tree, profiles=profiles, problems=loading.problems)
-    loading.stop_if_bad()
+    loading.problems.stop_if_any()
     return Model(tree, root, folder, scope.variables, tuple(loading.notices))
 
 
@@ -77,7 +77,7 @@ def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loadin
         for layer in _layers(path, told_by, scope, loading, tree):
             whole = take_in(extender.extended(layer, path), scope, loading, include)
             tree = settled(merge(tree, whole))
-    loading.stop_if_bad()
+    loading.problems.stop_if_any()
     _complete_environment(tree, scope, loading)
     return tree
 

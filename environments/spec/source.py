@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NoReturn
 
 import yaml
@@ -20,7 +21,7 @@ from environments.errors import Problem, SpecError
 #: Bounds on what one file may be; real Compose files stay far below a tenth of each.
 MAX_BYTES: Final = 1024 * 1024
 MAX_DEPTH: Final = 60
-MAX_VALUES: Final = 50_000
+MAX_VALUES: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +122,14 @@ def dotted(path: Iterable[str | int]) -> str:
     return text
 
 
+#: Letters that may be missing or too many in a word that was meant to be another.
+_MAX_SLIP: Final = 4
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The mend for a misspelt word: a question naming the closest known one, or nothing."""
-    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    candidates = islice((other for other in known if abs(len(other) - len(word)) <= _MAX_SLIP), 500)
+    matches = difflib.get_close_matches(word[:100], candidates, n=1, cutoff=0.6)
     return f"Did you mean {matches[0]!r}?" if matches else ""
 
 

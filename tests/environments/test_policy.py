@@ -156,3 +156,11 @@ def test_a_link_that_appears_after_loading_is_followed_when_judged(checkout: Che
 
     with pytest.raises(PolicyError):
         policy.check(spec)
+
+
+def test_an_environment_may_not_grow_without_end(checkout: Checkout) -> None:
+    services = "".join(f"  s{number}: {{image: x}}\n" for number in range(41))
+
+    assert refused(checkout, f"services:\n{services}") == [
+        "41 services are more than the 40 that one environment may have."
+    ]
