@@ -1,0 +1,373 @@
+"""Which service a failure is held against, by what was observed of it while the test ran.
+
+Every suspect carries its evidence, every service that was looked at and is not suspect says why; services
+that nobody watched are named as such. Where nothing speaks against any, none is blamed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+
+ALGORITHM_VERSION = 1
+#: What happened this long before or after the test may still belong to it: clocks differ, logs lag.
+MARGIN = timedelta(seconds=5)
+#: From so many error lines on, a log is more than a hint.
+MANY_ERRORS = 3
+#: A failure's text is searched this far.
+TEXT_LIMIT = 50_000
+
+
+class Strength(IntEnum):
+    """How much a piece of evidence weighs."""
+
+    WEAK = 1
+    MODERATE = 2
+    STRONG = 3
+
+
+class EventKind(StrEnum):
+    """What happened to a service."""
+
+    DIED = "died"
+    OUT_OF_MEMORY = "out_of_memory"
+    UNHEALTHY = "unhealthy"
+    RESTARTED = "restarted"
+    #: It was well from here on.
+    HEALTHY = "healthy"
+
+
+class EvidenceKind(StrEnum):
+    """What speaks against a service, the most telling first."""
+
+    PROPERTY = "property"
+    OUT_OF_MEMORY = "out_of_memory"
+    DIED = "died"
+    UNHEALTHY = "unhealthy"
+    RESTARTED = "restarted"
+    NAMED = "named"
+    ERROR_LINES = "error_lines"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedService:
+    """A service and the names under which a failure may speak of it."""
+
+    name: str
+    hosts: frozenset[str] = frozenset()
+    containers: frozenset[str] = frozenset()
+    ports: frozenset[int] = frozenset()
+    #: False when neither its events nor its log were recorded.
+    is_watched: bool = True
+    #: Error lines in the log within the window of a passing test of the run, on average.
+    usual_error_count: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceEvent:
+    """Something that happened to a service; `is_fault` when a test or a person did it on purpose."""
+
+    service: str
+    kind: EventKind
+    at: datetime
+    is_fault: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorLine:
+    """A line of a service's log that reports an error."""
+
+    service: str
+    at: datetime
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTest:
+    """When the test ran, what it said, and the services its report names in a property."""
+
+    started_at: datetime | None
+    ended_at: datetime | None
+    text: str = ""
+    property_services: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One observation: what it was, when, how much it weighs, and in words with the proof in it."""
+
+    kind: EvidenceKind
+    strength: Strength
+    detail: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A service with what speaks against it, strongest first. Equal suspects share a rank."""
+
+    service: str
+    rank: int
+    strength: Strength
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RuledOut:
+    """A service that was watched, and why nothing speaks against it."""
+
+    service: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """The suspects of one failure, those ruled out, and those of which nothing is known."""
+
+    suspects: tuple[Suspect, ...]
+    ruled_out: tuple[RuledOut, ...]
+    unwatched: tuple[str, ...]
+    algorithm_version: int = field(default=ALGORITHM_VERSION)
+
+    @property
+    def blamed(self) -> tuple[str, ...]:
+        """The services for which the failure counts: the first, all who share that place, or none."""
+        return tuple(suspect.service for suspect in self.suspects if suspect.rank == 1)
+
+
+def blame(
+    test: FailedTest,
+    services: Iterable[WatchedService],
+    events: Iterable[ServiceEvent] = (),
+    errors: Iterable[ErrorLine] = (),
+    margin: timedelta = MARGIN,
+) -> Blame:
+    """Rank the services by the evidence against them, in any order of input."""
+    known = {service.name: service for service in services}
+    for name in test.property_services:
+        known.setdefault(name, WatchedService(name, is_watched=False))
+    window = _window(test, margin)
+    happened = sorted(events, key=lambda event: (event.at, event.kind))
+    logged = sorted(errors, key=lambda line: (line.at, line.line))
+    mentions = _mentions(test.text[:TEXT_LIMIT], list(known.values()))
+    suspects, ruled_out, unwatched = [], [], []
+    for name in sorted(known):
+        own_events = [event for event in happened if event.service == name]
+        own_errors = [line for line in logged if line.service == name and _is_within(line.at, window)]
+        found = [
+            *_by_property(name, test),
+            *_by_events(own_events, window),
+            *mentions.get(name, ()),
+            *_by_errors(known[name], own_errors),
+        ]
+        if found:
+            suspects.append((name, _ordered(found)))
+        elif known[name].is_watched:
+            ruled_out.append(RuledOut(name, _excuses(own_events, own_errors, window)))
+        else:
+            unwatched.append(name)
+    return Blame(tuple(_ranked(suspects)), tuple(ruled_out), tuple(unwatched))
+
+
+type Window = tuple[datetime, datetime] | None
+
+
+def _window(test: FailedTest, margin: timedelta) -> Window:
+    if test.started_at is None or test.ended_at is None:
+        return None
+    return test.started_at - margin, test.ended_at + margin
+
+
+def _is_within(at: datetime, window: Window) -> bool:
+    return window is not None and window[0] <= at <= window[1]
+
+
+def _by_property(name: str, test: FailedTest) -> list[Evidence]:
+    if name not in test.property_services:
+        return []
+    return [Evidence(EvidenceKind.PROPERTY, Strength.STRONG, f"the report names {name} as the service")]
+
+
+_EVENTS = {
+    EventKind.OUT_OF_MEMORY: (EvidenceKind.OUT_OF_MEMORY, Strength.STRONG, "ran out of memory"),
+    EventKind.DIED: (EvidenceKind.DIED, Strength.STRONG, "died"),
+    EventKind.UNHEALTHY: (EvidenceKind.UNHEALTHY, Strength.MODERATE, "was unhealthy"),
+    EventKind.RESTARTED: (EvidenceKind.RESTARTED, Strength.MODERATE, "was restarted"),
+}
+
+
+def _by_events(events: Sequence[ServiceEvent], window: Window) -> list[Evidence]:
+    """What happened within the window, and the state in which the service came into it."""
+    if window is None:
+        return []
+    within = [event for event in events if _is_within(event.at, window)]
+    found: dict[EventKind, Evidence] = {}
+    for event in [*_lasting(events, window), *within]:
+        if event.kind not in _EVENTS or event.is_fault or event.kind in found:
+            continue
+        kind, strength, words = _EVENTS[event.kind]
+        since = "" if _is_within(event.at, window) else " before the test and had not come back"
+        found[event.kind] = Evidence(kind, strength, words + since, event.at)
+    # A container that dies for want of memory dies: one observation, not two.
+    if EventKind.OUT_OF_MEMORY in found:
+        found.pop(EventKind.DIED, None)
+    return list(found.values())
+
+
+def _lasting(events: Sequence[ServiceEvent], window: tuple[datetime, datetime]) -> list[ServiceEvent]:
+    """The trouble in which the service was when the window began."""
+    before = [event for event in events if event.at < window[0]]
+    over = {EventKind.HEALTHY, EventKind.RESTARTED}
+    trouble: list[ServiceEvent] = []
+    for event in before:
+        if event.kind in over:
+            trouble.clear()
+        else:
+            trouble.append(event)
+    return trouble
+
+
+def _by_errors(service: WatchedService, lines: Sequence[ErrorLine]) -> list[Evidence]:
+    """Error lines, when there are more of them than while other tests pass."""
+    count = len(lines)
+    if count == 0 or count <= 2 * service.usual_error_count:
+        return []
+    strength = Strength.MODERATE if count >= MANY_ERRORS else Strength.WEAK
+    detail = f"{count} error line{'s' if count > 1 else ''} in its log, first: {lines[0].line[:200]}"
+    return [Evidence(EvidenceKind.ERROR_LINES, strength, detail, lines[0].at)]
+
+
+_TROUBLE = re.compile(
+    r"refused|reset by peer|unreachable|timed? ?out|no route|not known|not resolve|name resolution"
+    r"|broken pipe|unavailable|bad gateway|gateway time|connection (?:closed|aborted|error|fail)"
+    r"|(?<!\d)50[0234](?!\d)",
+    re.IGNORECASE,
+)
+_PORT = re.compile(r"(?:(?<=[\w\])]):|\bport[ =:]+)(\d{2,5})(?![\d.:])", re.IGNORECASE)
+
+
+def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[Evidence]]:
+    """The strongest line of the failure's text for each service that it names."""
+    by_port: dict[int, list[str]] = {}
+    for service in services:
+        for port in service.ports:
+            by_port.setdefault(port, []).append(service.name)
+    patterns = {service.name: pattern for service in services if (pattern := _pattern(service))}
+    found: dict[str, Evidence] = {}
+    for line in text.splitlines():
+        named = {name for name, pattern in patterns.items() if pattern.search(line)}
+        addressed = {name for name in named if _is_address(patterns[name], line)}
+        if not named:
+            ports = {int(port) for port in _PORT.findall(line)}
+            # A port that several services share names none of them.
+            named = {names[0] for port in ports if len(names := by_port.get(port, [])) == 1}
+        troubled = _TROUBLE.search(line) is not None
+        for name in named:
+            strong = troubled or name in addressed
+            strength = Strength.MODERATE if strong else Strength.WEAK
+            if name not in found or strength > found[name].strength:
+                detail = f"named in the failure: {line.strip()[:200]}"
+                found[name] = Evidence(EvidenceKind.NAMED, strength, detail)
+    return {name: [evidence] for name, evidence in found.items()}
+
+
+def _pattern(service: WatchedService) -> re.Pattern[str] | None:
+    names = {name for name in (service.name, *service.hosts, *service.containers) if name}
+    if not names:
+        return None
+    longest_first = sorted(names, key=lambda name: (-len(name), name))
+    either = "|".join(re.escape(name) for name in longest_first)
+    return re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)", re.IGNORECASE)
+
+
+def _is_address(pattern: re.Pattern[str], line: str) -> bool:
+    """Whether the name stands as a host there: after `//` or `@`, or before a port."""
+    return any(
+        line[max(0, match.start() - 2) : match.start()] == "//"
+        or line[max(0, match.start() - 1) : match.start()] == "@"
+        or re.match(r":\d{2,5}\b", line[match.end() :])
+        for match in pattern.finditer(line)
+    )
+
+
+def _ordered(found: list[Evidence]) -> tuple[Evidence, ...]:
+    kinds = list(EvidenceKind)
+    return tuple(sorted(found, key=lambda one: (-one.strength, kinds.index(one.kind), one.detail)))
+
+
+def _ranked(suspects: Sequence[tuple[str, tuple[Evidence, ...]]]) -> list[Suspect]:
+    """By the strongest evidence, then by how much more there is of each strength; ties share a rank."""
+    weights = {name: _weight(evidence) for name, evidence in suspects}
+    ordered = sorted(suspects, key=lambda pair: (tuple(-part for part in weights[pair[0]]), pair[0]))
+    ranks = sorted((weights[name] for name, _ in suspects), reverse=True)
+    return [
+        Suspect(name, ranks.index(weights[name]) + 1, evidence[0].strength, evidence)
+        for name, evidence in ordered
+    ]
+
+
+def _weight(evidence: Sequence[Evidence]) -> tuple[int, ...]:
+    return tuple(sum(1 for one in evidence if one.strength is strength) for strength in reversed(Strength))
+
+
+def _excuses(
+    events: Sequence[ServiceEvent],
+    errors: Sequence[ErrorLine],
+    window: Window,
+) -> tuple[str, ...]:
+    """Why a service that was watched is not suspect."""
+    if window is None:
+        return ("not named in the failure", "when the test ran is not known")
+    on_purpose = [event for event in events if _is_within(event.at, window) and event.is_fault]
+    return (
+        "disturbed on purpose" if on_purpose else "up and well throughout",
+        f"no more error lines than usual ({len(errors)})" if errors else "no error lines in its log",
+        "not named in the failure",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """One test and the services it reached, known from traces, HTTP logs or tags."""
+
+    failed: bool
+    services: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """How well the failing tests are the ones that touched the service: 0 to 1. Equal ones share a rank."""
+
+    service: str
+    rank: int
+    score: float
+    failed_touching: int
+    passed_touching: int
+
+
+def suspicions(touches: Iterable[Touch], least_failed: int = 3, least_passed: int = 10) -> list[Suspicion]:
+    """Ochiai's coefficient per service over a run: an addition to what was observed, never a blame by itself.
+
+    R. Abreu, P. Zoeteweij, A. van Gemund (TAICPART 2007): failing tests touching it ÷ √(failing · touching).
+    Too few failing or passing tests tell nothing: none. Services that no failing test touched are left out.
+    """
+    tests = list(touches)
+    failed = sum(1 for test in tests if test.failed)
+    if failed < least_failed or len(tests) - failed < least_passed:
+        return []
+    scores = []
+    for service in sorted({service for test in tests for service in test.services}):
+        touching = [test for test in tests if service in test.services]
+        hit = sum(1 for test in touching if test.failed)
+        if hit:
+            score = hit / (failed * len(touching)) ** 0.5
+            scores.append((score, service, hit, len(touching) - hit))
+    values = sorted((round(score, 12) for score, *_ in scores), reverse=True)
+    ordered = sorted(scores, key=lambda one: (-round(one[0], 12), one[1]))
+    return [
+        Suspicion(service, values.index(round(score, 12)) + 1, score, hit, passed)
+        for score, service, hit, passed in ordered
+    ]

@@ -1,0 +1,186 @@
+"""What changed from one set of results to another: each test in at most one of seven categories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from runs.analytics.flakiness import FlakeState
+from runs.analytics.samples import median, percentile, ratio
+from runs.vocabulary import FAILING, Outcome
+
+#: A test in one of these states may fail for no reason of the change.
+UNRELIABLE = frozenset({FlakeState.LIKELY_FLAKY, FlakeState.FLAKY})
+
+
+class Change(StrEnum):
+    """What became of a test, in the order in which a person wants to read it."""
+
+    #: Fails, and did not: nothing is known that excuses it.
+    BROKE = "broke"
+    #: Fails in both.
+    STILL_FAILING = "still_failing"
+    #: Passed and failed here, or changed between passing and failing and is known to be unreliable.
+    FLAKY = "flaky"
+    #: Passes, and failed.
+    FIXED = "fixed"
+    #: Is here only, failing or not.
+    NEW_TEST = "new_test"
+    #: Was there only.
+    REMOVED = "removed"
+    #: Passed in both, and took longer than chance explains.
+    SLOWER = "slower"
+
+
+class Place(StrEnum):
+    """Where else a test fails that fails here."""
+
+    NEW_ON_BRANCH = "new_on_branch"
+    ALSO_ON_BASE = "also_on_base"
+
+
+@dataclass(frozen=True, slots=True)
+class SlowerThresholds:
+    """When a duration counts as longer: by share, by seconds, and above the p95 of a base of `base_count`."""
+
+    ratio: float = 1.20
+    seconds: float = 0.5
+    base_count: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """A test's result in one of the two sets.
+
+    `seconds` is of its passes there: one of a run, several of a branch's history.
+    """
+
+    case: int
+    outcome: Outcome
+    seconds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One test that differs; `place` is told of tests that fail here, where the base branch is known."""
+
+    case: int
+    change: Change
+    base: Outcome | None
+    head: Outcome | None
+    base_seconds: float | None = None
+    head_seconds: float | None = None
+    place: Place | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether it fails here."""
+        return self.head in FAILING
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that differs, by category and then by test; and how many tests do not."""
+
+    differences: tuple[Difference, ...]
+    unchanged_count: int
+    counts: Mapping[Change, int] = field(default_factory=dict)
+
+    def of(self, change: Change) -> tuple[Difference, ...]:
+        """The tests of one category."""
+        return tuple(one for one in self.differences if one.change is change)
+
+    @property
+    def new_failures(self) -> tuple[Difference, ...]:
+        """What a gate on new failures counts: what broke, and new tests that fail."""
+        return tuple(
+            one
+            for one in self.differences
+            if one.change is Change.BROKE or (one.change is Change.NEW_TEST and one.is_failing)
+        )
+
+
+def compare(
+    base: Iterable[CaseResult],
+    head: Iterable[CaseResult],
+    *,
+    states: Mapping[int, FlakeState] | None = None,
+    base_failing: AbstractSet[int] | None = None,
+    thresholds: SlowerThresholds | None = None,
+) -> Comparison:
+    """Compare `head` with `base`; a test counts once in each, the last one given.
+
+    `states` is what the base's history says of flakiness. `base_failing` are the tests that fail on the base
+    branch now; None when that is not known. What was skipped neither passed nor failed.
+    """
+    before = {result.case: result for result in base}
+    after = {result.case: result for result in head}
+    limits = thresholds or SlowerThresholds()
+    known = states or {}
+    found = []
+    for case in before.keys() | after.keys():
+        old, new = before.get(case), after.get(case)
+        change = _change(old, new, known.get(case, FlakeState.HEALTHY), limits)
+        if change:
+            found.append(_difference(case, change, old, new, base_failing))
+    order = list(Change)
+    found.sort(key=lambda one: (order.index(one.change), not one.is_failing, one.case))
+    counts = {change: sum(1 for one in found if one.change is change) for change in Change}
+    return Comparison(tuple(found), len(before.keys() | after.keys()) - len(found), counts)
+
+
+def _change(
+    old: CaseResult | None, new: CaseResult | None, state: FlakeState, limits: SlowerThresholds
+) -> Change | None:
+    if new is None:
+        return Change.REMOVED
+    if old is None:
+        return Change.FLAKY if new.outcome is Outcome.FLAKY else Change.NEW_TEST
+    if new.outcome is Outcome.FLAKY:
+        return Change.FLAKY
+    turned = _turn(old.outcome, new.outcome)
+    if turned in {Change.BROKE, Change.FIXED} and (state in UNRELIABLE or old.outcome is Outcome.FLAKY):
+        return Change.FLAKY
+    both_passed = old.outcome is new.outcome is Outcome.PASSED
+    return Change.SLOWER if both_passed and is_slower(old.seconds, new.seconds, limits) else turned
+
+
+def _turn(old: Outcome, new: Outcome) -> Change | None:
+    if new in FAILING:
+        return Change.STILL_FAILING if old in FAILING else Change.BROKE
+    return Change.FIXED if old in FAILING and new is Outcome.PASSED else None
+
+
+def is_slower(
+    before: tuple[float, ...], after: tuple[float, ...], thresholds: SlowerThresholds | None = None
+) -> bool:
+    """Whether the median after is longer by share and by seconds, and above the base's p95 if it has one."""
+    limits = thresholds or SlowerThresholds()
+    if not before or not after:
+        return False
+    usual, now = median(before), median(after)
+    risen = ratio(now, usual) >= limits.ratio and now - usual >= limits.seconds
+    return risen and (len(before) < limits.base_count or now > percentile(before, 0.95))
+
+
+def _difference(
+    case: int,
+    change: Change,
+    old: CaseResult | None,
+    new: CaseResult | None,
+    base_failing: AbstractSet[int] | None,
+) -> Difference:
+    place = None
+    if new and new.outcome in FAILING and base_failing is not None:
+        place = Place.ALSO_ON_BASE if case in base_failing else Place.NEW_ON_BRANCH
+    return Difference(
+        case=case,
+        change=change,
+        base=old.outcome if old else None,
+        head=new.outcome if new else None,
+        base_seconds=median(old.seconds) if old and old.seconds else None,
+        head_seconds=median(new.seconds) if new and new.seconds else None,
+        place=place,
+    )
