@@ -22,6 +22,7 @@ import psycopg
 import pytest
 from django.conf import settings
 from django.db import connection
+from pytest_django import DjangoDbBlocker
 
 from environments.docker_engine import DockerEngine
 from environments.models import Environment
@@ -113,22 +114,54 @@ class Site:
         return int(Run.objects.values_list("lease_owner", flat=True).get(pk=run.pk).rpartition(":")[2])
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": COMPOSE, "suite.py": SUITE}
-    with site_on("local", files, tmp_path) as one:
+@pytest.fixture(scope="module")
+def local_worker(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
+    """One worker for all tests: what is killed is started again, the others find it running."""
+    with django_db_blocker.unblock(), worker_on("local", tmp_path_factory.mktemp("local")) as one:
         yield one
 
 
-@pytest.fixture
-def container_site(tmp_path: Path) -> Iterator[Site]:
-    files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": SLOW_COMPOSE}
-    with site_on("docker", files, tmp_path) as one:
+@pytest.fixture(scope="module")
+def container_worker(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
+    with django_db_blocker.unblock(), worker_on("docker", tmp_path_factory.mktemp("docker")) as one:
         yield one
 
 
 @contextmanager
-def site_on(engine: str, files: dict[str, str], folder: Path) -> Iterator[Site]:
+def worker_on(engine: str, folder: Path) -> Iterator[Worker]:
+    variables = {
+        "DATABASE_URL": database_url(),
+        "BROKER_URL": settings.BROKER_URL,
+        "ITDASH_DATA_DIR": str(folder / "data"),
+        "ITDASH_ENGINE": engine,
+        "ITDASH_INSTANCE": INSTANCE,
+    }
+    with worker(folder, variables) as one:
+        yield one
+
+
+@pytest.fixture
+def site(local_worker: Worker, tmp_path: Path) -> Iterator[Site]:
+    files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": COMPOSE, "suite.py": SUITE}
+    with site_of(local_worker, files, tmp_path) as one:
+        yield one
+
+
+@pytest.fixture
+def container_site(container_worker: Worker, tmp_path: Path) -> Iterator[Site]:
+    files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": SLOW_COMPOSE}
+    with site_of(container_worker, files, tmp_path) as one:
+        yield one
+
+
+@contextmanager
+def site_of(own_worker: Worker, files: dict[str, str], folder: Path) -> Iterator[Site]:
+    if not own_worker.is_alive:
+        own_worker.start()
     # Outside of /tmp, which the local engine keeps services' own.
     gates = Path(tempfile.mkdtemp(prefix="itdash-gates-", dir="/var/tmp"))
     project = make_project(
@@ -137,22 +170,14 @@ def site_on(engine: str, files: dict[str, str], folder: Path) -> Iterator[Site]:
         allow_local_engine=True,
         variables={"GATES": str(gates)},
     )
-    variables = {
-        "DATABASE_URL": database_url(),
-        "BROKER_URL": settings.BROKER_URL,
-        "ITDASH_DATA_DIR": str(folder / "data"),
-        "ITDASH_ENGINE": engine,
-        "ITDASH_INSTANCE": INSTANCE,
-    }
     try:
-        with worker(folder / "logs", variables) as one:
-            yield Site(project, one, gates, folder / "data")
-            for run in Run.objects.order_by("pk"):
-                told = [
-                    f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("pk")
-                ]
-                sys.stdout.write("\n".join([run.status, run.error_message, *told, ""]))
+        yield Site(project, own_worker, gates, own_worker.folder / "data")
     finally:
+        for run in Run.objects.order_by("pk"):
+            told = [f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("pk")]
+            sys.stdout.write("\n".join([run.status, run.error_message, *told, own_worker.log[-20_000:]]))
+        if Run.objects.unfinished().exists():
+            own_worker.kill()
         shutil.rmtree(gates)
 
 

@@ -36,7 +36,7 @@ class Worker:
     """One worker with its children, beat included, in a process group of its own."""
 
     def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._variables = {**os.environ, **QUICK, **variables}
         self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -45,19 +45,20 @@ class Worker:
     def log(self) -> str:
         """What it wrote, all its lives together."""
         return "".join(
-            path.read_text("utf-8", "replace") for path in sorted(self._folder.glob("worker-*.log"))
+            path.read_text("utf-8", "replace") for path in sorted(self.folder.glob("worker-*.log"))
         )
 
     def start(self) -> None:
         """Start it and return once it takes work."""
         self._lives += 1
-        log = self._folder / f"worker-{self._lives}.log"
+        log = self.folder / f"worker-{self._lives}.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "celery", "-A", "itdash", "worker", "-B", "--concurrency", "2"),
                     *("-Q", "runs,ingest,default", "--without-gossip", "--without-mingle"),
-                    *("--loglevel", "INFO", "--schedule", str(self._folder / f"beat-{self._lives}")),
+                    # In memory: its file, opened by two processes at once, can be found locked.
+                    *("--loglevel", "INFO", "--scheduler", "celery.beat:Scheduler"),
                 ],
                 cwd=ROOT,
                 env=self._variables,
@@ -68,6 +69,11 @@ class Worker:
                 preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - one call that takes no lock
             )
         wait_until(lambda: " ready." in log.read_text("utf-8", "replace"), deadline_seconds=30)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """Kill the worker and all of its children at once, as a machine does that loses power."""
@@ -88,7 +94,7 @@ class Worker:
 
     def end(self) -> None:
         """Leave no process."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_alive:
             self.kill()
 
     def _alive(self) -> subprocess.Popen[bytes]:
