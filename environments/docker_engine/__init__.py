@@ -17,14 +17,16 @@ from typing import Any
 
 import requests
 from docker.api.client import APIClient
+from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
+from docker.utils import kwargs_from_env
 
 from environments.docker_engine import answers, copies, files, networks, payload, removal, streams
 from environments.docker_engine.errors import explanation as explanation
 from environments.docker_engine.errors import is_conflict, translated
 from environments.docker_engine.errors import is_missing as is_missing
 from environments.docker_engine.images import Images
-from environments.docker_engine.networks import address_here
+from environments.docker_engine.networks import address_here, knock
 from environments.engine import (
     Capabilities,
     CollectedFile,
@@ -73,6 +75,8 @@ class DockerEngine:
         self._subnet_pool = subnet_pool
         self._limits = limits or payload.Limits()
         self._closer = streams.StreamCloser()
+        self._connecting = threading.Lock()
+        self._client: APIClient | None = None
         #: What an environment's services run: a build context is read once, however many services share it.
         self._image_names: dict[tuple[str, str, str], str] = {}
         self._image_turns: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
@@ -84,17 +88,21 @@ class DockerEngine:
 
     # --- the engine itself ------------------------------------------------------------------------------
 
-    @cached_property
+    @property
     def _api(self) -> APIClient:
-        """The client, connected on first use; the version is the highest that both sides speak."""
+        """The client, connected on first use, once, whichever thread comes first."""
+        with self._connecting:
+            if self._client is None:
+                self._client = self._connected()
+            return self._client
+
+    def _connected(self) -> APIClient:
+        """Connect; the version is the highest that both sides speak."""
+        where = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
         try:
-            api = APIClient(
-                base_url=self._base_url,
-                version="auto",
-                timeout=CALL_TIMEOUT_SECONDS,
-                max_pool_size=128,
-            )
-        except (DockerException, requests.RequestException) as error:
+            knock(where.get("base_url") or DEFAULT_UNIX_SOCKET)
+            api = APIClient(**where, version="auto", timeout=CALL_TIMEOUT_SECONDS, max_pool_size=128)
+        except (DockerException, requests.RequestException, OSError) as error:
             message = (
                 f"No container engine answers ({answers.reason(error)}). Start it, or name it in "
                 "DOCKER_HOST; `itdash doctor` says what was tried."
@@ -142,10 +150,11 @@ class DockerEngine:
 
     def close(self) -> None:
         """Give the connections back; the engine can be used again and connects anew."""
-        if "_api" in self.__dict__:
-            self._api.close()
-            del self.__dict__["_api"]
-            self.__dict__.pop("_images", None)
+        with self._connecting:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+                self.__dict__.pop("_images", None)
 
     # --- creating ---------------------------------------------------------------------------------------
 

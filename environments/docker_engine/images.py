@@ -98,14 +98,17 @@ class Images:
 
     def _pulled(self, service: ServiceSpec, image: str) -> str:
         name, tag = _name_and_tag(image)
+        failed = ""
         try:
+            # Read to the end even after an error: an answer left half read keeps its connection open.
             for said in self._stream_api.pull(
                 name, tag=tag, platform=service.platform, stream=True, decode=True
             ):
-                if "error" in said:
-                    raise _not_pulled(service, image, said["error"])
+                failed = failed or str(said.get("error", ""))
         except APIError as error:
             raise _not_pulled(service, image, explanation(error)) from error
+        if failed:
+            raise _not_pulled(service, image, failed)
         return image
 
     def _built(self, service: ServiceSpec, build: Build, instance: str) -> str:
@@ -219,11 +222,14 @@ def _classic(
         decode=True,
         timeout=BUILD_TIMEOUT_SECONDS,
     )
+    failed = ""
+    # Read to the end even after an error: an answer left half read keeps its connection open.
     for said in stream:
-        if "error" in said:
-            raise BuildError(said["error"], iter(()))
+        failed = failed or str(said.get("error", ""))
         if line := str(said.get("stream", "")).strip():
             yield line
+    if failed:
+        raise BuildError(failed, iter(()))
 
 
 def _with_buildx(build: Build, tag: str, labels: Mapping[str, str], packed: IO[bytes]) -> Iterator[str]:

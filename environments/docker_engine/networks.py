@@ -185,6 +185,14 @@ def own_container(api: APIClient, mounts: Path = Path("/proc/self/mountinfo")) -
     return None
 
 
+def knock(base_url: str) -> None:
+    """Raise `OSError` when nobody listens on a Unix socket: the SDK would leave its own socket open."""
+    target = urlsplit(base_url)
+    if "unix" in target.scheme:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+            knocking.connect(f"/{(target.netloc + target.path).lstrip('/')}")
+
+
 def address_towards(base_url: str) -> str | None:
     """The address of this machine that a remote engine sees; None when the engine is on this machine."""
     target = urlsplit(base_url)

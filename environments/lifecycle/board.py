@@ -10,12 +10,15 @@ from datetime import datetime, timedelta
 
 from environments.engine import EngineEvent, EngineEventKind, Health, ServiceState, ServiceStatus
 from environments.plan import Progress
+from environments.probes import Clock
 from environments.spec import Condition, ServiceSpec
 
 #: A service that keeps ending is given up after so many restarts.
 MOST_RESTARTS = 3
-#: After a restart a service must stay up so long before a passed probe counts: a loop is never ready.
-STEADY = timedelta(seconds=2)
+#: A service that restarts by itself must stay up so long before a passed probe counts, and longer once it has
+#: restarted: a loop of starting and crashing is never ready, however readily its check passes in between.
+STEADY = timedelta(seconds=1)
+STEADY_AGAIN = timedelta(seconds=2)
 PROBES_KEPT = 5
 STATUS_AFTER = {
     EngineEventKind.CREATED: ServiceStatus.CREATED,
@@ -62,8 +65,12 @@ class Board:
     """Thread-safe. `changed` is set on all news, for `wait_until(wake=…)`."""
 
     def __init__(
-        self, services: Mapping[str, ServiceSpec], waited_for: Mapping[str, frozenset[Condition]]
+        self,
+        services: Mapping[str, ServiceSpec],
+        waited_for: Mapping[str, frozenset[Condition]],
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._services = services
         self._waited_for = waited_for
         self._seen = {name: Seen(name) for name in services}
@@ -157,12 +164,21 @@ class Board:
         with self._news(service) as seen:
             self._failed(seen, reason)
 
-    def is_steady(self, service: str, now: datetime) -> bool:
-        """Say whether a passed probe counts: never just after a restart."""
+    def is_steady(self, service: str) -> bool:
+        """Say whether a passed probe counts: not while the service may be restarting over and over."""
         with self._lock:
-            seen = self._seen[service]
-            restarted = seen.restart_count > 0 and seen.started_at is not None
-            return not restarted or now - (seen.started_at or now) >= STEADY
+            return self._is_steady(self._seen[service])
+
+    def awaiting_health(self) -> list[str]:
+        """Services that run and whose health others wait for."""
+        with self._lock:
+            return [
+                name
+                for name, seen in self._seen.items()
+                if seen.progress is Progress.STARTED
+                and seen.status is ServiceStatus.RUNNING
+                and self._needs_health(seen)
+            ]
 
     def settle_all(self) -> None:
         """The environment is being left: nobody probes any more."""
@@ -175,13 +191,21 @@ class Board:
         return _News(self, self._seen[service], self._lock)
 
     def _ready(self, seen: Seen, at: datetime) -> None:
+        seen.health = Health.HEALTHY
+        if not self._is_steady(seen):
+            # Our own probes go on and will find it steady, or gone.
+            return
         if seen.progress is Progress.STARTED and Condition.HEALTHY in self._waited_for[seen.service]:
             seen.progress = Progress.READY
         if seen.progress in _STARTED_OR_BETTER or seen.progress is Progress.STARTING:
             seen.ready_at = seen.ready_at or at
-            seen.health = Health.HEALTHY
         if seen.progress is Progress.READY:
             seen.settled.set()
+
+    def _is_steady(self, seen: Seen) -> bool:
+        if self._services[seen.service].restart == "no" or seen.started_at is None:
+            return True
+        return self._clock.now() - seen.started_at >= (STEADY_AGAIN if seen.restart_count else STEADY)
 
     def _unhealthy(self, seen: Seen) -> None:
         seen.health = Health.UNHEALTHY
@@ -193,8 +217,11 @@ class Board:
         seen.end_at(at, exit_code)
         if self._will_restart(seen.service, exit_code):
             seen.restart_count += 1
-            if seen.restart_count >= MOST_RESTARTS and seen.progress is not Progress.READY:
+            if seen.restart_count >= MOST_RESTARTS:
                 self._failed(seen, f"it ended {seen.restart_count} times, last with exit code {exit_code}")
+            elif seen.progress is Progress.READY:
+                seen.progress, seen.ready_at = Progress.STARTED, None
+                seen.settled = threading.Event()
             return
         if seen.progress in {Progress.READY, Progress.FAILED}:
             return

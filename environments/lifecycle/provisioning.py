@@ -47,7 +47,7 @@ def provisioned(
         engine=engine,
         spec=spec,
         plan=plan,
-        board=Board(spec.services, {name: plan.waited_for(name) for name in spec.services}),
+        board=Board(spec.services, {name: plan.waited_for(name) for name in spec.services}, clock),
         clock=clock,
         prober=Prober(clock=clock),
         stop=stop,

@@ -14,7 +14,7 @@ from environments.lifecycle.session import Session
 from environments.lifecycle.watching import LogFollowers
 from environments.plan import Progress
 from environments.probes import ProbeOutcome, steadily, wait_until
-from environments.spec import EMPTY, Condition
+from environments.spec import EMPTY
 
 #: Events tell at once; this is how often services are looked at in case one was lost.
 LOOK_SECONDS = 1.0
@@ -75,7 +75,9 @@ class Starter:
         self._followers = followers
         self._starts = ThreadPoolExecutor(max(1, session.engine.capabilities().cpus), "starts")
         self._probes = ThreadPoolExecutor(max(1, len(session.spec.services)), "probes")
-        self._errors: list[EnvironmentFailedError | BaseException] = []
+        self._errors: list[BaseException] = []
+        #: Services somebody is probing at this moment.
+        self._probing: set[str] = set()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -113,6 +115,10 @@ class Starter:
         if self._errors:
             raise self._errors[0]
         self._look()
+        for name in session.board.awaiting_health():
+            if name not in self._probing:
+                self._probing.add(name)
+                self._probes.submit(self._probe, name)
         progress = session.board.progress()
         for name in session.plan.ready(progress):
             if name != session.tests:
@@ -137,8 +143,6 @@ class Starter:
         try:
             session.check_held()
             self.create_and_start(name)
-            if Condition.HEALTHY in session.plan.waited_for(name):
-                self._probes.submit(self._probe, name)
         except EnvironmentFailedError as error:
             session.board.note_failed(name, str(error))
             self._fail(evidence.failure(session, str(error), error.kind, service=name, about=[name]))
@@ -157,10 +161,11 @@ class Starter:
     def _probe(self, name: str) -> None:
         try:
             self.await_health(name)
-        except EnvironmentFailedError as error:
-            self._fail(error)
         except BaseException as error:  # noqa: BLE001 - it is raised where the owner waits
             self._fail(error)
+        finally:
+            # A service that restarts after it was ready has to be asked again.
+            self._probing.discard(name)
 
     def await_health(self, name: str) -> None:
         """Probe a started service until it is ready, has ended, or the environment is left."""
@@ -217,11 +222,12 @@ class Starter:
         try:
             result = session.engine.execute(session.ref, name, command, timeout_seconds=seconds)
         except EnvironmentFailedError as error:
-            if session.engine.inspect_service(session.ref, name).status is ServiceStatus.RUNNING:
+            if error.kind is not FailureKind.SERVICE_EXITED:
                 raise
+            # It ended under the probe, or is being restarted: the board hears of that by itself.
             return ExecResult(exit_code=-1, output=str(error))
-        if result.exit_code == 0 and not session.board.is_steady(name, session.clock.now()):
-            return ExecResult(exit_code=-1, output="passed, but the service was restarted a moment ago")
+        if result.exit_code == 0 and not session.board.is_steady(name):
+            return ExecResult(exit_code=-1, output="passed, but the service has not been up for long")
         return result
 
     def _heard(self, name: str, outcome: ProbeOutcome) -> None:

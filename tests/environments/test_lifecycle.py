@@ -198,6 +198,50 @@ def test_a_one_shot_that_fails_keeps_the_tests_from_starting(lab: Lab) -> None:
         pass
 
 
+def test_a_service_that_keeps_crashing_is_never_ready(lab: Lab) -> None:
+    # Its check passes whenever it is asked in time; only the restarts give it away.
+    loop = service(
+        "api",
+        "import time; print('crashing'); time.sleep(0.2); raise SystemExit(1)",
+        restart="always",
+        healthcheck=HealthCheck(test=("CMD", "true"), interval_seconds=0.5),
+    )
+    spec = spec_of(loop, service("tests", PASSING, depends_on=needs("api")))
+
+    with pytest.raises(EnvironmentFailedError) as caught, lab.provisioned(spec):
+        pass
+
+    assert "it ended 3 times, last with exit code 1" in str(caught.value)
+    assert caught.value.kind is FailureKind.SERVICE_EXITED
+
+
+def test_a_service_that_comes_up_at_its_second_try_is_ready(lab: Lab) -> None:
+    # The usual reason for a restart policy: it starts before what it needs, and crashes once.
+    program = """
+import pathlib, sys
+seen = pathlib.Path("/tmp/itdash-second-try")
+if not seen.exists():
+    seen.touch()
+    sys.exit(1)
+print("up", flush=True)
+import signal
+signal.pause()
+"""
+    again = service(
+        "api",
+        program,
+        restart="on-failure",
+        healthcheck=HealthCheck(test=("CMD", "test", "-e", "/tmp/itdash-second-try"), interval_seconds=30),
+    )
+    spec = spec_of(again, service("tests", PASSING, depends_on=needs("api")))
+
+    with lab.provisioned(spec) as environment:
+        row = environment.record.services.get(name="api")
+
+    assert row.restart_count == 1
+    assert lab.texts("api") == ["up"]
+
+
 def test_a_command_that_does_not_exist_is_said_with_the_services_name(lab: Lab) -> None:
     spec = spec_of(
         service("api", command=("/bin/sh", "-c", "exec no-such-program")),
