@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import subprocess
+import sysconfig
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +22,7 @@ from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef
 from environments.probes import wait_until
 from environments.spec import Build, HealthCheck, Mount, MountKind, NetworkSpec
+from tests.conftest import ROOT
 from tests.contract.conftest import Place, ref_for
 from tests.contract.services import FOREVER, IMAGE, python, service, spec_of
 
@@ -424,3 +427,20 @@ def test_a_network_with_a_stranger_in_it_is_removed_all_the_same(place: Place, e
         assert stranger.state("other").status is ServiceStatus.RUNNING
     finally:
         engine.remove_environment(stranger.ref)
+
+
+@pytest.mark.engine
+def test_from_inside_a_container_services_reach_us_at_our_own_address(engine: DockerEngine) -> None:
+    # As in production: the worker is a container of the engine whose socket it has.
+    packages = sysconfig.get_paths()["purelib"]
+    instance = f"inside-{secrets.token_hex(4)}"
+    command = ["docker", "run", "--rm", "--volume", "/var/run/docker.sock:/var/run/docker.sock"]
+    command += ["--volume", f"{ROOT}:/itdash:ro", "--volume", f"{packages}:/packages:ro"]
+    command += ["--workdir", "/itdash", "--env", "PYTHONPATH=/itdash:/packages"]
+    command += [IMAGE, "python3", "-B", "-m", "tests.environments.inside_container", instance]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['hello from inside'] True", "[]"]
+    assert engine.environments(instance) == []
