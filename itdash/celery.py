@@ -41,6 +41,12 @@ app.conf.update(
             "schedule": settings.REAP_INTERVAL_SECONDS,
             "options": {"expires": settings.REAP_INTERVAL_SECONDS * 2},
         },
+        "queue due schedules": {
+            "task": "runs.tasks.queue_due_schedules",
+            "schedule": 10.0,
+            # Whoever asks next finds what is still due.
+            "options": {"expires": 20.0},
+        },
         "keep partitions ahead": {
             "task": "runs.tasks.keep_partitions_ahead",
             "schedule": 6 * 3600,

@@ -10,6 +10,7 @@ from celery import shared_task  # noqa: TID251 - here is where tasks live
 
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.runs import claim_run
+from runs.actions.schedules import enqueue_due
 from runs.actions.sweep import sweep
 from runs.actions.uploads import ingest_upload as ingest
 from runs.execution.executor import execute, sweep_checkouts
@@ -34,6 +35,12 @@ def sweep_runs() -> None:
     """Resolve runs whose worker fell silent, ring again for what waits, remove what they left on disk."""
     if not sweep().was_skipped:
         sweep_checkouts()
+
+
+@shared_task(name="runs.tasks.queue_due_schedules")
+def queue_due_schedules() -> None:
+    """Queue the runs of schedules that are due."""
+    enqueue_due()
 
 
 @shared_task(name="runs.tasks.keep_partitions_ahead")

@@ -20,6 +20,7 @@ from environments.engine import Engine
 from environments.errors import StoppedError
 from runs.actions.events import NewEvent
 from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run
+from runs.actions.schedules import sync_schedules
 from runs.actions.suites import remember_definition, remember_services
 from runs.execution.checkout import Checkout, Source, checked_out, remove_checkouts
 from runs.execution.endings import ending_of_error
@@ -127,10 +128,18 @@ def _suite(run: Run, checkout: Checkout, lease: Lease, recorder: Recorder) -> Su
     through_outages(
         lambda: remember_definition(run.suite, level=suite.level, definition=suite.definition), lease=lease
     )
+    if _speaks_for_project(run, checkout):
+        through_outages(lambda: sync_schedules(run.suite, suite.schedules), lease=lease)
     recorder.event(NewEvent("suite_read", f"Suite {suite.name}: the tests are {suite.tests}."))
     if suite.keep_on_failure_seconds:
         recorder.event(NewEvent("notice", "`keep_on_failure` is not heeded yet: the environment is removed."))
     return suite
+
+
+def _speaks_for_project(run: Run, checkout: Checkout) -> bool:
+    """Whether the suite file of this commit decides when the suite runs: no branch's, and no old one's."""
+    is_default = (run.branch or checkout.branch) == run.project.default_branch
+    return is_default and not run.pull_request and run.rerun_of_id is None
 
 
 def _note_ignored(plans: Sequence[ShardPlan], recorder: Recorder) -> None:

@@ -89,8 +89,8 @@ class SuiteRow:
         return bool(self.suite.project.repository_url)
 
 
-def suite_rows(project: Project) -> list[SuiteRow]:
-    """Every suite of the project by name, with its last runs on the default branch or on none."""
+def suite_rows(project: Project, *, suite_id: int | None = None) -> list[SuiteRow]:
+    """Every suite of the project by name, or that one; its last runs are on the default branch or on none."""
     runs = (
         Run.objects.filter(suite=OuterRef("pk"), branch__in=[project.default_branch, ""])
         .order_by("-number")
@@ -105,6 +105,8 @@ def suite_rows(project: Project) -> list[SuiteRow]:
         )[:STRIP_LENGTH]
     )
     suites = Suite.objects.filter(project=project).annotate(recent=ArraySubquery(runs)).order_by("name")
+    if suite_id is not None:
+        suites = suites.filter(pk=suite_id)
     rows = []
     for suite in suites:
         suite.project = project

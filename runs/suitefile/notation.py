@@ -16,6 +16,7 @@ from environments.spec.source import Map, Seq, nearest
 from environments.spec.values import InvalidValueError, seconds, text_of
 
 MAX_TIMEOUT_SECONDS: Final = 24 * 3600.0
+_CRON_FIELDS: Final = 5
 
 
 def plain_text(value: object) -> str:
@@ -94,11 +95,13 @@ def share(value: object) -> float:
 def cron_line(value: object) -> str:
     """A cron line of five fields."""
     line = plain_text(value)
+    refusal = InvalidValueError(f"{line!r} is not a cron line", "Write five fields, such as '0 2 * * *'.")
+    if len(line.split()) != _CRON_FIELDS:  # a sixth would be seconds
+        raise refusal
     try:
         CronSim(line, datetime.now(tz=UTC))
     except CronSimError as error:
-        message = f"{line!r} is not a cron line"
-        raise InvalidValueError(message, "Write five fields, such as '0 2 * * *'.") from error
+        raise refusal from error
     return line
 
 

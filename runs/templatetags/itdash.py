@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django import template
 from django.templatetags.static import static
@@ -226,6 +227,12 @@ def stamp(moment: datetime | None) -> SafeString | str:
 def clock(moment: datetime | None) -> SafeString | str:
     """A moment of the day, to the millisecond."""
     return "" if moment is None else _time(moment, f"{moment.astimezone(UTC):%H:%M:%S.%f}"[:-3])
+
+
+@register.filter
+def in_zone(moment: datetime, zone: str) -> SafeString:
+    """A moment to the minute as clocks in a time zone show it."""
+    return _time(moment, f"{moment.astimezone(ZoneInfo(zone)):%a %-d %b %Y, %H:%M}")
 
 
 @register.simple_tag

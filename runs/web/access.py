@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 
-from runs.models import Membership, Project, Run, TestCase, User
+from runs.models import Membership, Project, Run, Schedule, Suite, TestCase, User
 from runs.vocabulary import Role, Visibility
 
 _ORDER = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3}
@@ -48,6 +48,20 @@ class CaseAccess(Access):
     """A test case of the project."""
 
     case: TestCase
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteAccess(Access):
+    """A suite of the project."""
+
+    suite: Suite
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleAccess(Access):
+    """A schedule of one of the project's suites."""
+
+    schedule: Schedule
 
 
 def person(request: HttpRequest) -> User | None:
@@ -101,6 +115,28 @@ def case_for(request: HttpRequest, slug: str, case_id: int, *, needs: Role = Rol
     if case is None:
         raise Http404
     return CaseAccess(project=access.project, role=access.role, case=case)
+
+
+def suite_for(request: HttpRequest, slug: str, name: str, *, needs: Role = Role.VIEWER) -> SuiteAccess:
+    """The suite of that name in the project; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    suite = Suite.objects.filter(project=access.project, name=name.replace("\x00", "")).first()
+    if suite is None:
+        raise Http404
+    suite.project = access.project
+    return SuiteAccess(project=access.project, role=access.role, suite=suite)
+
+
+def schedule_for(
+    request: HttpRequest, slug: str, schedule_id: int, *, needs: Role = Role.VIEWER
+) -> ScheduleAccess:
+    """The schedule in the project; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    schedules = Schedule.objects.select_related("suite").filter(suite__project=access.project)
+    schedule = schedules.filter(pk=schedule_id).first()
+    if schedule is None:
+        raise Http404
+    return ScheduleAccess(project=access.project, role=access.role, schedule=schedule)
 
 
 def visible_projects(request: HttpRequest) -> QuerySet[Project]:

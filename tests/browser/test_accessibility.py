@@ -10,6 +10,9 @@ from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
+from runs.actions.schedules import create_schedule
+from runs.models import Schedule
+from runs.suitefile import ScheduleSpec
 from runs.vocabulary import Outcome, RunStatus
 from tests.browser.conftest import PASSWORD, watch
 from tests.factories import make_event, make_project, make_run, make_suite, make_user
@@ -30,7 +33,10 @@ def fill_pages() -> list[str]:
     now = timezone.now()
     project = make_project("shop", visibility="public", repository_url="https://git.example.org/shop.git")
     make_project("empty", visibility="public")
-    suite = make_suite(project, "checkout")
+    suite = make_suite(project, "checkout", definition={"compose": "compose.yml", "tests": "tests"})
+    for line in ("0 2 * * *", "*/7 * 1 * *"):
+        create_schedule(suite=suite, wanted=ScheduleSpec(line, "Europe/Berlin"), now=now)
+    Schedule.objects.create(suite=suite, cron="0 5 * * 1", is_paused=True, is_from_suite_file=True)
     long_name = "test_" + "a_name_that_goes_on_" * 20
     for day in range(6):
         run = make_run(
@@ -77,6 +83,7 @@ def fill_pages() -> list[str]:
         f"/p/shop/tests/{results[0].case_id}/",
         f"/p/shop/tests/{results[1].case_id}/",
         "/p/shop/suites/",
+        "/p/shop/suites/checkout/",
         "/p/shop/jump/?q=refund",
         "/p/nothing/",
     ]

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 
-from runs.models import Project, Run
+from runs.models import Project, Run, Schedule
 from runs.vocabulary import Role, RunStatus
 from runs.web.urls import urlpatterns
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
@@ -20,6 +20,11 @@ SIGNED_IN = {"project-new"}
 CHANGES = {
     "start-token": Role.ADMIN,
     "suite-add": Role.MEMBER,
+    "schedule-add": Role.MEMBER,
+    "schedule-change": Role.MEMBER,
+    "schedule-pause": Role.MEMBER,
+    "schedule-resume": Role.MEMBER,
+    "schedule-delete": Role.MEMBER,
     "run-new": Role.MEMBER,
     "run-cancel": Role.MEMBER,
     "run-rerun": Role.MEMBER,
@@ -37,10 +42,13 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
     suite = make_suite(project)
     run = make_run(suite, status=RunStatus.PASSED)
     case = make_case(suite)
+    schedule = Schedule.objects.create(suite=suite, cron="0 2 * * *")
     return project, {
         "slug": project.slug,
         "number": run.number,
         "case_id": case.pk,
+        "name": suite.name,
+        "schedule_id": schedule.pk,
         "kind": "report",
         "file_id": 1,
     }

@@ -72,6 +72,7 @@ def addresses(run: Run) -> dict[str, str]:
         "test": reverse("test", args=[slug, case.pk]),
         "tests": reverse("tests", args=[slug]),
         "suites": reverse("suites", args=[slug]),
+        "suite": reverse("suite", args=[slug, run.suite.name]),
         "jump": reverse("jump", args=[slug]) + "?q=refund",
     }
 
