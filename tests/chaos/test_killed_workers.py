@@ -31,7 +31,7 @@ from runs.actions.runs import queue_run
 from runs.execution.git import Remote
 from runs.models import Project, Result, Run
 from runs.vocabulary import FINISHED, RunStatus, Trigger
-from tests.chaos.worker import Worker, processes_of, worker
+from tests.chaos.worker import Worker, processes_of
 from tests.factories import make_project
 from tests.repositories import make_repository
 
@@ -115,46 +115,41 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def local_worker(
+def workers(
     django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Worker]:
-    """One worker for all tests: what is killed is started again, the others find it running."""
-    with django_db_blocker.unblock(), worker_on("local", tmp_path_factory.mktemp("local")) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def container_worker(
-    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Worker]:
-    with django_db_blocker.unblock(), worker_on("docker", tmp_path_factory.mktemp("docker")) as one:
-        yield one
-
-
-@contextmanager
-def worker_on(engine: str, folder: Path) -> Iterator[Worker]:
-    variables = {
-        "DATABASE_URL": database_url(),
-        "BROKER_URL": settings.BROKER_URL,
-        "ITDASH_DATA_DIR": str(folder / "data"),
-        "ITDASH_ENGINE": engine,
-        "ITDASH_INSTANCE": INSTANCE,
-    }
-    with worker(folder, variables) as one:
-        yield one
+) -> Iterator[dict[str, Worker]]:
+    """A worker for each engine: what a test killed is started again, the next one finds it running."""
+    with django_db_blocker.unblock():
+        url = database_url()
+    workers = {}
+    for engine in ("local", "docker"):
+        folder = tmp_path_factory.mktemp(engine)
+        variables = {
+            "DATABASE_URL": url,
+            "BROKER_URL": settings.BROKER_URL,
+            "ITDASH_DATA_DIR": str(folder / "data"),
+            "ITDASH_ENGINE": engine,
+            "ITDASH_INSTANCE": INSTANCE,
+        }
+        workers[engine] = Worker(folder, variables)
+    yield workers
+    for one in workers.values():
+        one.end()
 
 
 @pytest.fixture
-def site(local_worker: Worker, tmp_path: Path) -> Iterator[Site]:
+def site(workers: dict[str, Worker], tmp_path: Path) -> Iterator[Site]:
+    workers["docker"].end()
     files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": COMPOSE, "suite.py": SUITE}
-    with site_of(local_worker, files, tmp_path) as one:
+    with site_of(workers["local"], files, tmp_path) as one:
         yield one
 
 
 @pytest.fixture
-def container_site(container_worker: Worker, tmp_path: Path) -> Iterator[Site]:
+def container_site(workers: dict[str, Worker], tmp_path: Path) -> Iterator[Site]:
+    workers["local"].end()
     files = {"itdash.yml": SUITE_FILE, "docker-compose.test.yml": SLOW_COMPOSE}
-    with site_of(container_worker, files, tmp_path) as one:
+    with site_of(workers["docker"], files, tmp_path) as one:
         yield one
 
 
