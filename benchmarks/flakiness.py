@@ -58,6 +58,10 @@ PROMISED_RECALL = {0.25: 0.80, 0.0: 0.60}
 SEED = 1
 
 
+#: A run: its number, when, and the number and name of its commit.
+type Moment = tuple[int, datetime, int, str]
+
+
 class Kind(StrEnum):
     """The truth about a simulated test."""
 
@@ -118,14 +122,16 @@ def failure_rates(file: Path) -> list[float]:
 def measure(rates: Sequence[float], blocks: int, rerun: float) -> bool:
     """Print one configuration's figures; returns whether its promises are kept."""
     started = time.perf_counter()
-    total: Counter[str] = Counter()
-    for number in range(blocks):
-        part = rates[number * TESTS : (number + 1) * TESTS]
-        if len(part) == TESTS:
-            total += score(simulate(part, rerun, seed=SEED + number))
+    parts = [rates[number * TESTS : (number + 1) * TESTS] for number in range(blocks)]
+    scores = [
+        score(simulate(part, rerun, seed=SEED + number))
+        for number, part in enumerate(parts)
+        if len(part) == TESTS
+    ]
+    total = sum(scores, Counter[str]())
     flagged = total["flagged flaky"] + total["flagged sound"]
-    precision = total["flagged flaky"] / flagged if flagged else 1.0
-    recall = total["flagged shown"] / max(1, total["shown"])
+    precision, recall = precision_of(total), recall_of(total)
+    precisions, recalls = [precision_of(one) for one in scores], [recall_of(one) for one in scores]
     bound = PROMISED_RECALL[rerun]
     print(
         f"\nreruns on {rerun:.0%} of commits: {total['tests']} tests, {total['flaky']} flaky,"
@@ -135,6 +141,10 @@ def measure(rates: Sequence[float], blocks: int, rerun: float) -> bool:
         f"  precision             {precision:.3f} of {flagged} called flaky (promised {PROMISED_PRECISION})"
     )
     print(f"  recall                {recall:.3f} (promised {bound})")
+    print(
+        f"  a block alone         precision {min(precisions):.2f} to {max(precisions):.2f},"
+        f" recall {min(recalls):.2f} to {max(recalls):.2f}: about {total['shown'] // len(scores)} tests showed it"
+    )
     print(f"  or at least suspect   {total['noticed shown'] / max(1, total['shown']):.3f} of the shown")
     print(
         f"  always failing        {total['always flagged']} called flaky, {total['always broken']} of"
@@ -158,6 +168,17 @@ def measure(rates: Sequence[float], blocks: int, rerun: float) -> bool:
     )
 
 
+def precision_of(found: Counter[str]) -> float:
+    """Of the tests called flaky, the share that is; 1 when none was called so."""
+    flagged = found["flagged flaky"] + found["flagged sound"]
+    return found["flagged flaky"] / flagged if flagged else 1.0
+
+
+def recall_of(found: Counter[str]) -> float:
+    """Of the flaky tests that showed it, the share that was called so."""
+    return found["flagged shown"] / max(1, found["shown"])
+
+
 def simulate(rates: Sequence[float], rerun: float, seed: int) -> Block:
     """Play `COMMITS` commits of a default branch."""
     chance = random.Random(seed)
@@ -165,14 +186,18 @@ def simulate(rates: Sequence[float], rerun: float, seed: int) -> Block:
     schedule = [(commit, again) for commit, times in enumerate(commits) for again in range(times)]
     drawn = frozenset(run for run in range(len(schedule)) if chance.random() < OUTAGE_SHARE)
     outages = drawn or frozenset({chance.randrange(len(schedule))})
-    tests = tuple(_play(rate, schedule, outages, chance) for rate in rates)
+    moments = [
+        (run, START + timedelta(days=commit / COMMITS_PER_DAY, hours=again), commit, f"commit {commit}")
+        for run, (commit, again) in enumerate(schedule)
+    ]
+    tests = tuple(_play(rate, moments, outages, chance) for rate in rates)
     failed = Counter(row.run for test in tests for row in test.rows if row.failed_count)
     runs = {run: RunFacts(run, len(tests), failed[run]) for run in range(len(schedule))}
     return Block(tests, runs, outages)
 
 
 def _play(
-    rate: float, schedule: Sequence[tuple[int, int]], outages: frozenset[int], chance: random.Random
+    rate: float, moments: Sequence[Moment], outages: frozenset[int], chance: random.Random
 ) -> Simulated:
     kind = Kind.ALWAYS if rate >= 1 else Kind.FLAKY if rate > 0 else Kind.STABLE
     broken: set[int] = set()
@@ -183,24 +208,13 @@ def _play(
             length = min(LONGEST_BREAKAGE, int(chance.expovariate(1 / MEAN_BROKEN_COMMITS)) + 1)
             broken.update(range(first, first + length))
     rows = []
-    for run, (commit, again) in enumerate(schedule):
+    for run, at, commit, name in moments:
         if run in outages and chance.random() < OUTAGE_FAILS:
             failed = True
         else:
             failed = commit in broken or chance.random() < rate
-        rows.append(_row(run, commit, again, failed=failed))
+        rows.append(CaseRun(name, at, run, int(not failed), int(failed), on_default_branch=True))
     return Simulated(kind, tuple(rows))
-
-
-def _row(run: int, commit: int, again: int, *, failed: bool) -> CaseRun:
-    return CaseRun(
-        commit=f"commit {commit}",
-        at=START + timedelta(days=commit / COMMITS_PER_DAY, hours=again),
-        run=run,
-        passed_count=int(not failed),
-        failed_count=int(failed),
-        on_default_branch=True,
-    )
 
 
 def score(block: Block) -> Counter[str]:
@@ -241,16 +255,24 @@ def count(
 
 
 def judged_along(rows: Sequence[CaseRun], outages: dict[int, OutageReason]) -> list[FlakeVerdict]:
-    """The verdicts after each run, from the first failure outside an outage on; at least the last one.
+    """The verdicts after each run that can change one, each knowing the one before it; at least the last.
 
-    Each knows the one before it. Of tests that never failed otherwise, only the end is judged: it is quicker.
+    Evidence appears with a failure or with the pass after it; a recovery is complete, if at all, right before
+    the next failure.
     """
-    failures = (place for place, row in enumerate(rows) if row.failed_count and row.run not in outages)
-    first = next(failures, len(rows) - 1)
+    last = len(rows) - 1
+    places = {last}
+    for place, row in enumerate(rows):
+        if row.failed_count and row.run not in outages:
+            places.update({max(place - 1, 0), place, min(place + 1, last)})
+    # The run after a failure may be an outage, and the next one the first to tell: each outage moves it on.
+    for place in range(last):
+        if place in places and rows[place].run in outages:
+            places.add(place + 1)
     verdicts: list[FlakeVerdict] = []
-    for end in range(first, len(rows)):
+    for place in sorted(places):
         previous = verdicts[-1] if verdicts else None
-        verdicts.append(judge_case(rows[: end + 1], outages, now=rows[end].at, previous=previous))
+        verdicts.append(judge_case(rows[: place + 1], outages, now=rows[place].at, previous=previous))
     return verdicts
 
 

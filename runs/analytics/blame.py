@@ -246,7 +246,11 @@ _TROUBLE = re.compile(
     r"|(?<!\d)50[0234](?!\d)",
     re.IGNORECASE,
 )
-_PORT = re.compile(r"(?:(?<=[\w\])]):|\bport[ =:]+)(\d{2,5})(?![\d.:])", re.IGNORECASE)
+#: Not after a file's name: there it is a line number.
+_PORT = re.compile(
+    r"(?:(?:\blocalhost|(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}|\]):|\bport[ =:]+)(\d{2,5})(?!\d|[.:]\d)",
+    re.IGNORECASE,
+)
 
 
 def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[Evidence]]:
@@ -256,10 +260,11 @@ def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[E
         for port in service.ports:
             by_port.setdefault(port, []).append(service.name)
     patterns = {service.name: pattern for service in services if (pattern := _pattern(service))}
-    found: dict[str, Evidence] = {}
+    strongest: dict[str, Evidence] = {}
     for line in text.splitlines():
-        named = {name for name, pattern in patterns.items() if pattern.search(line)}
-        addressed = {name for name in named if _is_address(patterns[name], line)}
+        places = {name: found for name, pattern in patterns.items() if (found := _places(pattern, line))}
+        addressed = {name for name, matches in places.items() if any(map(_is_address, matches))}
+        named = set(places)
         if not named:
             ports = {int(port) for port in _PORT.findall(line)}
             # A port that several services share names none of them.
@@ -268,10 +273,10 @@ def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[E
         for name in named:
             strong = troubled or name in addressed
             strength = Strength.MODERATE if strong else Strength.WEAK
-            if name not in found or strength > found[name].strength:
+            if name not in strongest or strength > strongest[name].strength:
                 detail = f"named in the failure: {line.strip()[:200]}"
-                found[name] = Evidence(EvidenceKind.NAMED, strength, detail)
-    return {name: [evidence] for name, evidence in found.items()}
+                strongest[name] = Evidence(EvidenceKind.NAMED, strength, detail)
+    return {name: [evidence] for name, evidence in strongest.items()}
 
 
 def _pattern(service: WatchedService) -> re.Pattern[str] | None:
@@ -283,14 +288,19 @@ def _pattern(service: WatchedService) -> re.Pattern[str] | None:
     return re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)", re.IGNORECASE)
 
 
-def _is_address(pattern: re.Pattern[str], line: str) -> bool:
-    """Whether the name stands as a host there: after `//` or `@`, or before a port."""
-    return any(
-        line[max(0, match.start() - 2) : match.start()] == "//"
-        or line[max(0, match.start() - 1) : match.start()] == "@"
-        or re.match(r":\d{2,5}\b", line[match.end() :])
+def _places(pattern: re.Pattern[str], line: str) -> list[re.Match[str]]:
+    """Where the name stands for the service: not where it is a folder in a path."""
+    return [
+        match
         for match in pattern.finditer(line)
-    )
+        if _is_address(match) or "/" not in {line[match.start() - 1 : match.start()], line[match.end() :][:1]}
+    ]
+
+
+def _is_address(match: re.Match[str]) -> bool:
+    """Whether the name stands as a host there: after `//` or `@`, or before a port."""
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    return before.endswith(("//", "@")) or re.match(r":\d{2,5}\b", after) is not None
 
 
 def _ordered(found: list[Evidence]) -> tuple[Evidence, ...]:

@@ -35,12 +35,12 @@ def test_wilsons_interval_of_five_in_ten_is_the_published_one() -> None:
     # (0.5 + 3.8415/20) / 1.38415 ± 1.96·√(0.025 + 3.8415/400) / 1.38415
     low, high = wilson(5, 10)
 
-    assert (low, high) == (pytest.approx(0.2366, abs=5e-5), pytest.approx(0.7634, abs=5e-5))
+    assert (low, high) == pytest.approx((0.2366, 0.7634), abs=5e-5)
 
 
 def test_wilsons_interval_of_none_in_ten_ends_at_z_squared_over_n_plus_z_squared() -> None:
     # 3.8415 / 13.8415
-    assert wilson(0, 10) == (0.0, pytest.approx(0.27754, abs=5e-5))
+    assert wilson(0, 10) == pytest.approx((0.0, 0.27754), abs=5e-5)
 
 
 def test_nothing_seen_may_be_anything() -> None:
@@ -100,7 +100,7 @@ def test_mann_whitney_does_not_ask_for_an_order(
 
 @pytest.mark.parametrize(
     ("t", "degrees", "expected"),
-    # From the tables of Student's distribution; with one degree it is 1 - 2·atan(t)/π, with two 1 - t/√(2 + t²).
+    # From the tables; with one degree of freedom it is 1 - 2·atan(t)/π, with two 1 - t/√(2 + t²).
     [(2.2281, 10, 0.05), (12.7062, 1, 0.05), (1.0, 1, 0.5), (2.0, 2, 1 - 2 / 6**0.5), (0.0, 5, 1.0)],
 )
 def test_students_tail_is_that_of_the_tables(t: float, degrees: int, expected: float) -> None:

@@ -32,7 +32,7 @@ def test_an_unknown_test_is_expected_to_take_the_mean_of_the_known() -> None:
 
 
 def test_where_nothing_is_known_tests_are_dealt_by_number() -> None:
-    assert [plan.tests for plan in deal(["c", "a", "b", "d"], {}, 2)] == [("a", "b"), ("c", "d")]
+    assert [plan.tests for plan in deal(["c", "a", "b", "d"], {}, 2)] == [("c", "a"), ("b", "d")]
 
 
 def test_a_test_given_twice_is_dealt_once_and_a_shard_may_be_empty() -> None:
