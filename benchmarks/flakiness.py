@@ -143,7 +143,7 @@ def measure(rates: Sequence[float], blocks: int, rerun: float) -> bool:
     print(f"  recall                {recall:.3f} (promised {bound})")
     print(
         f"  a block alone         precision {min(precisions):.2f} to {max(precisions):.2f},"
-        f" recall {min(recalls):.2f} to {max(recalls):.2f}: about {total['shown'] // len(scores)} tests showed it"
+        f" recall {min(recalls):.2f} to {max(recalls):.2f} (of some {total['shown'] // len(scores)})"
     )
     print(f"  or at least suspect   {total['noticed shown'] / max(1, total['shown']):.3f} of the shown")
     print(
