@@ -28,7 +28,10 @@ POOL = "10.213.0.0/16"
 PREFIX_LENGTH = 26
 OVERLAP = re.compile(r"overlaps|already in use|Pool", re.IGNORECASE)
 MOST_TRIES = 64
-CONTAINER_ID = re.compile(r"/containers/([0-9a-f]{64})/")
+#: The engine lays files of its own over these in every container, from a folder named after it.
+OWN_FILE = re.compile(r"containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) ")
+#: The host name that an engine gives a container unless told otherwise.
+SHORT_ID = re.compile(r"[0-9a-f]{12}")
 
 Subnet = ipaddress.IPv4Network
 
@@ -177,9 +180,14 @@ def _address_as_member(api: APIClient, own_container: str, network_id: str) -> s
 
 
 def own_container(api: APIClient, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """Return the id of the container of this engine that this process runs in; None on the engine's host."""
+    """Return the id of the container of this engine that this process runs in; None on the engine's host.
+
+    On the host the mounts name every running container; only in a container is one laid over `/etc`.
+    """
     text = mounts.read_text() if mounts.exists() else ""
-    for candidate in [*dict.fromkeys(CONTAINER_ID.findall(text)), socket.gethostname()]:
+    hostname = socket.gethostname()
+    candidates = [*OWN_FILE.findall(text), *([hostname] if SHORT_ID.fullmatch(hostname) else [])]
+    for candidate in dict.fromkeys(candidates):
         with suppress(APIError):
             return str(api.inspect_container(candidate)["Id"])
     return None

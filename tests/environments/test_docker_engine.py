@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from environments.docker_engine import DockerEngine, payload, streams
-from environments.docker_engine.networks import POOL, create_network, network_ids
+from environments.docker_engine.networks import OWN_FILE, POOL, create_network, network_ids
 from environments.engine import EngineEventKind, ServiceStatus
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef
@@ -444,3 +444,18 @@ def test_from_inside_a_container_services_reach_us_at_our_own_address(engine: Do
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["['hello from inside'] True", "[]"]
     assert engine.environments(instance) == []
+
+
+def test_on_the_engines_host_the_mounts_of_other_containers_are_not_taken_for_our_own(tmp_path: Path) -> None:
+    other, own = "a" * 64, "b" * 64
+    on_the_host = (
+        f"91 29 0:52 / /var/lib/docker/containers/{other}/mounts/shm rw - tmpfs shm rw\n"
+        # While files are copied into a container, the engine mounts its root on the host.
+        f"95 30 254:0 /var/lib/docker/containers/{other}/hosts /var/lib/docker/overlay2/c/merged/etc/hosts rw\n"
+    )
+    in_a_container = (
+        f"668 657 254:0 /var/lib/docker/containers/{own}/hosts /etc/hosts rw - ext4 /dev/vda rw\n"
+    )
+
+    assert OWN_FILE.findall(on_the_host) == []
+    assert OWN_FILE.findall(on_the_host + in_a_container) == [own]
