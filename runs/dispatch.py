@@ -22,11 +22,12 @@ class Work(StrEnum):
 
     EXECUTE_RUN = "runs.tasks.execute_run"
     INGEST_UPLOAD = "runs.tasks.ingest_upload"
+    HANDLE_DELIVERY = "runs.tasks.handle_delivery"
 
     @property
     def queue(self) -> str:
         """Where its workers listen: a long run never keeps an upload waiting."""
-        return {Work.EXECUTE_RUN: "runs", Work.INGEST_UPLOAD: "ingest"}[self]
+        return {Work.EXECUTE_RUN: "runs", Work.INGEST_UPLOAD: "ingest"}.get(self, "default")
 
 
 def after_commit(work: Work, row_id: int) -> None:

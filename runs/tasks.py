@@ -13,6 +13,7 @@ from runs.actions.runs import claim_run
 from runs.actions.schedules import enqueue_due
 from runs.actions.sweep import sweep
 from runs.actions.uploads import ingest_upload as ingest
+from runs.actions.webhooks import handle_delivery as handle
 from runs.execution.executor import execute, sweep_checkouts
 
 
@@ -28,6 +29,12 @@ def execute_run(run_id: int) -> None:
 def ingest_upload(upload_id: int) -> None:
     """Store an upload, unless it is stored."""
     ingest(upload_id)
+
+
+@shared_task(name="runs.tasks.handle_delivery")
+def handle_delivery(delivery_id: int) -> None:
+    """Do what a webhook asks for, unless that is done."""
+    handle(delivery_id)
 
 
 @shared_task(name="runs.tasks.sweep_runs")

@@ -111,6 +111,21 @@ class UploadStatus(StrEnum):
     REJECTED = "rejected"
 
 
+class DeliveryStatus(StrEnum):
+    """What became of a webhook."""
+
+    RECEIVED = "received"
+    #: It queued runs, or there was nothing to do and that is well.
+    ACCEPTED = "accepted"
+    IGNORED = "ignored"
+    #: Wrongly signed.
+    REFUSED = "refused"
+    #: A fork's pull request that a member has to approve.
+    WAITING = "waiting"
+    SENT = "sent"
+    FAILED = "failed"
+
+
 class Role(StrEnum):
     """What a member may do in a project; each includes the ones before it."""
 

@@ -154,8 +154,10 @@ def rerun_run(*, run_id: int, by: User | None, trigger: Trigger = Trigger.PERSON
     )
 
 
-def cancel_run(*, run_id: int, by: User | None) -> Run:
+def cancel_run(*, run_id: int, by: User | None, why: str = "") -> Run:
     """End a run that is not finished: at once while it is queued, else as soon as its worker hears of it.
+
+    `why` is the sentence to tell where no person asked for it.
 
     Raises:
         NotPossibleError: it is finished.
@@ -167,11 +169,13 @@ def cancel_run(*, run_id: int, by: User | None) -> Run:
             message = f"Run {run} is finished; there is nothing to cancel."
             raise NotPossibleError(message)
         if run.status == RunStatus.QUEUED:
-            _finish(Run.objects.filter(pk=run_id), Ending(RunStatus.CANCELLED, f"Cancelled by {person}."))
-            record_event(run_id, NewEvent("finished", f"Cancelled by {person} before it began."))
+            said_so = why or f"Cancelled by {person}."
+            _finish(Run.objects.filter(pk=run_id), Ending(RunStatus.CANCELLED, said_so))
+            record_event(run_id, NewEvent("finished", why or f"Cancelled by {person} before it began."))
         elif run.cancel_requested_at is None:
             Run.objects.filter(pk=run_id).update(cancel_requested_at=Now())
-            record_event(run_id, NewEvent("cancel_requested", f"{person} asked for the run to end."))
+            asked = why or f"{person} asked for the run to end."
+            record_event(run_id, NewEvent("cancel_requested", asked))
     run.refresh_from_db()
     return run
 

@@ -14,8 +14,8 @@ from django.db.models.functions import Greatest, Least, Now
 
 from runs.actions.runs import resolve_lapsed_run
 from runs.dispatch import Work, ring
-from runs.models import Run, Upload
-from runs.vocabulary import RunStatus, UploadStatus
+from runs.models import Delivery, Run, Upload
+from runs.vocabulary import DeliveryStatus, RunStatus, UploadStatus
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ class Sweep:
     resolved: tuple[int, ...] = ()
     rung_runs: tuple[int, ...] = ()
     rung_uploads: tuple[int, ...] = ()
+    rung_deliveries: tuple[int, ...] = ()
 
 
 def sweep() -> Sweep:
@@ -48,6 +49,7 @@ def sweep() -> Sweep:
             resolved=tuple(_resolve_lapsed_runs()),
             rung_runs=tuple(_ring_for_queued_runs()),
             rung_uploads=tuple(_ring_for_uploads()),
+            rung_deliveries=tuple(_ring_for_deliveries()),
         )
 
 
@@ -80,6 +82,16 @@ def _ring_for_uploads() -> Iterator[int]:
         if not ring(Work.INGEST_UPLOAD, upload_id):
             return
         yield upload_id
+
+
+def _ring_for_deliveries() -> Iterator[int]:
+    unheard = Delivery.objects.filter(
+        direction="received", status=DeliveryStatus.RECEIVED, created_at__lt=Now() - RING_AGAIN_AFTER
+    ).order_by("pk")
+    for delivery_id in list(unheard.values_list("pk", flat=True)[:RING_LIMIT]):
+        if not ring(Work.HANDLE_DELIVERY, delivery_id):
+            return
+        yield delivery_id
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from runs.api import problems, runs, tests, uploads
+from runs.api import problems, runs, tests, uploads, webhooks
 
 api = NinjaAPI(
     title="itdash",
@@ -18,3 +18,4 @@ problems.install(api)
 api.add_router("", runs.router)
 api.add_router("", tests.router)
 api.add_router("", uploads.router)
+api.add_router("", webhooks.router)

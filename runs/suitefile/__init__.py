@@ -10,6 +10,7 @@ from runs.suitefile.model import (
     SuiteFileError,
     SuiteSpec,
 )
+from runs.suitefile.triggers import objection, trigger_of
 
 __all__ = [
     "COMPOSE_FILES",
@@ -21,7 +22,9 @@ __all__ = [
     "SuiteFile",
     "SuiteFileError",
     "SuiteSpec",
+    "objection",
     "read_suite",
     "read_suite_file",
     "suite_from_compose",
+    "trigger_of",
 ]

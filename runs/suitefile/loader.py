@@ -29,6 +29,7 @@ from runs.suitefile.notation import (
     repository_path,
     share,
     time_zone,
+    truth,
     wait_seconds,
     whole,
 )
@@ -244,10 +245,11 @@ def _branches(on: Map, name: str, key: str, reader: Reader) -> Branches | None:
     if name not in on:
         return None
     child = reader.child(on, name, key)
-    reader.check_keys(child, ("branches", "paths"), f"{key}.{name}")
+    reader.check_keys(child, ("branches", "paths", "cancel_superseded"), f"{key}.{name}")
     return Branches(
         branches=reader.items(child, "branches", f"{key}.{name}", plain_text),
         paths=reader.items(child, "paths", f"{key}.{name}", plain_text),
+        cancel_superseded=reader.read(child, "cancel_superseded", f"{key}.{name}", truth, default=False),
     )
 
 

@@ -38,6 +38,8 @@ class Branches:
 
     branches: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    #: Whether a newer push ends the unfinished runs of the ones before.
+    cancel_superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,14 @@ def one_of[E: StrEnum](kind: type[E]) -> Callable[[object], E]:
     return take
 
 
+def truth(value: object) -> bool:
+    """True or false."""
+    if not isinstance(value, bool):
+        message = f"{text_of(value)!r} is neither true nor false"
+        raise InvalidValueError(message)
+    return value
+
+
 def whole(least: int, most: int) -> Callable[[object], int]:
     """A whole number within bounds."""
 

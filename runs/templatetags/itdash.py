@@ -17,7 +17,7 @@ from runs import charts
 from runs.models import TestCase
 from runs.queries import text
 from runs.queries.marks import Mark, result_mark, run_mark
-from runs.vocabulary import Outcome, RunStatus, Trigger
+from runs.vocabulary import DeliveryStatus, Outcome, RunStatus, Trigger
 
 register = template.Library()
 
@@ -67,6 +67,24 @@ def run_status(status: str, flaky_count: int = 0, *, only: bool = False) -> dict
 def outcome(value: str, *, only: bool = False) -> dict[str, Any]:
     """The outcome of a result or attempt: word, shape and colour."""
     code, glyph, word = OUTCOME_WORDS[Outcome(value)]
+    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+
+
+DELIVERY_WORDS = {
+    DeliveryStatus.RECEIVED: ("run", "running", "Received"),
+    DeliveryStatus.ACCEPTED: ("pass", "pass", "Accepted"),
+    DeliveryStatus.IGNORED: ("skip", "skip", "Ignored"),
+    DeliveryStatus.REFUSED: ("fail", "fail", "Refused"),
+    DeliveryStatus.WAITING: ("queued", "queued", "Waiting"),
+    DeliveryStatus.SENT: ("pass", "pass", "Sent"),
+    DeliveryStatus.FAILED: ("infra", "infra", "Failed"),
+}
+
+
+@register.inclusion_tag("components/_status.html")
+def delivery_status(value: str, *, only: bool = False) -> dict[str, Any]:
+    """What became of a webhook: word, shape and colour."""
+    code, glyph, word = DELIVERY_WORDS[DeliveryStatus(value)]
     return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
 
 

@@ -12,7 +12,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 
-from runs.models import Membership, Project, Run, Schedule, Suite, TestCase, User
+from runs.models import Delivery, Membership, Project, Run, Schedule, Suite, TestCase, User
 from runs.vocabulary import Role, Visibility
 
 _ORDER = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3}
@@ -55,6 +55,13 @@ class SuiteAccess(Access):
     """A suite of the project."""
 
     suite: Suite
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryAccess(Access):
+    """A webhook that the project received or sent."""
+
+    delivery: Delivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +144,18 @@ def schedule_for(
     if schedule is None:
         raise Http404
     return ScheduleAccess(project=access.project, role=access.role, schedule=schedule)
+
+
+def delivery_for(
+    request: HttpRequest, slug: str, delivery_id: int, *, needs: Role = Role.VIEWER
+) -> DeliveryAccess:
+    """The webhook in the project; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    deliveries = Delivery.objects.select_related("approved_by").filter(project=access.project)
+    delivery = deliveries.filter(pk=delivery_id).first()
+    if delivery is None:
+        raise Http404
+    return DeliveryAccess(project=access.project, role=access.role, delivery=delivery)
 
 
 def visible_projects(request: HttpRequest) -> QuerySet[Project]:

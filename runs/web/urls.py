@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from runs.web import accounts, cases, live, projects, runs, suites
+from runs.web import accounts, cases, live, projects, runs, suites, webhooks
 
 urlpatterns = [
     path("", projects.home, name="home"),
@@ -28,6 +28,16 @@ urlpatterns = [
     path("p/<slug:slug>/schedules/<int:schedule_id>/pause/", suites.schedule_pause, name="schedule-pause"),
     path("p/<slug:slug>/schedules/<int:schedule_id>/resume/", suites.schedule_resume, name="schedule-resume"),
     path("p/<slug:slug>/schedules/<int:schedule_id>/delete/", suites.schedule_delete, name="schedule-delete"),
+    path("p/<slug:slug>/webhooks/", webhooks.webhook_list, name="webhooks"),
+    path("p/<slug:slug>/webhooks/add/", webhooks.hook_add, name="hook-add"),
+    path("p/<slug:slug>/webhooks/hooks/<int:hook_id>/remove/", webhooks.hook_remove, name="hook-remove"),
+    path("p/<slug:slug>/webhooks/<int:delivery_id>/", webhooks.delivery, name="delivery"),
+    path("p/<slug:slug>/webhooks/<int:delivery_id>/again/", webhooks.delivery_again, name="delivery-again"),
+    path(
+        "p/<slug:slug>/webhooks/<int:delivery_id>/approve/",
+        webhooks.delivery_approve,
+        name="delivery-approve",
+    ),
     path("p/<slug:slug>/tests/", cases.case_list, name="tests"),
     path("p/<slug:slug>/tests/<int:case_id>/", cases.case, name="test"),
     path("p/<slug:slug>/runs/", runs.run_list, name="runs"),

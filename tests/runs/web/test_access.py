@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 
+from runs.actions.webhooks import create_hook, receive_delivery
 from runs.models import Project, Run, Schedule
 from runs.vocabulary import Role, RunStatus
 from runs.web.urls import urlpatterns
@@ -25,6 +26,10 @@ CHANGES = {
     "schedule-pause": Role.MEMBER,
     "schedule-resume": Role.MEMBER,
     "schedule-delete": Role.MEMBER,
+    "hook-add": Role.ADMIN,
+    "hook-remove": Role.ADMIN,
+    "delivery-again": Role.MEMBER,
+    "delivery-approve": Role.MEMBER,
     "run-new": Role.MEMBER,
     "run-cancel": Role.MEMBER,
     "run-rerun": Role.MEMBER,
@@ -43,12 +48,15 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
     run = make_run(suite, status=RunStatus.PASSED)
     case = make_case(suite)
     schedule = Schedule.objects.create(suite=suite, cron="0 2 * * *")
+    hook = create_hook(project=project, provider="github")
     return project, {
         "slug": project.slug,
         "number": run.number,
         "case_id": case.pk,
         "name": suite.name,
         "schedule_id": schedule.pk,
+        "hook_id": hook.pk,
+        "delivery_id": receive_delivery(hook=hook, key="d-1", event="ping", payload={}).pk,
         "kind": "report",
         "file_id": 1,
     }
