@@ -150,37 +150,32 @@ def judge_case(
     last_evidence_at = window.last_evidence_at or (remembered.last_evidence_at if remembered else None)
     streak = _failing_streak(past, outages, thresholds)
     passing = _trailing_passes(believed)
-    state = _state_of(window.direct_recent, len(window.isolated), thresholds)
-    if remembered:
-        state = max(state, remembered.state)
-    if last_evidence_at and _is_recovered(believed, passing, last_evidence_at, now, thresholds):
+    if _is_settled(remembered, last_evidence_at, thresholds) or (
+        last_evidence_at and _is_recovered(believed, passing, last_evidence_at, now, thresholds)
+    ):
         state = FlakeState.HEALTHY
-    weight = len(window.direct) + len(window.isolated) / 2
-    commits = len(window.commits)
-    score = weight / commits if commits else 0.0
-    low, high = wilson(weight, commits)
-    start = now - timedelta(days=thresholds.window_days)
-    runs_per_week = len({row.run for row in past if row.at >= start}) * 7 / thresholds.window_days
-    window_rows = [row for commit in window.commits for row in commit.rows]
-    seconds = [row.seconds for row in window_rows if row.seconds is not None]
+    else:
+        state = max(_state_of(window, thresholds), remembered.state if remembered else FlakeState.HEALTHY)
+    score, (low, high) = window.share, wilson(window.weight, len(window.commits))
+    runs_per_week = _runs_per_week(past, now, thresholds)
     return FlakeVerdict(
         state=state,
         is_broken=streak >= thresholds.broken_commits and not window.direct_recent,
         direct_recent=window.direct_recent,
         direct=len(window.direct),
         isolated=len(window.isolated),
-        commits=commits,
-        executions=len(window_rows),
+        commits=len(window.commits),
+        executions=sum(len(commit.rows) for commit in window.commits),
         masked_runs=len({row.run for row in past} & outages.keys()),
         failing_streak=streak,
         passing_executions=passing,
         last_evidence_at=last_evidence_at,
-        changes_hit=len({row.change or _key(row) for row in window_rows if row.failed_count}),
+        changes_hit=window.changes_hit,
         score=score,
         score_low=low,
         score_high=high,
         runs_per_week=runs_per_week,
-        lost_seconds_per_week=score * runs_per_week * ((median(seconds) if seconds else 0.0) + rerun_seconds),
+        lost_seconds_per_week=score * runs_per_week * (window.median_seconds + rerun_seconds),
         thresholds=thresholds,
     )
 
@@ -265,6 +260,28 @@ class _Window:
     direct_recent: int
     #: Of everything given, also from before the window.
     last_evidence_at: datetime | None
+
+    @property
+    def weight(self) -> float:
+        """Commits with evidence, an isolated failure counting half."""
+        return len(self.direct) + len(self.isolated) / 2
+
+    @property
+    def share(self) -> float:
+        """Of the commits looked at."""
+        return self.weight / len(self.commits) if self.commits else 0.0
+
+    @property
+    def changes_hit(self) -> int:
+        """Distinct changes with a failure."""
+        rows = (row for commit in self.commits if commit.failed_count for row in commit.rows)
+        return len({row.change or _key(row) for row in rows if row.failed_count})
+
+    @property
+    def median_seconds(self) -> float:
+        """What the test takes; 0 where it was never measured."""
+        seconds = [row.seconds for commit in self.commits for row in commit.rows if row.seconds is not None]
+        return median(seconds) if seconds else 0.0
 
 
 def _look(believed: Sequence[CaseRun], now: datetime, thresholds: FlakeThresholds) -> _Window:
@@ -364,14 +381,32 @@ def _trailing_passes(rows: Sequence[CaseRun]) -> int:
     return passes
 
 
-def _state_of(direct: int, isolated: int, thresholds: FlakeThresholds) -> FlakeState:
-    if direct >= thresholds.flaky_direct or isolated >= thresholds.flaky_isolated:
+def _runs_per_week(rows: Sequence[CaseRun], now: datetime, thresholds: FlakeThresholds) -> float:
+    start = now - timedelta(days=thresholds.window_days)
+    return len({row.run for row in rows if row.at >= start}) * 7 / thresholds.window_days
+
+
+def _state_of(window: _Window, thresholds: FlakeThresholds) -> FlakeState:
+    isolated = len(window.isolated)
+    if window.direct_recent >= thresholds.flaky_direct or isolated >= thresholds.flaky_isolated:
         return FlakeState.FLAKY
     if isolated >= thresholds.likely_isolated:
         return FlakeState.LIKELY_FLAKY
     if isolated >= thresholds.suspect_isolated:
         return FlakeState.SUSPECT
     return FlakeState.HEALTHY
+
+
+def _is_settled(
+    remembered: FlakeVerdict | None, last_evidence_at: datetime | None, thresholds: FlakeThresholds
+) -> bool:
+    """Whether it had recovered from the last evidence: a failure that proves nothing does not undo that."""
+    return (
+        remembered is not None
+        and remembered.state is FlakeState.HEALTHY
+        and remembered.thresholds == thresholds
+        and remembered.last_evidence_at == last_evidence_at
+    )
 
 
 def _is_recovered(

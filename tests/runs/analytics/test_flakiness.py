@@ -153,6 +153,18 @@ def test_a_relapse_brings_all_evidence_of_the_window_back() -> None:
     assert judged(history).state is FLAKY
 
 
+def test_a_failure_that_proves_nothing_does_not_undo_a_recovery() -> None:
+    history = commits("X" + 30 * "P")
+    recovered = judged(history)
+    on_a_branch = row(99, "b", "F", on_default_branch=False)
+
+    later = judged([*history, on_a_branch], previous=recovered)
+
+    assert (recovered.state, later.state, later.passing_executions) == (HEALTHY, HEALTHY, 0)
+    # Proof of its own does.
+    assert judged([*history, on_a_branch, row(100, "b", "P")], previous=later).state is FLAKY
+
+
 def test_evidence_that_turns_out_to_be_an_outage_is_taken_back() -> None:
     history = [row(1, "a", "F"), row(2, "a", "P")]
     before = judged(history)
