@@ -17,9 +17,6 @@ from runs.models import User
 from tests.conftest import ROOT, chromium
 from tests.factories import make_user
 
-# Playwright's synchronous interface keeps an event loop in this thread; the rows are ours alone.
-os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-
 ARGUMENTS = [
     "--headless",
     "--no-sandbox",
@@ -85,9 +82,15 @@ def answers(address: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
+    """Chromium, closed before the tests of other packages: they may want an event loop of their own.
+
+    Playwright's synchronous interface keeps a loop in this thread while it is open. The rows written beside
+    it are ours alone, so Django may be told that this is safe.
+    """
+    with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
         found = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         yield found
         found.close()

@@ -451,7 +451,7 @@ def test_on_the_engines_host_the_mounts_of_other_containers_are_not_taken_for_ou
     on_the_host = (
         f"91 29 0:52 / /var/lib/docker/containers/{other}/mounts/shm rw - tmpfs shm rw\n"
         # While files are copied into a container, the engine mounts its root on the host.
-        f"95 30 254:0 /var/lib/docker/containers/{other}/hosts /var/lib/docker/overlay2/c/merged/etc/hosts rw\n"
+        f"95 30 254:0 /var/lib/docker/containers/{other}/hosts /var/lib/docker/overlay2/c/etc/hosts rw\n"
     )
     in_a_container = (
         f"668 657 254:0 /var/lib/docker/containers/{own}/hosts /etc/hosts rw - ext4 /dev/vda rw\n"
