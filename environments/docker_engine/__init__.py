@@ -11,7 +11,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -125,6 +125,15 @@ class DockerEngine:
         with translated("asking what the engine is"):
             info: dict[str, Any] = self._api.info()
         return info
+
+    @cached_property
+    def _clock_offset(self) -> timedelta:
+        """How far the engine's clock is ahead of ours; asked once, for it is a slow question."""
+        with translated("asking the engine's time"):
+            before = datetime.now(tz=UTC)
+            there = datetime.fromisoformat(self._api.info()["SystemTime"])
+        # Rather a little early: an environment's name is its own, so nothing older can be heard.
+        return there - before - timedelta(seconds=1)
 
     @cached_property
     def _own_container(self) -> str | None:
@@ -379,8 +388,7 @@ class DockerEngine:
 
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
         """Events from now on; a stream that breaks is taken up again where it broke."""
-        with translated("asking the engine's time"):
-            since = int(datetime.fromisoformat(self._api.info()["SystemTime"]).timestamp() * 1e9)
+        since = int((datetime.now(tz=UTC) + self._clock_offset).timestamp() * 1e9)
         return self._events(self._subscribe(environment, since), environment, since, stop)
 
     def _subscribe(self, environment: EnvironmentRef, since: int) -> requests.Response:

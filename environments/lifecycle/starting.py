@@ -13,7 +13,7 @@ from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
 from environments.lifecycle.watching import LogFollowers
 from environments.plan import Progress
-from environments.probes import ProbeOutcome, steadily, wait_until
+from environments.probes import STOP_NOTICED_SECONDS, ProbeOutcome, steadily, wait_until
 from environments.spec import EMPTY
 
 #: Events tell at once; this is how often services are looked at in case one was lost.
@@ -52,7 +52,7 @@ def _prepare_image(session: Session, name: str) -> None:
 def _await(session: Session, futures: Sequence[Future[None]]) -> None:
     def done() -> bool:
         session.check_held()
-        finished, waiting = wait(futures, timeout=0.05, return_when=FIRST_EXCEPTION)
+        finished, waiting = wait(futures, timeout=STOP_NOTICED_SECONDS, return_when=FIRST_EXCEPTION)
         for future in finished:
             future.result()
         return not waiting
@@ -60,7 +60,7 @@ def _await(session: Session, futures: Sequence[Future[None]]) -> None:
     seconds = session.request.image_timeout_seconds
     try:
         wait_until(
-            done, deadline_seconds=seconds, clock=session.clock, stop=session.stop, pauses=steadily(0.05)
+            done, deadline_seconds=seconds, clock=session.clock, stop=session.stop, pauses=steadily(0.0)
         )
     except DeadlineExceededError as error:
         message = f"The images were not ready after {seconds:g} s."
