@@ -19,12 +19,12 @@ from environments.spec import (
 IMAGE = "itdash-lab/python:3.13"
 
 #: Sleeps for ever but ends at once when asked.
+# It waits for the signal itself: a handler's word would be missed between the print and a pause.
 FOREVER = """
-import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("up", flush=True)
-while True:
-    signal.pause()
+signal.sigwait({signal.SIGTERM})
 """
 #: Becomes ready `READY_AFTER` seconds after its start: from then on the file READY_FILE exists.
 SLOW = """

@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -701,13 +702,20 @@ def test_what_a_killed_worker_has_left_is_found_and_removed_by_another_process(l
     assert local.engine.remove_environment(REF) == []
 
 
+def name_of(process: psutil.Process) -> str:
+    """Its name; empty when it has ended meanwhile."""
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
 def test_an_orphan_of_a_killed_keeper_is_found_by_its_environment(local: Local) -> None:
     local.up(ServiceSpec(name="tree", image="sh", command=("sh", "-c", "setsid sleep 600 & echo up; wait")))
     local.says("tree", "up")
     keeper = keeper_of(local, "tree")
     local.until(lambda: len(keeper.children(recursive=True)) == 2)
     keeper.kill()
-    (orphan,) = (process for process in local.processes() if process.name() == "sleep")
+    (orphan,) = (process for process in local.processes() if name_of(process) == "sleep")
 
     assert local.engine.remove_environment(REF) == []
 
