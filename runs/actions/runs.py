@@ -23,6 +23,7 @@ from django.db.models.functions import Coalesce, Now
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
 from runs.actions.projects import ensure_suite
+from runs.actions.quarantine import spare_quarantined
 from runs.dispatch import Work, after_commit
 from runs.models import Project, Run, Shard, User
 from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, UploadStatus, Verdict
@@ -445,6 +446,9 @@ def _finish(runs: QuerySet[Run], ending: Ending) -> int:
         lease_expires_at=None,
     )
     Shard.objects.filter(run__in=finished, finished_at=None).update(status=ending.status, finished_at=Now())
+    if ending.status == RunStatus.FAILED:
+        for run_id in finished:
+            spare_quarantined(run_id)
     return len(finished)
 
 

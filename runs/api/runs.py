@@ -21,8 +21,10 @@ from runs.api.schemas import (
     RunOut,
     RunPage,
     RunQuery,
+    VerdictOut,
 )
 from runs.models import Run
+from runs.queries.quarantine import gate_of, gating_cases
 from runs.queries.run_records import RunFilter, events_after, failures_of, results_after, runs_before
 from runs.vocabulary import Scope, Trigger
 
@@ -82,6 +84,15 @@ def post_run(request: HttpRequest, project: str, wanted: RunIn) -> Status[RunOut
 def get_run(request: HttpRequest, run_id: int) -> RunOut:
     """One run with its totals."""
     return RunOut.of(run_for(request, run_id))
+
+
+@router.get(
+    "/runs/{int:run_id}/verdict", auth=TokenAuth(Scope.READ), response=VerdictOut, summary="A run's verdict"
+)
+def get_verdict(request: HttpRequest, run_id: int) -> VerdictOut:
+    """Whether the run passes, and why: the failures that decide, and those in quarantine."""
+    gate = gate_of(run_for(request, run_id))
+    return VerdictOut.of(gate, gating_cases(gate))
 
 
 @router.get(

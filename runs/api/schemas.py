@@ -8,7 +8,8 @@ from typing import Any
 from django.conf import settings
 from ninja import Field, Schema
 
-from runs.models import Event, Result, Run, TestCase
+from runs.models import Event, Quarantine, Result, Run, TestCase
+from runs.queries.quarantine import NAME_LIMIT, Gate
 from runs.vocabulary import Outcome, RunStatus, Trigger
 
 
@@ -77,6 +78,100 @@ class RunOut(Schema):
             ),
             verdict=run.verdict,
             url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",
+        )
+
+
+class FailingTest(Schema):
+    """A test that failed in a run."""
+
+    id: int
+    name: str
+
+
+class SparedTest(FailingTest):
+    """One that failed in quarantine."""
+
+    reason: str
+    owner: str | None
+    until: datetime
+
+
+class Gating(Schema):
+    """Failures that decide."""
+
+    count: int
+    tests: list[FailingTest] = Field(description="The first hundred.")
+
+
+class Spared(Schema):
+    """Failures in quarantine at the run's moment."""
+
+    count: int
+    tests: list[SparedTest] = Field(description="The first hundred.")
+
+
+class VerdictOut(Schema):
+    """A run's verdict and what it rests on."""
+
+    verdict: str = Field(description="pass, fail, or none while it is not known.")
+    status: str
+    why: str
+    gating: Gating
+    quarantined: Spared
+
+    @classmethod
+    def of(cls, gate: Gate, gating: list[TestCase]) -> VerdictOut:
+        """Shape a gate with the cases that decide."""
+        spared = list(gate.spared.values())[:NAME_LIMIT]
+        return cls(
+            verdict=gate.run.verdict,
+            status=gate.run.status,
+            why=gate.why,
+            gating=Gating(
+                count=gate.gating_count, tests=[FailingTest(id=case.pk, name=case.name) for case in gating]
+            ),
+            quarantined=Spared(
+                count=len(gate.spared),
+                tests=[
+                    SparedTest(
+                        id=held.case_id,
+                        name=held.case.name,
+                        reason=held.reason,
+                        owner=held.owner or None,
+                        until=held.until,
+                    )
+                    for held in spared
+                ],
+            ),
+        )
+
+
+class QuarantineIn(Schema):
+    """Why a test is put into quarantine, and for how long."""
+
+    reason: str
+    days: int = Field(description="1 to 90.")
+    owner: str = Field("", description="Who mends it.")
+
+
+class QuarantineOut(Schema):
+    """A test's quarantine."""
+
+    test: int
+    reason: str
+    owner: str | None
+    created_at: datetime
+    until: datetime
+
+    @classmethod
+    def of(cls, held: Quarantine) -> QuarantineOut:
+        """Shape a quarantine."""
+        return cls(
+            test=held.case_id,
+            reason=held.reason,
+            owner=held.owner or None,
+            created_at=held.created_at,
+            until=held.until,
         )
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
-from runs.api.auth import TokenAuth, case_for, project_for
+from runs.actions.quarantine import lift_quarantine, quarantine_case
+from runs.api.auth import TokenAuth, caller_of, case_for, project_for
 from runs.api.paging import page, read_cursor
 from runs.api.schemas import (
     HistoryItem,
     HistoryPage,
     HistoryQuery,
+    QuarantineIn,
+    QuarantineOut,
     TestOut,
     TestPage,
     TestQuery,
@@ -63,6 +67,36 @@ def list_history(request: HttpRequest, test_id: int, query: Query[HistoryQuery])
     last = [_microseconds(rows[-1].run_at), rows[-1].run_id] if rows else []
     slug = case.suite.project.slug
     return page(request, rows, [_item(row, slug) for row in rows], limit=query.limit, key=last)
+
+
+@router.post(
+    "/tests/{int:test_id}/quarantine",
+    auth=TokenAuth(Scope.MANAGE),
+    response={201: QuarantineOut},
+    summary="Put a test into quarantine",
+)
+def post_quarantine(request: HttpRequest, test_id: int, wanted: QuarantineIn) -> Status[QuarantineOut]:
+    """It runs on, and its result does not decide. 409 when it is in quarantine."""
+    made = quarantine_case(
+        case=case_for(request, test_id),
+        reason=wanted.reason,
+        days=wanted.days,
+        owner=wanted.owner,
+        by=caller_of(request).user,
+    )
+    return Status(HTTPStatus.CREATED, QuarantineOut.of(made))
+
+
+@router.delete(
+    "/tests/{int:test_id}/quarantine",
+    auth=TokenAuth(Scope.MANAGE),
+    response={204: None},
+    summary="Lift a test's quarantine",
+)
+def delete_quarantine(request: HttpRequest, test_id: int) -> Status[None]:
+    """Its result decides again. 409 when it is not in quarantine."""
+    lift_quarantine(case=case_for(request, test_id), by=caller_of(request).user)
+    return Status(HTTPStatus.NO_CONTENT, None)
 
 
 def _item(result: Result, slug: str) -> HistoryItem:

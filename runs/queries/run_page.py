@@ -17,6 +17,7 @@ from runs.queries.boot import Boot, boots
 from runs.queries.log import LogView, log_view
 from runs.queries.marks import Mark, result_mark
 from runs.queries.progress import MARK, Progress, progress
+from runs.queries.quarantine import Gate, gate_of
 from runs.vocabulary import FAILING, Outcome, RunStatus
 
 FAILURE_LIMIT = 500
@@ -97,6 +98,8 @@ class RunPage:
     #: The median duration of the suite's last passed runs; None before the first.
     usual_ms: int | None
     progress: Progress
+    #: Which failures are in quarantine and what that makes of the verdict.
+    gate: Gate
 
     @property
     def parts(self) -> list[tuple[str, float]]:
@@ -164,6 +167,7 @@ def run_page(
         artifacts=list(Artifact.objects.filter(run=run).order_by("shard", "path")[:100]),
         usual_ms=usual_duration(run),
         progress=progress(run),
+        gate=gate_of(run),
     )
 
 

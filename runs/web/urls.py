@@ -40,6 +40,8 @@ urlpatterns = [
     ),
     path("p/<slug:slug>/tests/", cases.case_list, name="tests"),
     path("p/<slug:slug>/tests/<int:case_id>/", cases.case, name="test"),
+    path("p/<slug:slug>/tests/<int:case_id>/quarantine/", cases.case_quarantine, name="test-quarantine"),
+    path("p/<slug:slug>/tests/<int:case_id>/lift/", cases.case_lift, name="test-lift"),
     path("p/<slug:slug>/runs/", runs.run_list, name="runs"),
     path("p/<slug:slug>/runs/new/", runs.run_new, name="run-new"),
     path("p/<slug:slug>/runs/<int:number>/", runs.run, name="run"),

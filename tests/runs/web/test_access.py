@@ -22,6 +22,8 @@ CHANGES = {
     "start-token": Role.ADMIN,
     "suite-add": Role.MEMBER,
     "schedule-add": Role.MEMBER,
+    "test-quarantine": Role.MEMBER,
+    "test-lift": Role.MEMBER,
     "schedule-change": Role.MEMBER,
     "schedule-pause": Role.MEMBER,
     "schedule-resume": Role.MEMBER,
