@@ -10,7 +10,7 @@ from django.conf import settings
 
 from environments.models import Environment, EnvironmentService, EnvironmentState
 from runs.actions.partitions import ensure_partition
-from runs.models import Failure, LogChunk, Result, Run, Shard, TestCase
+from runs.models import Delivery, Failure, Hook, LogChunk, Result, Run, Shard, TestCase
 from runs.vocabulary import Outcome
 from tests.factories import make_case
 
@@ -88,6 +88,25 @@ def add_log(run: Run, service: str, *lines: str, at: datetime | None = None) -> 
 
 def stamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def add_delivery(run: Run) -> Delivery:
+    """A webhook that started the run, with the run's own words in it."""
+    project = run.project
+    hook, _ = Hook.objects.get_or_create(project=project, provider="github", key="k" * 32, secret="s")
+    delivery = Delivery.objects.create(
+        project=project,
+        hook=hook,
+        direction="received",
+        provider="github",
+        key=f"{run.number}{run.branch}",
+        event=run.branch[:60],
+        status="accepted",
+        reason=f"{run.commit_message}\n{run.branch}",
+        payload={run.branch: [run.commit_message]},
+    )
+    delivery.runs.add(run)
+    return delivery
 
 
 def add_environment(

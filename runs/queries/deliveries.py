@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from django.db.models import Max, Prefetch
 
 from runs.models import Delivery, Hook, Project, Run
-from runs.providers import PROVIDERS
+from runs.providers import PROVIDERS, PayloadError, PullRequestEvent, PushEvent
 from runs.queries.text import readable
 from runs.vocabulary import DeliveryStatus
 
@@ -50,10 +51,23 @@ class DeliveryList:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """A push or a pull request as people speak of it."""
+
+    #: The branch, or the number with where from and where to.
+    what: str
+    commit: str
+    title: str
+    author: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryFacts:
     """One delivery whole; its payload as text, inert and cut."""
 
     row: DeliveryRow
+    #: What it tells of, a line for each branch or pull request.
+    subjects: Sequence[Subject]
     reasons: Sequence[str]
     payload: str
     waits: bool
@@ -107,12 +121,27 @@ def delivery_facts(delivery: Delivery) -> DeliveryFacts:
             label=label_of(delivery.provider),
             runs=list(delivery.runs.select_related("suite").order_by("number")),
         ),
+        subjects=list(_subjects(delivery)),
         reasons=delivery.reason.splitlines(),
         payload=_payload(delivery),
         waits=delivery.status == DeliveryStatus.WAITING,
         is_repeatable=is_received
         and delivery.status in {DeliveryStatus.ACCEPTED, DeliveryStatus.IGNORED, DeliveryStatus.FAILED},
     )
+
+
+def _subjects(delivery: Delivery) -> Iterator[Subject]:
+    provider = PROVIDERS.get(delivery.provider)
+    if provider is None or delivery.direction != "received" or not delivery.payload:
+        return
+    with suppress(PayloadError):
+        for event in provider.parse(delivery.event, delivery.payload):
+            if isinstance(event, PushEvent):
+                what = event.branch or f"tag {event.tag}"
+                yield Subject(what=what, commit=event.commit, title=event.title, author=event.author)
+            elif isinstance(event, PullRequestEvent):
+                what = f"#{event.number}, {event.source_branch} → {event.target_branch}"
+                yield Subject(what=what, commit=event.commit, title=event.title, author=event.author)
 
 
 def _runs() -> Prefetch[str]:

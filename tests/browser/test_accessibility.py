@@ -10,13 +10,15 @@ from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Browser, Page
 
+from runs.actions.quarantine import quarantine_case
 from runs.actions.schedules import create_schedule
+from runs.actions.webhooks import create_hook
 from runs.models import Schedule
 from runs.suitefile import ScheduleSpec
 from runs.vocabulary import Outcome, RunStatus
 from tests.browser.conftest import PASSWORD, watch
 from tests.factories import make_event, make_project, make_run, make_suite, make_user
-from tests.rows import add_environment, add_log, add_results
+from tests.rows import add_delivery, add_environment, add_log, add_results
 
 pytestmark = pytest.mark.browser
 
@@ -57,9 +59,12 @@ def fill_pages() -> list[str]:
             },
             text="E   " + "assert 201 == 503 " * 40,
         )
+    quarantine_case(case=results[2].case, reason="SHOP-231", days=14, owner="Ada", now=run.run_at)
     add_environment(run, {"postgres": (0.2, 0.3, 1.1), "order-service": (0.3, 1.2, 2.5)}, ready_after=2.5)
     add_log(run, "order-service", "INFO started", "WARN slow", "ERROR no stock " + "x" * 3000)
     make_event(run, "queued", message="Queued.", at=now)
+    create_hook(project=project, provider="gitlab")
+    delivery = add_delivery(run)
     live = make_run(suite, status=RunStatus.RUNNING, queued_at=now, started_at=now)
     errored = make_run(
         suite, status=RunStatus.ERRORED, queued_at=now, error_message="never ready\nlast log: x"
@@ -82,8 +87,12 @@ def fill_pages() -> list[str]:
         "/p/shop/tests/",
         f"/p/shop/tests/{results[0].case_id}/",
         f"/p/shop/tests/{results[1].case_id}/",
+        f"/p/shop/tests/{results[2].case_id}/",
         "/p/shop/suites/",
         "/p/shop/suites/checkout/",
+        "/p/empty/webhooks/",
+        "/p/shop/webhooks/",
+        f"/p/shop/webhooks/{delivery.pk}/",
         "/p/shop/jump/?q=refund",
         "/p/nothing/",
     ]

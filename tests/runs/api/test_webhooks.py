@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import pytest
@@ -39,8 +39,7 @@ def hook_of(provider: str = "github") -> Hook:
 
 
 def send(hook: Hook, body: bytes, headers: dict[str, str], kind: str = "application/json") -> HttpResponse:
-    answer: Any = Client().post(address_of(hook), body, content_type=kind, headers=headers)
-    return answer
+    return cast("HttpResponse", Client().post(address_of(hook), body, content_type=kind, headers=headers))
 
 
 def sent(hook: Hook, payload: dict[str, Any], event: str = "push", key: str = "") -> HttpResponse:

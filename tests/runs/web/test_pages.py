@@ -16,7 +16,7 @@ from django.urls import reverse
 from runs.models import Project, Report, Run, Suite
 from runs.vocabulary import Outcome, RunStatus, Trigger
 from tests.factories import NOW, make_event, make_member, make_project, make_run, make_suite, make_user
-from tests.rows import add_environment, add_log, add_results
+from tests.rows import add_delivery, add_environment, add_log, add_results
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +62,7 @@ def fill(suite: Suite, runs: int) -> Run:
 def addresses(run: Run) -> dict[str, str]:
     case = run.results.get(outcome=Outcome.FLAKY).case
     slug = run.project.slug
+    deliveries = [add_delivery(one) for one in run.project.runs.all()]
     return {
         "home": reverse("home"),
         "overview": reverse("overview", args=[slug]),
@@ -74,6 +75,8 @@ def addresses(run: Run) -> dict[str, str]:
         "suites": reverse("suites", args=[slug]),
         "suite": reverse("suite", args=[slug, run.suite.name]),
         "jump": reverse("jump", args=[slug]) + "?q=refund",
+        "webhooks": reverse("webhooks", args=[slug]),
+        "delivery": reverse("delivery", args=[slug, deliveries[0].pk]),
     }
 
 
