@@ -10,6 +10,7 @@ import pytest
 import redis
 from django.conf import settings
 
+from runs import tasks
 from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.actions.runs import claim_run, queue_run
 from runs.actions.sweep import sweep
@@ -289,6 +290,17 @@ def test_what_was_refused_or_waits_is_not_handled_once_more() -> None:
 
 def test_a_delivery_that_has_gone_is_no_trouble() -> None:
     handle_delivery(987_654)
+
+
+def test_the_bells_task_handles_the_delivery() -> None:
+    hook = hook_of(push={})
+    delivery = receive_delivery(hook=hook, key="d-1", event="push", payload=push())
+
+    for _ in range(2):
+        tasks.handle_delivery(delivery.pk)
+
+    assert tasks.handle_delivery.name == Work.HANDLE_DELIVERY
+    assert Run.objects.get().trigger == Trigger.PUSH
 
 
 @pytest.mark.django_db(transaction=True)
