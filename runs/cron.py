@@ -67,9 +67,10 @@ def due_now(cron: str, timezone: str, *, since: datetime, now: datetime) -> Due 
 def in_words(cron: str, timezone: str) -> str:
     """How people say the line, as in "every night at 02:00 Europe/Berlin"; else the line itself."""
     minute, hour, day, month, weekday = _fields(cron)
-    said = None
-    if (day, month, weekday) == ("*", "*", "*"):
-        said = _often(minute, hour)
+    is_daily = (day, month, weekday) == ("*", "*", "*")
+    if is_daily and hour == "*" and (said := _within_an_hour(minute)):
+        return said  # the same everywhere
+    said = _every_few_hours(minute, hour) if is_daily else None
     at = _time(minute, hour)
     if said is None and at is not None and month == "*":
         said = _on_days(int(hour), day, weekday, at)
@@ -123,17 +124,16 @@ def _complaint(cron: str, why: str) -> str:
     return f"“{cron}” is no cron line: {why}. It has five fields: {fields}."
 
 
-def _often(minute: str, hour: str) -> str | None:
-    """Lines that are due at any time of the day."""
-    if hour == "*":
-        every = _step(minute, _MINUTES)
-        if every is not None:
-            return "every minute" if every == 1 else f"every {every} minutes"
-        return (
-            f"every hour, {int(minute)} min past"
-            if _is_number(minute) and int(minute)
-            else ("every hour" if minute == "0" else None)
-        )
+def _within_an_hour(minute: str) -> str | None:
+    every = _step(minute, _MINUTES)
+    if every is not None:
+        return "every minute" if every == 1 else f"every {every} minutes"
+    if not _is_number(minute):
+        return None
+    return f"every hour, {int(minute)} min past" if int(minute) else "every hour"
+
+
+def _every_few_hours(minute: str, hour: str) -> str | None:
     every = _step(hour, _HOURS)
     if every is None or every == 1 or not _is_number(minute):
         return None

@@ -12,9 +12,9 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from environments.probes import wait_until
-from runs.actions.runs import cancel_run, claim_run, queue_run
+from runs.actions.runs import cancel_run, claim_run, queue_run, rerun_run
 from runs.execution.executor import execute
-from runs.models import Artifact, LogChunk, Project, Run, Shard
+from runs.models import Artifact, LogChunk, Project, Run, Schedule, Shard
 from runs.vocabulary import RunStatus, Trigger
 from tests.factories import make_project
 from tests.repositories import commit, git, make_repository
@@ -456,3 +456,34 @@ services:
     run.refresh_from_db()
     assert (run.error_message, run.verdict) == ("Cancelled while it ran.", "none")
     assert set(run.shards.values_list("status", flat=True)) == {"cancelled"}
+
+
+def test_the_default_branchs_suite_file_decides_about_schedules_and_no_other(project: Project) -> None:
+    """Read by a run of the default branch; neither another branch's file nor one that is run again."""
+
+    def scheduled(line: str) -> str:
+        return f'{SUITE_FILE}    on: {{schedule: [{{cron: "{line}", timezone: Europe/Berlin}}]}}\n'
+
+    def lines() -> list[str]:
+        return list(Schedule.objects.values_list("cron", flat=True))
+
+    old = write(project, {"itdash.yml": scheduled("0 2 * * *")})
+    first = executed(project)
+    assert lines() == ["0 2 * * *"]
+
+    write(project, {"itdash.yml": scheduled("0 3 * * *")})
+    executed(project)
+    assert lines() == ["0 3 * * *"]
+
+    again = rerun_run(run_id=first.pk, by=None)
+    assert again.commit == old
+    claim = claim_run(again.pk, owner="worker-a")
+    assert claim is not None
+    execute(claim)
+    executed(project, commit=old, branch="feat/nights")
+    executed(project, commit=old, branch="main", pull_request="7")
+    assert lines() == ["0 3 * * *"]
+
+    write(project, {"itdash.yml": SUITE_FILE})
+    executed(project)
+    assert lines() == []
