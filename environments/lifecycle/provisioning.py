@@ -49,7 +49,7 @@ def provisioned(
         plan=plan,
         board=Board(spec.services, {name: plan.waited_for(name) for name in spec.services}, clock),
         clock=clock,
-        prober=Prober(clock=clock),
+        prober=Prober(clock=clock, in_flight=max(2, engine.capabilities().cpus)),
         stop=stop,
         tell_owner=tell,
         log_owner=log,

@@ -144,6 +144,18 @@ def test_probes_come_early_and_then_more_seldom() -> None:
     assert [outcome.passed for outcome in service.heard] == [False, False, False, True]
 
 
+def test_a_check_that_takes_long_leaves_the_service_as_much_time_again() -> None:
+    clock, service = FakeClock(), Service(1, 1, 0)
+
+    def slowly(command: Sequence[str], timeout_seconds: float) -> ExecResult:
+        clock.seconds += 0.4
+        return service.execute(command, timeout_seconds)
+
+    Prober(clock=clock).until_healthy(CHECK, slowly, give_up=service.give_up, heard=service.heard.append)
+
+    assert [round(pause, 3) for pause in clock.pauses] == [0.4, 0.4]
+
+
 def test_probing_gives_up_when_told() -> None:
     service = Service(1, stop_after=2)
 
