@@ -219,6 +219,7 @@ def _answer_push(delivery: Delivery, at: int, event: PushEvent, outcome: _Outcom
 
 def _answer_pull_request(delivery: Delivery, at: int, event: PullRequestEvent, outcome: _Outcome) -> None:
     named = f"Pull request {event.number}"
+    _let_go_of_older(delivery, event)
     if event.action is not PullRequestAction.CHANGED:
         has = "was closed" if event.action is PullRequestAction.CLOSED else "has no new commits"
         outcome.say(f"{named} {has}.")
@@ -257,6 +258,28 @@ def _answer_pull_request(delivery: Delivery, at: int, event: PullRequestEvent, o
     )
     for suite, filters in meant:
         _start(delivery, suite, wanted, outcome, is_superseding=filters.cancel_superseded)
+
+
+def _let_go_of_older(delivery: Delivery, event: PullRequestEvent) -> None:
+    """Nobody should approve a commit that the pull request has left behind, or one that was closed."""
+    if event.action is PullRequestAction.OTHER:
+        return
+    older = Delivery.objects.select_for_update(no_key=True).filter(
+        hook=delivery.hook_id, status=DeliveryStatus.WAITING, pk__lt=delivery.pk
+    )
+    parse = PROVIDERS[delivery.provider].parse
+    outlived = [
+        waiting.pk
+        for waiting in older.order_by("pk")
+        if any(
+            isinstance(one, PullRequestEvent) and one.number == event.number
+            for one in parse(waiting.event, waiting.payload)
+        )
+    ]
+    has = "was closed" if event.action is PullRequestAction.CLOSED else "got newer commits"
+    Delivery.objects.filter(pk__in=outlived).update(
+        status=DeliveryStatus.IGNORED, reason=f"Pull request {event.number} {has} before this was approved."
+    )
 
 
 def _meant(

@@ -189,6 +189,31 @@ def test_a_forks_pull_request_waits_until_a_member_approves_it() -> None:
     assert Run.objects.count() == 1
 
 
+def test_a_fork_waits_with_its_newest_commit_alone_and_not_once_it_is_closed() -> None:
+    hook = hook_of(pull_request={})
+    member = make_member(hook.project, Role.MEMBER)
+    payload = sample("github_pull_request_fork")
+    first = handled(hook, payload, "pull_request")
+    elsewhere = handled(
+        hook, payload | {"pull_request": payload["pull_request"] | {"number": 8}}, "pull_request"
+    )
+    head = payload["pull_request"]["head"] | {"sha": "a" * 40}
+    newer = payload | {"action": "synchronize", "pull_request": payload["pull_request"] | {"head": head}}
+
+    second = handled(hook, newer, "pull_request")
+
+    first.refresh_from_db()
+    assert (first.status, second.status) == (DeliveryStatus.IGNORED, DeliveryStatus.WAITING)
+    assert first.reason == "Pull request 7 got newer commits before this was approved."
+    handled(hook, payload | {"action": "closed"}, "pull_request")
+    second.refresh_from_db()
+    elsewhere.refresh_from_db()
+    assert (second.status, elsewhere.status) == (DeliveryStatus.IGNORED, DeliveryStatus.WAITING)
+    with pytest.raises(NotPossibleError):
+        approve_delivery(delivery_id=second.pk, by=member)
+    assert not Run.objects.exists()
+
+
 def test_a_fork_that_no_suite_waits_for_asks_nobody() -> None:
     delivery = handled(hook_of(push={}), sample("github_pull_request_fork"), "pull_request")
 
