@@ -81,7 +81,13 @@ class Delivery(models.Model):
                 name="a_delivery_has_a_known_status",
             ),
         )
-        indexes = (models.Index(fields=["project", "-created_at"], name="deliveries_newest_first"),)
+        indexes = (
+            models.Index(fields=["project", "-created_at"], name="deliveries_newest_first"),
+            # The sweeper rings again for these; handled ones, nearly all, are not in it.
+            models.Index(
+                fields=["created_at"], name="deliveries_not_yet_handled", condition=Q(status="received")
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.provider} {self.event}"
