@@ -23,6 +23,7 @@ class Work(StrEnum):
     EXECUTE_RUN = "runs.tasks.execute_run"
     INGEST_UPLOAD = "runs.tasks.ingest_upload"
     HANDLE_DELIVERY = "runs.tasks.handle_delivery"
+    JUDGE_RUN = "runs.tasks.judge_run"
 
     @property
     def queue(self) -> str:

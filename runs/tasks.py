@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from celery import shared_task  # noqa: TID251 - here is where tasks live
 
+from runs.actions.judging import judge_run as judge
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.runs import claim_run
 from runs.actions.schedules import enqueue_due
@@ -35,6 +36,12 @@ def ingest_upload(upload_id: int) -> None:
 def handle_delivery(delivery_id: int) -> None:
     """Do what a webhook asks for, unless that is done."""
     handle(delivery_id)
+
+
+@shared_task(name="runs.tasks.judge_run")
+def judge_run(run_id: int) -> None:
+    """Judge the tests that a finished run touched; again changes nothing."""
+    judge(run_id)
 
 
 @shared_task(name="runs.tasks.sweep_runs")

@@ -39,6 +39,8 @@ _VERDICTS = {
     RunStatus.CANCELLED: Verdict.NONE,
 }
 _ACTIVE = sorted(ACTIVE)
+#: Runs that end so say something about their tests.
+_TELLING = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
 #: NULL for a run that never began.
 _ELAPSED_MS = """
     CASE WHEN started_at <= statement_timestamp()
@@ -449,6 +451,9 @@ def _finish(runs: QuerySet[Run], ending: Ending) -> int:
     if ending.status == RunStatus.FAILED:
         for run_id in finished:
             spare_quarantined(run_id)
+    if ending.status in _TELLING:
+        for run_id in finished:
+            after_commit(Work.JUDGE_RUN, run_id)
     return len(finished)
 
 
