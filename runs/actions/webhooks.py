@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import uuid4
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 
 from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError
@@ -30,6 +31,8 @@ from runs.providers import (
 )
 from runs.suitefile import Branches, objection, trigger_of
 from runs.vocabulary import DeliveryStatus, Trigger
+
+logger = logging.getLogger(__name__)
 
 #: Refused deliveries kept of a hook, the newest: whoever knows an address may send what they like.
 REFUSED_KEPT: Final = 20
@@ -98,11 +101,25 @@ def refuse_delivery(*, hook: Hook, event: str, reason: str) -> None:
 
 
 def handle_delivery(delivery_id: int) -> None:
-    """Queue the runs that a delivery asks for and say why; nothing when that is done already."""
-    with transaction.atomic():
-        delivery = _locked(delivery_id)
-        if delivery is not None and delivery.status == DeliveryStatus.RECEIVED:
-            _settle(delivery)
+    """Queue the runs that a delivery asks for and say why; nothing when that is done already.
+
+    What a fault of ours keeps from being handled is marked failed: the sweeper would ring for it for ever.
+    A database that is away heals, and is rung for again.
+    """
+    try:
+        with transaction.atomic():
+            delivery = _locked(delivery_id)
+            if delivery is not None and delivery.status == DeliveryStatus.RECEIVED:
+                _settle(delivery)
+    except OperationalError:
+        raise
+    except Exception:
+        logger.exception("Delivery %s could not be handled.", delivery_id)
+        Delivery.objects.filter(pk=delivery_id, status=DeliveryStatus.RECEIVED).update(
+            status=DeliveryStatus.FAILED,
+            reason="itdash failed while handling this; the worker's log says why. Redeliver it once mended.",
+            handled_at=Now(),
+        )
 
 
 def approve_delivery(*, delivery_id: int, by: User) -> Delivery:

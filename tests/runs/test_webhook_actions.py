@@ -355,3 +355,20 @@ def test_hooks_have_secrets_and_addresses_of_their_own() -> None:
     assert [remove_hook(hook_id=one.pk) for _ in range(2)] == [True, False]
     with pytest.raises(InvalidValueError):
         create_hook(project=project, provider="svn")
+
+
+def test_what_a_fault_of_ours_keeps_from_being_handled_is_marked_failed_and_can_be_redelivered() -> None:
+    hook = hook_of(push={})
+    delivery = receive_delivery(hook=hook, key="7", event="push", payload=push())
+    Delivery.objects.filter(pk=delivery.pk).update(provider="unheard-of")
+
+    handle_delivery(delivery.pk)
+
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.FAILED
+    assert "the worker's log says why" in delivery.reason
+    Delivery.objects.filter(pk=delivery.pk).update(provider="github")
+    redeliver(delivery_id=delivery.pk, by=make_member(hook.project))
+    handle_delivery(delivery.pk)
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.ACCEPTED
