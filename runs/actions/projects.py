@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Final
+
 from django.core.validators import validate_slug
 from django.db import IntegrityError, transaction
 from django.forms import ValidationError
 
-from runs.actions.errors import InvalidValueError, TakenError
+from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.models import Membership, Project, Suite, Team, User
 from runs.vocabulary import Level, Role, Visibility
 
 DEFAULT_TEAM = "team"
 SLUG_LIMIT = 60
+NAME_LIMIT: Final = 120
+ADDRESS_LIMIT: Final = 1000
+BRANCH_LIMIT: Final = 250
+VARIABLES_LIMIT: Final = 200
+#: Characters.
+VALUE_LIMIT: Final = 8000
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+#: What a checkout can be made from: an absolute path, a URL with a host, or user@host:path.
+_REPOSITORY: Final = re.compile(r"/\S.*|file:///\S+|(?:https?|ssh|git)://[^\s/]\S*|[\w.+-]+@[\w.-]+:\S+")
+#: What git lets no branch be called, and what it would take for an option.
+_NO_BRANCH: Final = re.compile(r"^[-/.]|[\s~^:?*\[\\\x00-\x1f\x7f]|\.\.|@\{|//|[/.]$|\.lock$")
 
 
 def create_project(
@@ -53,6 +68,52 @@ def create_project(
     return project
 
 
+def update_project(
+    *,
+    project_id: int,
+    name: str,
+    repository_url: str,
+    default_branch: str,
+    visibility: Visibility,
+    allow_local_engine: bool,
+    variables: Mapping[str, str],
+    by: User,
+) -> Project:
+    """Change what a project is called, where its code is and what its runs get.
+
+    Raises:
+        InvalidValueError: a value that cannot be; its field is named.
+        NotPossibleError: someone who does not administer the installation wants to allow the local engine,
+            which runs code as the workers' own user.
+    """
+    _refuse_bad_name(name)
+    _refuse_bad_repository(repository_url)
+    _refuse_bad_branch(default_branch)
+    _refuse_bad_variables(variables)
+    with transaction.atomic():
+        project = Project.objects.select_for_update(no_key=True).get(pk=project_id)
+        if allow_local_engine and not project.allow_local_engine and not by.is_superuser:
+            message = "Only the installation's administrator may allow the local engine: it is their machine."
+            raise NotPossibleError(message)
+        project.name = name
+        project.repository_url = repository_url
+        project.default_branch = default_branch
+        project.visibility = visibility
+        project.allow_local_engine = allow_local_engine
+        project.variables = dict(variables)
+        project.save(
+            update_fields=[
+                "name",
+                "repository_url",
+                "default_branch",
+                "visibility",
+                "allow_local_engine",
+                "variables",
+            ]
+        )
+    return project
+
+
 def ensure_suite(*, project: Project, name: str, level: Level = Level.INTEGRATION, path: str = "") -> Suite:
     """Find the project's suite of that name, or make it.
 
@@ -83,3 +144,40 @@ def _refuse_bad_slug(slug: str) -> None:
             "hyphens and underscores."
         )
         raise InvalidValueError("slug", message)
+
+
+def _refuse_bad_name(name: str) -> None:
+    if not name.strip() or len(name) > NAME_LIMIT or not name.isprintable():
+        message = f"A project's name has 1 to {NAME_LIMIT} printable characters."
+        raise InvalidValueError("name", message)
+
+
+def _refuse_bad_repository(address: str) -> None:
+    fits = not address or (_REPOSITORY.fullmatch(address) and address.isprintable())
+    if not fits or len(address) > ADDRESS_LIMIT:
+        message = (
+            "Give an absolute path on the workers' machine, https://host/path, ssh://user@host/path or "
+            "user@host:path; or nothing, for a project that lives on uploads."
+        )
+        raise InvalidValueError("repository_url", message)
+
+
+def _refuse_bad_branch(branch: str) -> None:
+    if not branch or len(branch) > BRANCH_LIMIT or not branch.isprintable() or _NO_BRANCH.search(branch):
+        message = f"No branch can be called so. Use up to {BRANCH_LIMIT} characters, for example main."
+        raise InvalidValueError("default_branch", message)
+
+
+def _refuse_bad_variables(variables: Mapping[str, str]) -> None:
+    if len(variables) > VARIABLES_LIMIT:
+        message = f"A project has at most {VARIABLES_LIMIT} variables."
+        raise InvalidValueError("variables", message)
+    for name, value in variables.items():
+        if not _VARIABLE.fullmatch(name):
+            message = (
+                f"“{name[:80]}” is no variable's name. Use letters, digits and underscores, no digit first."
+            )
+            raise InvalidValueError("variables", message)
+        if len(value) > VALUE_LIMIT or re.search(r"[\x00\r\n]", value):
+            message = f"The value of {name[:80]} has to be one line of at most {VALUE_LIMIT} characters."
+            raise InvalidValueError("variables", message)

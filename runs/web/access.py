@@ -26,6 +26,11 @@ class Access:
     role: Role
 
     @property
+    def is_member(self) -> bool:
+        """Not only someone who reads a public project."""
+        return self.role == Role.ADMIN or getattr(self.project, "caller_role", None) is not None
+
+    @property
     def may_act(self) -> bool:
         """Start, cancel and repeat runs."""
         return _ORDER[self.role] >= _ORDER[Role.MEMBER]
@@ -99,6 +104,21 @@ def project_for(request: HttpRequest, slug: str, *, needs: Role = Role.VIEWER) -
     if project is None:
         raise Http404
     return Access(project=project, role=_role(request, project, needs))
+
+
+def members_project_for(request: HttpRequest, slug: str, *, needs: Role = Role.VIEWER) -> Access:
+    """The project, for those who are in it: to everybody else even a public one has no such page.
+
+    Raises:
+        Http404: there is none, or the caller is no member.
+        PermissionDenied: the caller is a member, and may not do this.
+    """
+    access = project_for(request, slug)
+    if not access.is_member:
+        raise Http404
+    if _ORDER[access.role] < _ORDER[needs]:
+        raise PermissionDenied
+    return access
 
 
 def run_for(request: HttpRequest, slug: str, number: int, *, needs: Role = Role.VIEWER) -> RunAccess:

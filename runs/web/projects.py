@@ -17,6 +17,7 @@ from runs.models import Run
 from runs.queries.home import project_rows
 from runs.queries.jump import jump_targets
 from runs.queries.overview import overview, recent_runs
+from runs.queries.project_settings import without_credentials
 from runs.vocabulary import Role, Scope, Visibility
 from runs.web.access import person, project_for, signed_in, visible_projects
 from runs.web.pages import project_page
@@ -112,6 +113,7 @@ def _start_page(request: HttpRequest, slug: str, *, secret: str = "") -> HttpRes
         access,
         nav="",
         secret=secret,
+        repository_shown=without_credentials(access.project.repository_url),
         upload_url=request.build_absolute_uri(f"/api/v1/projects/{slug}/uploads"),
         server_url=request.build_absolute_uri("/").rstrip("/"),
     )

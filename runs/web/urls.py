@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from runs.web import accounts, cases, live, projects, runs, suites, webhooks
+from runs.web import accounts, cases, live, project_settings, projects, runs, suites, webhooks
 
 urlpatterns = [
     path("", projects.home, name="home"),
@@ -19,6 +19,25 @@ urlpatterns = [
     path("p/<slug:slug>/start/token/", projects.start_token, name="start-token"),
     path("p/<slug:slug>/start/waiting/", projects.start_waiting, name="start-waiting"),
     path("p/<slug:slug>/jump/", projects.jump, name="jump"),
+    path("p/<slug:slug>/settings/", project_settings.settings_page, name="settings"),
+    path("p/<slug:slug>/settings/general/", project_settings.settings_change, name="settings-change"),
+    path("p/<slug:slug>/settings/tokens/", project_settings.token_add, name="token-add"),
+    path(
+        "p/<slug:slug>/settings/tokens/<int:token_id>/revoke/",
+        project_settings.token_revoke,
+        name="token-revoke",
+    ),
+    path("p/<slug:slug>/settings/members/", project_settings.member_add, name="member-add"),
+    path(
+        "p/<slug:slug>/settings/members/<int:member_id>/role/",
+        project_settings.member_role,
+        name="member-role",
+    ),
+    path(
+        "p/<slug:slug>/settings/members/<int:member_id>/remove/",
+        project_settings.member_remove,
+        name="member-remove",
+    ),
     path("p/<slug:slug>/suites/", suites.suite_list, name="suites"),
     path("p/<slug:slug>/add-suite/", suites.suite_add, name="suite-add"),
     # A suite's name is whatever its reports say: the address ends with it.

@@ -12,12 +12,13 @@ from playwright.sync_api import Browser, Page
 
 from runs.actions.quarantine import quarantine_case
 from runs.actions.schedules import create_schedule
+from runs.actions.tokens import create_token, revoke_token
 from runs.actions.webhooks import create_hook
 from runs.models import Schedule
 from runs.suitefile import ScheduleSpec
-from runs.vocabulary import Outcome, RunStatus
+from runs.vocabulary import Outcome, Role, RunStatus, Scope
 from tests.browser.conftest import PASSWORD, watch
-from tests.factories import make_event, make_project, make_run, make_suite, make_user
+from tests.factories import make_event, make_member, make_project, make_run, make_suite, make_user
 from tests.rows import add_delivery, add_environment, add_log, add_results
 
 pytestmark = pytest.mark.browser
@@ -64,6 +65,11 @@ def fill_pages() -> list[str]:
     add_log(run, "order-service", "INFO started", "WARN slow", "ERROR no stock " + "x" * 3000)
     make_event(run, "queued", message="Queued.", at=now)
     create_hook(project=project, provider="gitlab")
+    make_member(project, Role.ADMIN)
+    make_member(project, Role.VIEWER, username="x" * 150)
+    ended = create_token(project=project, scopes=list(Scope), name="y" * 120).token
+    revoke_token(token_id=ended.pk)
+    create_token(project=project, scopes=[Scope.UPLOAD], name="Jenkins")
     delivery = add_delivery(run)
     live = make_run(suite, status=RunStatus.RUNNING, queued_at=now, started_at=now)
     errored = make_run(
@@ -93,6 +99,8 @@ def fill_pages() -> list[str]:
         "/p/empty/webhooks/",
         "/p/shop/webhooks/",
         f"/p/shop/webhooks/{delivery.pk}/",
+        "/p/empty/settings/",
+        "/p/shop/settings/",
         "/p/shop/jump/?q=refund",
         "/p/nothing/",
     ]

@@ -6,9 +6,10 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 
+from runs.actions.tokens import create_token
 from runs.actions.webhooks import create_hook, receive_delivery
 from runs.models import Project, Run, Schedule
-from runs.vocabulary import Role, RunStatus
+from runs.vocabulary import Role, RunStatus, Scope
 from runs.web.urls import urlpatterns
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
 
@@ -35,6 +36,22 @@ CHANGES = {
     "run-new": Role.MEMBER,
     "run-cancel": Role.MEMBER,
     "run-rerun": Role.MEMBER,
+    "settings-change": Role.ADMIN,
+    "token-add": Role.ADMIN,
+    "token-revoke": Role.ADMIN,
+    "member-add": Role.ADMIN,
+    "member-role": Role.ADMIN,
+    "member-remove": Role.ADMIN,
+}
+#: Addresses that even a public project has for its members alone.
+MEMBERS = {
+    "settings",
+    "settings-change",
+    "token-add",
+    "token-revoke",
+    "member-add",
+    "member-role",
+    "member-remove",
 }
 NAMES = sorted(str(pattern.name) for pattern in urlpatterns)
 GUARDED = [name for name in NAMES if name not in PUBLIC | SIGNED_IN]
@@ -59,6 +76,8 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
         "schedule_id": schedule.pk,
         "hook_id": hook.pk,
         "delivery_id": receive_delivery(hook=hook, key="d-1", event="ping", payload={}).pk,
+        "token_id": create_token(project=project, scopes=[Scope.READ]).token.pk,
+        "member_id": make_member(project, Role.VIEWER).memberships.get().pk,
         "kind": "report",
         "file_id": 1,
     }
@@ -93,7 +112,7 @@ def test_a_private_project_looks_unknown_to_strangers(client: Client, name: str)
     assert Run.objects.count() == 1
 
 
-@pytest.mark.parametrize("name", sorted(set(READS) - STREAMS))
+@pytest.mark.parametrize("name", sorted(set(READS) - STREAMS - MEMBERS))
 def test_a_public_project_is_read_without_signing_in(client: Client, name: str) -> None:
     _, parts = filled("public")
 
@@ -104,7 +123,7 @@ def test_a_public_project_is_read_without_signing_in(client: Client, name: str) 
 def test_who_may_look_but_not_change_is_told_so(client: Client, name: str) -> None:
     project, parts = filled("public")
 
-    assert call(client, name, parts) == 403
+    assert call(client, name, parts) == (404 if name in MEMBERS else 403)
     client.force_login(make_member(project, Role.VIEWER))
     assert call(client, name, parts) == 403
     assert Run.objects.count() == 1
@@ -115,7 +134,18 @@ def test_a_member_of_the_needed_role_may_change(client: Client, name: str) -> No
     project, parts = filled("private")
     client.force_login(make_member(project, CHANGES[name]))
 
-    assert call(client, name, parts) in {200, 302}
+    # 422: the form that came empty, again.
+    assert call(client, name, parts) in {200, 302, 422}
+
+
+def test_a_projects_settings_are_read_by_its_members_alone(client: Client) -> None:
+    project, parts = filled("public")
+
+    assert call(client, "settings", parts) == 404
+    client.force_login(make_user())
+    assert call(client, "settings", parts) == 404
+    client.force_login(make_member(project, Role.VIEWER))
+    assert call(client, "settings", parts) == 200
 
 
 def test_a_run_and_a_test_of_another_project_are_not_found(client: Client) -> None:

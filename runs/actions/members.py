@@ -1,0 +1,71 @@
+"""Who is in a project, and as what. A project that has an administrator keeps one."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from runs.actions.errors import InvalidValueError, NotPossibleError
+from runs.models import Membership, Project, User
+from runs.vocabulary import Role
+
+
+def add_member(*, project_id: int, username: str, role: Role) -> Membership:
+    """Let someone who has an account into the project.
+
+    Raises:
+        InvalidValueError: nobody signs in under that name, or is a member already.
+    """
+    username = username.strip()
+    user = User.objects.filter(username=username, is_active=True).first()
+    if user is None:
+        message = "Nobody signs in here under this user name. Ask for the name they sign in with."
+        raise InvalidValueError("username", message)
+    member, is_new = Membership.objects.get_or_create(
+        project_id=project_id, user=user, defaults={"role": role}
+    )
+    if not is_new:
+        message = f"{username} is a member already. Change the role in the list of members."
+        raise InvalidValueError("username", message)
+    return member
+
+
+def change_role(*, member_id: int, role: Role) -> None:
+    """Give a member another role; nothing happens when they left meanwhile.
+
+    Raises:
+        NotPossibleError: nobody would administer the project.
+    """
+    with transaction.atomic():
+        member = _held(member_id)
+        if member is not None:
+            if role != Role.ADMIN:
+                _refuse_last_administrator(member)
+            member.role = role
+            member.save(update_fields=["role"])
+
+
+def remove_member(*, member_id: int) -> None:
+    """End a membership; what the person did stays. Nothing happens when it ended meanwhile.
+
+    Raises:
+        NotPossibleError: nobody would administer the project.
+    """
+    with transaction.atomic():
+        member = _held(member_id)
+        if member is not None:
+            _refuse_last_administrator(member)
+            member.delete()
+
+
+def _held(member_id: int) -> Membership | None:
+    """The membership, under its project's lock: two administrators cannot remove each other at once."""
+    of_member = Project.objects.filter(memberships=member_id).values("pk")
+    Project.objects.select_for_update(no_key=True).filter(pk__in=of_member).first()
+    return Membership.objects.select_related("user").filter(pk=member_id).first()
+
+
+def _refuse_last_administrator(member: Membership) -> None:
+    others = Membership.objects.filter(project_id=member.project_id, role=Role.ADMIN).exclude(pk=member.pk)
+    if member.role == Role.ADMIN and not others.exists():
+        message = f"{member.user.username} is the only administrator. Make someone else one first."
+        raise NotPossibleError(message)

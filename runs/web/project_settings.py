@@ -1,0 +1,191 @@
+"""A project's settings: general, tokens, members."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from runs.actions.errors import ActionError, InvalidValueError
+from runs.actions.members import add_member, change_role, remove_member
+from runs.actions.projects import update_project
+from runs.actions.tokens import NewToken, create_token, revoke_token
+from runs.models import Membership, Token
+from runs.queries.project_settings import project_settings
+from runs.vocabulary import Role, Scope, Visibility
+from runs.web.access import Access, members_project_for, signed_in
+from runs.web.forms import (
+    EXPIRIES,
+    ROLES,
+    SCOPES,
+    VISIBILITIES,
+    MemberForm,
+    ProjectSettingsForm,
+    RoleForm,
+    TokenForm,
+    settings_form,
+)
+from runs.web.pages import project_page
+
+
+@never_cache
+@require_GET
+def settings_page(request: HttpRequest, slug: str) -> HttpResponse:
+    """What the project is, its tokens and its members; administrators change them here."""
+    return _page(request, members_project_for(request, slug))
+
+
+@never_cache
+@require_POST
+def settings_change(request: HttpRequest, slug: str) -> HttpResponse:
+    """Keep the section General; a refusal shows what was typed."""
+    access = members_project_for(request, slug, needs=Role.ADMIN)
+    form = ProjectSettingsForm(request.POST)
+    if form.is_valid():
+        values = form.cleaned_data
+        try:
+            update_project(
+                project_id=access.project.pk,
+                name=values["name"],
+                repository_url=values["repository_url"],
+                default_branch=values["default_branch"],
+                visibility=Visibility(values["visibility"]),
+                allow_local_engine=values["allow_local_engine"],
+                variables=values["variables"],
+                by=signed_in(request),
+            )
+        except ActionError as error:
+            _add_refusal(form, error, otherwise="allow_local_engine")
+        else:
+            messages.success(request, "Saved. Runs that start from now on go by it.")
+            return redirect("settings", slug)
+    return _page(request, access, general=form)
+
+
+@never_cache
+@require_POST
+def token_add(request: HttpRequest, slug: str) -> HttpResponse:
+    """Make a token and show its secret, once."""
+    access = members_project_for(request, slug, needs=Role.ADMIN)
+    form = TokenForm(request.POST)
+    if not form.is_valid():
+        return _page(request, access, token=form)
+    made = create_token(
+        project=access.project,
+        scopes=[Scope(scope) for scope in form.cleaned_data["scopes"]],
+        name=form.cleaned_data["name"],
+        expires_at=form.expires_at(timezone.now()),
+        by=signed_in(request),
+    )
+    return _page(request, access, made=made)
+
+
+@require_POST
+def token_revoke(request: HttpRequest, slug: str, token_id: int) -> HttpResponse:
+    """End a token's right for good."""
+    access = members_project_for(request, slug, needs=Role.ADMIN)
+    token = Token.objects.filter(project=access.project, pk=token_id).first()
+    if token is None:
+        raise Http404
+    if revoke_token(token_id=token.pk):
+        messages.success(request, "The token is revoked. Whatever uses it is refused from now on.")
+    return _back_to(slug, "tokens")
+
+
+@never_cache
+@require_POST
+def member_add(request: HttpRequest, slug: str) -> HttpResponse:
+    """Let someone who has an account in."""
+    access = members_project_for(request, slug, needs=Role.ADMIN)
+    form = MemberForm(request.POST)
+    if form.is_valid():
+        values = form.cleaned_data
+        try:
+            add_member(project_id=access.project.pk, username=values["username"], role=Role(values["role"]))
+        except ActionError as error:
+            _add_refusal(form, error, otherwise="username")
+        else:
+            return _back_to(slug, "members")
+    return _page(request, access, member=form)
+
+
+@require_POST
+def member_role(request: HttpRequest, slug: str, member_id: int) -> HttpResponse:
+    """Give a member another role."""
+    member = _member(members_project_for(request, slug, needs=Role.ADMIN), member_id)
+    form = RoleForm(request.POST)
+    try:
+        if form.is_valid():
+            change_role(member_id=member.pk, role=Role(form.cleaned_data["role"]))
+        else:
+            messages.error(request, "There is no such role. Nothing was changed.")
+    except ActionError as error:
+        messages.error(request, str(error))
+    return _back_to(slug, "members")
+
+
+@require_POST
+def member_remove(request: HttpRequest, slug: str, member_id: int) -> HttpResponse:
+    """End a membership; who removes themselves is led home."""
+    member = _member(members_project_for(request, slug, needs=Role.ADMIN), member_id)
+    user = signed_in(request)
+    try:
+        remove_member(member_id=member.pk)
+    except ActionError as error:
+        messages.error(request, str(error))
+        return _back_to(slug, "members")
+    if member.user_id == user.pk and not user.is_superuser:
+        return redirect("home")
+    return _back_to(slug, "members")
+
+
+def _member(access: Access, member_id: int) -> Membership:
+    member = Membership.objects.filter(project=access.project, pk=member_id).first()
+    if member is None:
+        raise Http404
+    return member
+
+
+def _back_to(slug: str, section: str) -> HttpResponse:
+    return redirect(f"{reverse('settings', args=[slug])}#{section}")
+
+
+def _add_refusal(form: Form, error: ActionError, *, otherwise: str) -> None:
+    known = isinstance(error, InvalidValueError) and error.field in form.fields
+    form.add_error(error.field if known and isinstance(error, InvalidValueError) else otherwise, str(error))
+
+
+def _page(
+    request: HttpRequest,
+    access: Access,
+    *,
+    general: ProjectSettingsForm | None = None,
+    token: TokenForm | None = None,
+    member: MemberForm | None = None,
+    made: NewToken | None = None,
+) -> HttpResponse:
+    refused = general or token or member
+    return project_page(
+        request,
+        "projects/settings.html",
+        access,
+        nav="settings",
+        status=422 if refused else 200,
+        refused=refused is not None,
+        general=general or settings_form(access.project),
+        token=token or TokenForm(initial={"scopes": [Scope.UPLOAD], "expires": "90"}),
+        member=member or MemberForm(initial={"role": Role.MEMBER}),
+        made=made,
+        page=project_settings(access.project, now=timezone.now()),
+        scopes=SCOPES,
+        expiries=EXPIRIES,
+        roles=ROLES,
+        visibilities=VISIBILITIES,
+        upload_url=request.build_absolute_uri(f"/api/v1/projects/{access.project.slug}/uploads"),
+        server_url=request.build_absolute_uri("/").rstrip("/"),
+    )
