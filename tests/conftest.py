@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
+from pytest_django import DjangoDbBlocker
 
 ROOT = Path(__file__).resolve().parent.parent
 #: `make fuzz`: long, and anew each time.
@@ -78,10 +80,27 @@ def corpus() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _plain_static_files() -> None:
-    """Pages in tests name static files without a manifest, so that nothing has to be collected first."""
-    from django.conf import settings  # noqa: PLC0415 - settings are not read before the servers are up
+def _plain_static_files() -> Iterator[None]:
+    """Pages in tests name static files without a manifest, so that nothing has to be collected first.
 
-    settings.STORAGES = settings.STORAGES | {
-        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    }
+    Overridden the way Django's own tests do it: that also forgets a storage somebody looked at before.
+    """
+    from django.conf import settings  # noqa: PLC0415 - settings are not read before the servers are up
+    from django.test import override_settings  # noqa: PLC0415
+
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}):
+        yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Whoever still holds a connection to the tests' database at the end is put out, so that it can go."""
+    yield
+    from django.db import connection  # noqa: PLC0415 - settings are not read before the servers are up
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )

@@ -112,7 +112,7 @@ class Site:
             return row[0] if row else None
         return None
 
-    def wait_for(self, query: str, *, seconds: float = 40) -> None:
+    def wait_for(self, query: str, *, seconds: float = 90) -> None:
         wait_until(lambda: self.ask(query), deadline_seconds=seconds)
 
 

@@ -119,9 +119,16 @@ def alive(processes: list[psutil.Process]) -> list[psutil.Process]:
     return [one for one in processes if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
+def command_line(process: psutil.Process) -> str:
+    """Its words; empty when it has ended meanwhile."""
+    with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+        return " ".join(process.cmdline())
+    return ""
+
+
 def program(started: Up, *words: str) -> psutil.Process:
     """The oldest of our processes whose command line has all the words."""
-    found = [one for one in started.family() if all(word in " ".join(one.cmdline()) for word in words)]
+    found = [one for one in started.family() if all(word in command_line(one) for word in words)]
     return min(found, key=lambda one: one.create_time())
 
 
