@@ -20,7 +20,7 @@ from environments.probes import wait_until
 from tests.chaos.worker import Worker, processes_of, worker
 from tests.conftest import ROOT
 from tests.repositories import make_repository
-from tests.start_servers import start_postgres, start_valkey
+from tests.start_servers import FAST, Started, start_postgres, start_valkey
 
 pytestmark = pytest.mark.chaos
 
@@ -61,6 +61,11 @@ print(queue_run(project=Project.objects.get(slug=sys.argv[1]), suite="checkout",
 """
 
 
+def start_keeping(folder: Path) -> Started:
+    """A server that keeps what it committed though it is stopped at once: that is what is tested here."""
+    return start_postgres(folder, settings=FAST | {"synchronous_commit": "on"})
+
+
 @dataclass
 class Servers:
     """PostgreSQL and Valkey that can be stopped and started again on what they had."""
@@ -70,7 +75,7 @@ class Servers:
     _stops: dict[str, Callable[[], None]] = field(default_factory=dict)
 
     def start(self, name: str) -> None:
-        start = {"postgres": start_postgres, "valkey": start_valkey}[name]
+        start = {"postgres": start_keeping, "valkey": start_valkey}[name]
         url, self._stops[name] = start(self.folder / name)
         self.variables[{"postgres": "DATABASE_URL", "valkey": "BROKER_URL"}[name]] = url
 
