@@ -122,6 +122,8 @@ class DeliveryStatus(StrEnum):
     REFUSED = "refused"
     #: A fork's pull request that a member has to approve.
     WAITING = "waiting"
+    #: To be sent, for the first time or again.
+    QUEUED = "queued"
     SENT = "sent"
     FAILED = "failed"
 

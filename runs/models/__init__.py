@@ -1,6 +1,10 @@
 """Rows. Every rule the database can hold is a named constraint; every index serves a question."""
 
-from runs.models.people import Membership, User
+from runs.models.audit import AuditEntry
+from runs.models.blames import Blame
+from runs.models.channels import Channel
+from runs.models.durations import CaseDuration
+from runs.models.people import Invitation, Membership, User
 from runs.models.projects import Project, Team, Token
 from runs.models.quarantine import Quarantine
 from runs.models.results import Attempt, Failure, Result, TestCase
@@ -14,11 +18,16 @@ from runs.models.webhooks import Delivery, Hook
 __all__ = [
     "Artifact",
     "Attempt",
+    "AuditEntry",
+    "Blame",
+    "CaseDuration",
     "CaseState",
+    "Channel",
     "Delivery",
     "Event",
     "Failure",
     "Hook",
+    "Invitation",
     "LogChunk",
     "Membership",
     "Project",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.db import models
 
@@ -53,3 +54,40 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} as {Role(self.role)}"
+
+
+class Invitation(models.Model):
+    """A link that makes whoever opens it a member, once. Only a digest of it is kept."""
+
+    project: models.ForeignKey[Project, Project] = models.ForeignKey(
+        "runs.Project", on_delete=models.CASCADE, related_name="invitations"
+    )
+    role = models.CharField(max_length=10)
+    #: Whom it is meant for, as a reminder; the link works for whoever has it.
+    email = models.CharField(max_length=254, blank=True, default="")
+    #: SHA-256 of the link's secret.
+    digest = models.BinaryField(max_length=32)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    accepted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
+    )
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        """A digest leads to one invitation."""
+
+        constraints = (
+            models.UniqueConstraint(fields=["digest"], name="an_invitation_digest_is_unique"),
+            models.CheckConstraint(
+                condition=models.Q(role__in=["viewer", "member", "admin"]),
+                name="an_invitation_has_a_known_role",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"invitation as {Role(self.role)}"

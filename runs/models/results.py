@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -157,6 +158,8 @@ class Attempt(models.Model):
         related_name="attempts",
     )
     output = models.TextField(blank=True, default="")
+    #: Services that the report names for this case, in a property of it or of its suite.
+    services = ArrayField(models.TextField(), default=list, db_default=[])
 
     class Meta:
         """Created by hand-written SQL in migration 0002, as a partitioned table."""

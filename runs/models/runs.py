@@ -16,6 +16,8 @@ from runs.vocabulary import ACTIVE, FINISHED, RunStatus
 if TYPE_CHECKING:
     from datetime import timedelta
 
+_NOTHING = models.Value([], output_field=models.JSONField())
+
 
 class RunQuerySet(models.QuerySet["Run"]):
     """Runs as questions are asked of them."""
@@ -48,6 +50,10 @@ class Run(models.Model):
     error_reason = models.CharField(max_length=20, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     verdict = models.CharField(max_length=4, default="none")
+    #: What the suite's gates said, each as a sentence; empty without gates.
+    verdict_reasons = models.JSONField(default=list, db_default=_NOTHING, blank=True)
+    #: Only these test cases, by id, are to be run; all when empty.
+    selection = models.JSONField(default=list, db_default=_NOTHING, blank=True)
 
     trigger = models.CharField(max_length=12)
     requested_by = models.ForeignKey(

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from runs.models.channels import Channel
 from runs.models.projects import Project
 from runs.models.runs import Run
 
@@ -52,6 +53,10 @@ class Delivery(models.Model):
     provider = models.CharField(max_length=20)
     #: The sender's own id: a replay carries the same one.
     key = models.CharField(max_length=250)
+    #: Where it is sent; None for one that was received.
+    channel = models.ForeignKey(
+        Channel, on_delete=models.SET_NULL, null=True, blank=True, related_name="deliveries"
+    )
     event = models.CharField(max_length=60, blank=True, default="")
     #: `waiting`: a fork's pull request that a member has to approve.
     status = models.CharField(max_length=8, default="received")
@@ -60,6 +65,9 @@ class Delivery(models.Model):
     runs = models.ManyToManyField(Run, blank=True, related_name="deliveries")
     created_at = models.DateTimeField(auto_now_add=True)
     handled_at = models.DateTimeField(null=True, blank=True)
+    #: When it is to be sent, or sent again; only while it is queued.
+    due_at = models.DateTimeField(null=True, blank=True)
+    try_count = models.PositiveSmallIntegerField(default=0, db_default=0)
     approved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
     )
@@ -76,7 +84,16 @@ class Delivery(models.Model):
             ),
             models.CheckConstraint(
                 condition=Q(
-                    status__in=["received", "accepted", "ignored", "refused", "waiting", "sent", "failed"]
+                    status__in=[
+                        "received",
+                        "accepted",
+                        "ignored",
+                        "refused",
+                        "waiting",
+                        "queued",
+                        "sent",
+                        "failed",
+                    ]
                 ),
                 name="a_delivery_has_a_known_status",
             ),
@@ -87,6 +104,8 @@ class Delivery(models.Model):
             models.Index(
                 fields=["created_at"], name="deliveries_not_yet_handled", condition=Q(status="received")
             ),
+            # As the one above, for those that go out.
+            models.Index(fields=["due_at"], name="deliveries_to_send", condition=Q(status="queued")),
         )
 
     def __str__(self) -> str:
