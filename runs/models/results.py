@@ -129,6 +129,10 @@ class Result(models.Model):
             models.Index(
                 fields=["run", "outcome"], name="notable_results_of_run", condition=~Q(outcome="passed")
             ),
+            # Where else the same failure was seen; most results have none and are not in it.
+            models.Index(
+                fields=["failure", "-run_at"], name="results_of_failure", condition=Q(failure__isnull=False)
+            ),
         )
 
     def __str__(self) -> str:

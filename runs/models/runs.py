@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 _NOTHING = models.Value([], output_field=models.JSONField())
+_NO_FACTS = models.Value({}, output_field=models.JSONField())
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -50,6 +51,12 @@ class Run(models.Model):
     error_reason = models.CharField(max_length=20, blank=True, default="")
     error_message = models.TextField(blank=True, default="")
     verdict = models.CharField(max_length=4, default="none")
+    #: The gates of the suite as they were for this run; see `runs/analytics/gates.py`. Empty without gates.
+    gates = models.JSONField(default=dict, db_default=_NO_FACTS, blank=True)
+    #: The run that the gates compared this one with.
+    verdict_base = models.ForeignKey(
+        "self", on_delete=models.SET_NULL, null=True, blank=True, db_index=False, related_name="+"
+    )
     #: What the suite's gates said, each as a sentence; empty without gates.
     verdict_reasons = models.JSONField(default=list, db_default=_NOTHING, blank=True)
     #: Only these test cases, by id, are to be run; all when empty.
