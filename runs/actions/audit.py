@@ -1,4 +1,4 @@
-"""Keep who changed what: called inside the change's transaction, so that neither is there without the other."""
+"""Keep who changed what, in the transaction of the change: neither is there without the other."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def note_change(
 ) -> AuditEntry:
     """Keep that somebody changed something; `project` is None for what concerns the installation.
 
-    `action` is a noun and what befell it, `token.revoked`; `subject` says in words what it was done to. `data`
-    holds values before and after, and never a secret: administrators read it, and it outlives what it tells
-    of. Whoever acts through a token is named by the token.
+    `action` is a noun and what befell it, `token.revoked`; `subject` says in words what it was done to.
+    `data` holds values before and after, and never a secret: administrators read it, and it outlives what it
+    tells of. Whoever acts through a token is named by the token.
     """
     return AuditEntry.objects.create(
         project=project,

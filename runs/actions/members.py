@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.db import transaction
 
+from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.models import Membership, Project, User
 from runs.vocabulary import Role
 
 
-def add_member(*, project_id: int, username: str, role: Role) -> Membership:
+def add_member(*, project_id: int, username: str, role: Role, by: User | None = None) -> Membership:
     """Let someone who has an account into the project.
 
     Raises:
@@ -20,16 +21,18 @@ def add_member(*, project_id: int, username: str, role: Role) -> Membership:
     if user is None:
         message = "Nobody signs in here under this user name. Ask for the name they sign in with."
         raise InvalidValueError("username", message)
-    member, is_new = Membership.objects.get_or_create(
-        project_id=project_id, user=user, defaults={"role": role}
-    )
-    if not is_new:
-        message = f"{username} is a member already. Change the role in the list of members."
-        raise InvalidValueError("username", message)
+    with transaction.atomic():
+        member, is_new = Membership.objects.select_related("project").get_or_create(
+            project_id=project_id, user=user, defaults={"role": role}
+        )
+        if not is_new:
+            message = f"{username} is a member already. Change the role in the list of members."
+            raise InvalidValueError("username", message)
+        note_change(member.project, by=by, action="member.added", subject=username, data={"role": role})
     return member
 
 
-def change_role(*, member_id: int, role: Role) -> None:
+def change_role(*, member_id: int, role: Role, by: User | None = None) -> None:
     """Give a member another role; nothing happens when they left meanwhile.
 
     Raises:
@@ -37,14 +40,22 @@ def change_role(*, member_id: int, role: Role) -> None:
     """
     with transaction.atomic():
         member = _held(member_id)
-        if member is not None:
-            if role != Role.ADMIN:
-                _refuse_last_administrator(member)
-            member.role = role
-            member.save(update_fields=["role"])
+        if member is None or member.role == role:
+            return
+        if role != Role.ADMIN:
+            _refuse_last_administrator(member)
+        note_change(
+            member.project,
+            by=by,
+            action="member.role_changed",
+            subject=member.user.username,
+            data={"role": [member.role, role]},
+        )
+        member.role = role
+        member.save(update_fields=["role"])
 
 
-def remove_member(*, member_id: int) -> None:
+def remove_member(*, member_id: int, by: User | None = None) -> None:
     """End a membership; what the person did stays. Nothing happens when it ended meanwhile.
 
     Raises:
@@ -54,6 +65,13 @@ def remove_member(*, member_id: int) -> None:
         member = _held(member_id)
         if member is not None:
             _refuse_last_administrator(member)
+            note_change(
+                member.project,
+                by=by,
+                action="member.removed",
+                subject=member.user.username,
+                data={"role": member.role},
+            )
             member.delete()
 
 
@@ -61,7 +79,7 @@ def _held(member_id: int) -> Membership | None:
     """The membership, under its project's lock: two administrators cannot remove each other at once."""
     of_member = Project.objects.filter(memberships=member_id).values("pk")
     Project.objects.select_for_update(no_key=True).filter(pk__in=of_member).first()
-    return Membership.objects.select_related("user").filter(pk=member_id).first()
+    return Membership.objects.select_related("user", "project").filter(pk=member_id).first()
 
 
 def _refuse_last_administrator(member: Membership) -> None:

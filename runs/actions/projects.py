@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from django.core.validators import validate_slug
 from django.db import IntegrityError, transaction
 from django.forms import ValidationError
 
+from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.models import Membership, Project, Suite, Team, User
+from runs.queries.project_settings import without_credentials
 from runs.vocabulary import Level, Role, Visibility
 
 DEFAULT_TEAM = "team"
@@ -40,13 +42,17 @@ def create_project(
     variables: dict[str, str] | None = None,
     by: User | None = None,
 ) -> Project:
-    """Make a project in the installation's team; `by` becomes its administrator.
+    """Make a project in the installation's team; `by` becomes its administrator. Its name may be its slug.
 
     Raises:
-        InvalidValueError: the slug is no address.
+        InvalidValueError: a value that cannot be; its field is named.
         TakenError: a project of that slug exists.
     """
     _refuse_bad_slug(slug)
+    _refuse_bad_name(name or slug)
+    _refuse_bad_repository(repository_url)
+    _refuse_bad_branch(default_branch)
+    _refuse_bad_variables(variables or {})
     try:
         with transaction.atomic():
             team, _ = Team.objects.get_or_create(slug=DEFAULT_TEAM, defaults={"name": "Team"})
@@ -62,6 +68,7 @@ def create_project(
             )
             if by is not None:
                 Membership.objects.create(project=project, user=by, role=Role.ADMIN)
+            note_change(project, by=by, action="project.made", subject=project.name)
     except IntegrityError as error:
         message = f"A project with the address “{slug}” exists already. Choose another."
         raise TakenError(message) from error
@@ -95,6 +102,7 @@ def update_project(
         if allow_local_engine and not project.allow_local_engine and not by.is_superuser:
             message = "Only the installation's administrator may allow the local engine: it is their machine."
             raise NotPossibleError(message)
+        before = _values(project)
         project.name = name
         project.repository_url = repository_url
         project.default_branch = default_branch
@@ -111,11 +119,43 @@ def update_project(
                 "variables",
             ]
         )
+        changes = _told(before, _values(project))
+        if changes:
+            note_change(project, by=by, action="project.changed", subject=project.name, data=changes)
     return project
 
 
-def ensure_suite(*, project: Project, name: str, level: Level = Level.INTEGRATION, path: str = "") -> Suite:
-    """Find the project's suite of that name, or make it.
+def _values(project: Project) -> dict[str, Any]:
+    return {
+        "name": project.name,
+        "repository_url": project.repository_url,
+        "default_branch": project.default_branch,
+        "visibility": str(project.visibility),
+        "allow_local_engine": project.allow_local_engine,
+        "variables": dict(project.variables),
+    }
+
+
+def _told(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What the audit log says of a change: [before, after]; no address's password, variables by name."""
+    changes = {name: [before[name], after[name]] for name in after if before[name] != after[name]}
+    if "repository_url" in changes:
+        changes["repository_url"] = [without_credentials(address) for address in changes["repository_url"]]
+    if "variables" in changes:
+        old, new = changes["variables"]
+        changes["variables"] = sorted(name for name in old | new if old.get(name) != new.get(name))
+    return changes
+
+
+def ensure_suite(
+    *,
+    project: Project,
+    name: str,
+    level: Level = Level.INTEGRATION,
+    path: str = "",
+    by: User | None = None,
+) -> Suite:
+    """Find the project's suite of that name, or make it. One that a person adds is in the audit log.
 
     Raises:
         InvalidValueError: the name is empty or too long.
@@ -125,9 +165,12 @@ def ensure_suite(*, project: Project, name: str, level: Level = Level.INTEGRATIO
     if not name or len(name) > limit or not name.isprintable():
         message = f"A suite's name has 1 to {limit} printable characters."
         raise InvalidValueError("suite", message)
-    suite, _ = Suite.objects.get_or_create(
-        project=project, name=name, defaults={"level": level, "path": path}
-    )
+    with transaction.atomic():
+        suite, is_new = Suite.objects.get_or_create(
+            project=project, name=name, defaults={"level": level, "path": path}
+        )
+        if is_new and by is not None:
+            note_change(project, by=by, action="suite.added", subject=name)
     return suite
 
 

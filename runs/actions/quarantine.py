@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from django.db import transaction
 from django.db.models import F
 
+from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
-from runs.models import Event, Quarantine, Run, TestCase, User
+from runs.models import Event, Quarantine, Run, TestCase, Token, User
 from runs.queries.quarantine import gate_of
 from runs.vocabulary import Verdict
 
@@ -29,6 +30,7 @@ def quarantine_case(
     days: int,
     owner: str = "",
     by: User | None = None,
+    token: Token | None = None,
     now: datetime | None = None,
 ) -> Quarantine:
     """Put the case into quarantine from now on; runs before are judged as they were.
@@ -49,7 +51,7 @@ def quarantine_case(
             raise TakenError(message)
         # One that ran out was never lifted by anybody; it makes room for the new one.
         own.update(lifted_at=F("until"))
-        return Quarantine.objects.create(
+        made = Quarantine.objects.create(
             case=case,
             reason=reason,
             owner=owner,
@@ -57,9 +59,20 @@ def quarantine_case(
             created_at=moment,
             until=moment + timedelta(days=days),
         )
+        note_change(
+            case.suite.project,
+            by=by,
+            token=token,
+            action="quarantine.begun",
+            subject=case.name[:_NAME_LENGTH],
+            data={"case": case.pk, "days": days, "reason": reason[:_NAME_LENGTH], "owner": owner},
+        )
+    return made
 
 
-def lift_quarantine(*, case: TestCase, by: User | None = None, now: datetime | None = None) -> None:
+def lift_quarantine(
+    *, case: TestCase, by: User | None = None, token: Token | None = None, now: datetime | None = None
+) -> None:
     """Let the case decide again, from now on.
 
     Raises:
@@ -67,9 +80,18 @@ def lift_quarantine(*, case: TestCase, by: User | None = None, now: datetime | N
     """
     moment = now or datetime.now(tz=UTC)
     held = Quarantine.objects.filter(case=case, lifted_at=None, until__gt=moment)
-    if not held.update(lifted_at=moment, lifted_by=by):
-        message = "This test is not in quarantine."
-        raise NotPossibleError(message)
+    with transaction.atomic():
+        if not held.update(lifted_at=moment, lifted_by=by):
+            message = "This test is not in quarantine."
+            raise NotPossibleError(message)
+        note_change(
+            case.suite.project,
+            by=by,
+            token=token,
+            action="quarantine.lifted",
+            subject=case.name[:_NAME_LENGTH],
+            data={"case": case.pk},
+        )
 
 
 def spare_quarantined(run_id: int) -> None:

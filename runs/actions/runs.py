@@ -20,12 +20,13 @@ from django.db.models import ExpressionWrapper, F, PositiveBigIntegerField, Quer
 from django.db.models.expressions import CombinedExpression, RawSQL
 from django.db.models.functions import Coalesce, Now
 
+from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
 from runs.actions.projects import ensure_suite
 from runs.actions.quarantine import spare_quarantined
 from runs.dispatch import Work, after_commit
-from runs.models import Project, Run, Shard, User
+from runs.models import Project, Run, Shard, Token, User
 from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, UploadStatus, Verdict
 
 #: A run is tried again once when its worker was lost and nothing was reported.
@@ -134,7 +135,9 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
     return run
 
 
-def rerun_run(*, run_id: int, by: User | None, trigger: Trigger = Trigger.PERSON) -> Run:
+def rerun_run(
+    *, run_id: int, by: User | None, token: Token | None = None, trigger: Trigger = Trigger.PERSON
+) -> Run:
     """Queue the same suite on the same commit once more.
 
     Raises:
@@ -144,20 +147,23 @@ def rerun_run(*, run_id: int, by: User | None, trigger: Trigger = Trigger.PERSON
     if run.trigger == Trigger.UPLOAD:
         message = "This run was uploaded by another CI. Run it again there."
         raise NotPossibleError(message)
-    return queue_run(
-        project=run.project,
-        suite=run.suite.name,
-        trigger=trigger,
-        ref=run.ref,
-        commit=run.commit,
-        branch=run.branch,
-        pull_request=run.pull_request,
-        by=by,
-        rerun_of=run,
-    )
+    with transaction.atomic():
+        again = queue_run(
+            project=run.project,
+            suite=run.suite.name,
+            trigger=trigger,
+            ref=run.ref,
+            commit=run.commit,
+            branch=run.branch,
+            pull_request=run.pull_request,
+            by=by,
+            rerun_of=run,
+        )
+        _note(run, "run.rerun", by, token)
+    return again
 
 
-def cancel_run(*, run_id: int, by: User | None, why: str = "") -> Run:
+def cancel_run(*, run_id: int, by: User | None, token: Token | None = None, why: str = "") -> Run:
     """End a run that is not finished: at once while it is queued, else as soon as its worker hears of it.
 
     `why` is the sentence to tell where no person asked for it.
@@ -179,8 +185,15 @@ def cancel_run(*, run_id: int, by: User | None, why: str = "") -> Run:
             Run.objects.filter(pk=run_id).update(cancel_requested_at=Now())
             asked = why or f"{person} asked for the run to end."
             record_event(run_id, NewEvent("cancel_requested", asked))
+        _note(run, "run.cancelled", by, token)
     run.refresh_from_db()
     return run
+
+
+def _note(run: Run, action: str, by: User | None, token: Token | None) -> None:
+    """Into the audit log what somebody did; what itdash does itself is on the run's timeline."""
+    if by is not None or token is not None:
+        note_change(run.project, by=by, token=token, action=action, subject=f"Run {run.number}")
 
 
 def claim_run(run_id: int, *, owner: str) -> Claim | None:

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 
 from django.db import IntegrityError, transaction
 
+from runs.actions.audit import note_change
 from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError, TakenError
 from runs.actions.runs import queue_run
 from runs.cron import CronError, Due, due_now, next_due
-from runs.models import Run, Schedule, Suite
+from runs.models import Run, Schedule, Suite, User
 from runs.suitefile.model import ScheduleSpec
 from runs.vocabulary import Trigger
 
@@ -26,7 +27,9 @@ SCHEDULE_LIMIT = 20
 _CRON_LIMIT, _ZONE_LIMIT, _BRANCH_LIMIT = 120, 60, 250
 
 
-def create_schedule(*, suite: Suite, wanted: ScheduleSpec, now: datetime | None = None) -> Schedule:
+def create_schedule(
+    *, suite: Suite, wanted: ScheduleSpec, by: User | None = None, now: datetime | None = None
+) -> Schedule:
     """Run the suite whenever the cron line is due.
 
     Raises:
@@ -43,10 +46,14 @@ def create_schedule(*, suite: Suite, wanted: ScheduleSpec, now: datetime | None 
         if suite.schedules.count() >= SCHEDULE_LIMIT:
             message = f"A suite has at most {SCHEDULE_LIMIT} schedules. Delete one first."
             raise NotPossibleError(message)
-        return _once(lambda: Schedule.objects.create(suite=suite, due_at=due_at, **_values(wanted)))
+        made = _once(lambda: Schedule.objects.create(suite=suite, due_at=due_at, **_values(wanted)))
+        _note(made, "schedule.made", by)
+    return made
 
 
-def change_schedule(*, schedule_id: int, wanted: ScheduleSpec, now: datetime | None = None) -> Schedule:
+def change_schedule(
+    *, schedule_id: int, wanted: ScheduleSpec, by: User | None = None, now: datetime | None = None
+) -> Schedule:
     """Give a person's schedule other values; what its old line missed is not caught up.
 
     Raises:
@@ -57,18 +64,22 @@ def change_schedule(*, schedule_id: int, wanted: ScheduleSpec, now: datetime | N
     due_at = _first_due(wanted, now or _now())
     with transaction.atomic():
         schedule = _own(schedule_id)
+        before = _values(_spec(schedule))
         schedule.cron, schedule.timezone, schedule.branch = wanted.cron, wanted.timezone, wanted.branch
         schedule.due_at = None if schedule.is_paused else due_at
         _once(schedule.save)
+        _note(schedule, "schedule.changed", by, before=before)
     return schedule
 
 
-def pause_schedule(*, schedule_id: int) -> None:
+def pause_schedule(*, schedule_id: int, by: User | None = None) -> None:
     """Let it be due no more until it is resumed; nothing happens when it is paused."""
-    Schedule.objects.filter(pk=schedule_id).update(is_paused=True, due_at=None)
+    with transaction.atomic():
+        if Schedule.objects.filter(pk=schedule_id, is_paused=False).update(is_paused=True, due_at=None):
+            _note(Schedule.objects.get(pk=schedule_id), "schedule.paused", by)
 
 
-def resume_schedule(*, schedule_id: int, now: datetime | None = None) -> None:
+def resume_schedule(*, schedule_id: int, by: User | None = None, now: datetime | None = None) -> None:
     """Let a paused schedule be due again, from now on: what came while it was paused is not caught up."""
     with transaction.atomic():
         schedule = Schedule.objects.select_for_update().get(pk=schedule_id)
@@ -76,16 +87,19 @@ def resume_schedule(*, schedule_id: int, now: datetime | None = None) -> None:
             schedule.is_paused = False
             schedule.due_at = _first_due(_spec(schedule), now or _now())
             schedule.save(update_fields=["is_paused", "due_at"])
+            _note(schedule, "schedule.resumed", by)
 
 
-def delete_schedule(*, schedule_id: int) -> None:
+def delete_schedule(*, schedule_id: int, by: User | None = None) -> None:
     """Remove a person's schedule; its runs stay.
 
     Raises:
         NotPossibleError: the suite file decides about it.
     """
     with transaction.atomic():
-        _own(schedule_id).delete()
+        schedule = _own(schedule_id)
+        _note(schedule, "schedule.deleted", by)
+        schedule.delete()
 
 
 def sync_schedules(suite: Suite, wanted: Iterable[ScheduleSpec], now: datetime | None = None) -> None:
@@ -162,6 +176,13 @@ def _create_from_file(suite: Suite, spec: ScheduleSpec, now: datetime) -> None:
         logger.warning("Suite %s has a schedule that cannot be: %s", suite.pk, error)
         return
     Schedule.objects.create(suite=suite, due_at=due_at, is_from_suite_file=True, **_values(spec))
+
+
+def _note(schedule: Schedule, action: str, by: User | None, before: dict[str, str] | None = None) -> None:
+    now = _values(_spec(schedule))
+    data = {name: [before[name], now[name]] for name in now if before[name] != now[name]} if before else now
+    suite = schedule.suite
+    note_change(suite.project, by=by, action=action, subject=f"{suite.name}: {schedule.cron}", data=data)
 
 
 def _own(schedule_id: int) -> Schedule:

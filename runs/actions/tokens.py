@@ -8,10 +8,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError
 from runs.models import Project, Token, User
 from runs.vocabulary import Scope
@@ -54,15 +56,24 @@ def create_token(
         message = f"The token would have expired already ({expires_at:%Y-%m-%d %H:%M}). Choose a later time."
         raise InvalidValueError("expires_at", message)
     secret = PREFIX + secrets.token_urlsafe(32)
-    token = Token.objects.create(
-        project=project,
-        name=name or "token",
-        prefix=secret[:10],
-        digest=digest_of(secret),
-        scopes=sorted(set(scopes)),
-        expires_at=expires_at,
-        created_by=by,
-    )
+    with transaction.atomic():
+        token = Token.objects.create(
+            project=project,
+            name=name or "token",
+            prefix=secret[:10],
+            digest=digest_of(secret),
+            scopes=sorted(set(scopes)),
+            expires_at=expires_at,
+            created_by=by,
+        )
+        ends = expires_at.isoformat() if expires_at else None
+        note_change(
+            project,
+            by=by,
+            action="token.made",
+            subject=str(token),
+            data={"scopes": token.scopes, "expires_at": ends},
+        )
     return NewToken(token=token, secret=secret)
 
 
@@ -79,6 +90,11 @@ def use_token(secret: str) -> Token | None:
     return token
 
 
-def revoke_token(*, token_id: int) -> bool:
+def revoke_token(*, token_id: int, by: User | None = None) -> bool:
     """End a token's right; False when it had ended already."""
-    return Token.objects.filter(pk=token_id, revoked_at=None).update(revoked_at=Now()) == 1
+    with transaction.atomic():
+        is_revoked = Token.objects.filter(pk=token_id, revoked_at=None).update(revoked_at=Now()) == 1
+        if is_revoked:
+            token = Token.objects.select_related("project").get(pk=token_id)
+            note_change(token.project, by=by, action="token.revoked", subject=str(token))
+    return is_revoked

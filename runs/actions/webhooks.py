@@ -15,6 +15,7 @@ from uuid import uuid4
 from django.db import OperationalError, transaction
 from django.db.models.functions import Now
 
+from runs.actions.audit import note_change
 from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError
 from runs.actions.runs import cancel_run, queue_run
 from runs.dispatch import Work, after_commit
@@ -56,14 +57,22 @@ def create_hook(*, project: Project, provider: str, by: User | None = None) -> H
         if is_gitlab
         else secrets.token_urlsafe(32)
     )
-    return Hook.objects.create(
-        project=project, provider=provider, key=secrets.token_urlsafe(24), secret=secret, created_by=by
-    )
+    with transaction.atomic():
+        hook = Hook.objects.create(
+            project=project, provider=provider, key=secrets.token_urlsafe(24), secret=secret, created_by=by
+        )
+        note_change(project, by=by, action="webhook.made", subject=provider)
+    return hook
 
 
-def remove_hook(*, hook_id: int) -> bool:
+def remove_hook(*, hook_id: int, by: User | None = None) -> bool:
     """Close a hook's address; its deliveries stay. False when it was closed already."""
-    return Hook.objects.filter(pk=hook_id, is_active=True).update(is_active=False) == 1
+    with transaction.atomic():
+        is_closed = Hook.objects.filter(pk=hook_id, is_active=True).update(is_active=False) == 1
+        if is_closed:
+            hook = Hook.objects.select_related("project").get(pk=hook_id)
+            note_change(hook.project, by=by, action="webhook.closed", subject=hook.provider)
+    return is_closed
 
 
 def receive_delivery(*, hook: Hook, key: str, event: str, payload: Mapping[str, Any]) -> Delivery:
@@ -134,6 +143,7 @@ def approve_delivery(*, delivery_id: int, by: User) -> Delivery:
             raise NotPossibleError("This delivery does not wait for an approval.")
         delivery.approved_by = by
         delivery.reason = f"Approved by {by}."
+        _note(delivery, "delivery.approved", by)
         _settle(delivery)
     return delivery
 
@@ -151,7 +161,13 @@ def redeliver(*, delivery_id: int, by: User) -> None:
         delivery.status = DeliveryStatus.RECEIVED
         delivery.reason = f"Handled again for {by}."
         delivery.save(update_fields=["status", "reason"])
+        _note(delivery, "delivery.handled_again", by)
         after_commit(Work.HANDLE_DELIVERY, delivery.pk)
+
+
+def _note(delivery: Delivery, action: str, by: User) -> None:
+    subject = f"{delivery.provider} {delivery.event}"
+    note_change(delivery.project, by=by, action=action, subject=subject, data={"delivery": delivery.pk})
 
 
 def _locked(delivery_id: int) -> Delivery | None:

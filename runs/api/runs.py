@@ -140,7 +140,8 @@ def list_events(request: HttpRequest, run_id: int, query: Query[Paging]) -> dict
 def post_cancel(request: HttpRequest, run_id: int) -> Status[RunOut]:
     """Ask for the run's end; its environment is removed. 409 when it has finished."""
     run = run_for(request, run_id)
-    cancel_run(run_id=run.pk, by=caller_of(request).user)
+    caller = caller_of(request)
+    cancel_run(run_id=run.pk, by=caller.user, token=caller.token)
     return Status(HTTPStatus.ACCEPTED, RunOut.of(run_for(request, run_id)))
 
 
@@ -150,5 +151,6 @@ def post_cancel(request: HttpRequest, run_id: int) -> Status[RunOut]:
 def post_rerun(request: HttpRequest, run_id: int) -> Status[RunOut]:
     """Queue the same suite on the same commit."""
     run = run_for(request, run_id)
-    again = rerun_run(run_id=run.pk, by=caller_of(request).user)
+    caller = caller_of(request)
+    again = rerun_run(run_id=run.pk, by=caller.user, token=caller.token)
     return Status(HTTPStatus.CREATED, RunOut.of(run_for(request, again.pk)))

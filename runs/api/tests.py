@@ -77,12 +77,14 @@ def list_history(request: HttpRequest, test_id: int, query: Query[HistoryQuery])
 )
 def post_quarantine(request: HttpRequest, test_id: int, wanted: QuarantineIn) -> Status[QuarantineOut]:
     """It runs on, and its result does not decide. 409 when it is in quarantine."""
+    caller = caller_of(request)
     made = quarantine_case(
         case=case_for(request, test_id),
         reason=wanted.reason,
         days=wanted.days,
         owner=wanted.owner,
-        by=caller_of(request).user,
+        by=caller.user,
+        token=caller.token,
     )
     return Status(HTTPStatus.CREATED, QuarantineOut.of(made))
 
@@ -95,7 +97,8 @@ def post_quarantine(request: HttpRequest, test_id: int, wanted: QuarantineIn) ->
 )
 def delete_quarantine(request: HttpRequest, test_id: int) -> Status[None]:
     """Its result decides again. 409 when it is not in quarantine."""
-    lift_quarantine(case=case_for(request, test_id), by=caller_of(request).user)
+    caller = caller_of(request)
+    lift_quarantine(case=case_for(request, test_id), by=caller.user, token=caller.token)
     return Status(HTTPStatus.NO_CONTENT, None)
 
 

@@ -92,7 +92,7 @@ def token_revoke(request: HttpRequest, slug: str, token_id: int) -> HttpResponse
     token = Token.objects.filter(project=access.project, pk=token_id).first()
     if token is None:
         raise Http404
-    if revoke_token(token_id=token.pk):
+    if revoke_token(token_id=token.pk, by=signed_in(request)):
         messages.success(request, "The token is revoked. Whatever uses it is refused from now on.")
     return _back_to(slug, "tokens")
 
@@ -106,7 +106,12 @@ def member_add(request: HttpRequest, slug: str) -> HttpResponse:
     if form.is_valid():
         values = form.cleaned_data
         try:
-            add_member(project_id=access.project.pk, username=values["username"], role=Role(values["role"]))
+            add_member(
+                project_id=access.project.pk,
+                username=values["username"],
+                role=Role(values["role"]),
+                by=signed_in(request),
+            )
         except ActionError as error:
             _add_refusal(form, error, otherwise="username")
         else:
@@ -121,7 +126,7 @@ def member_role(request: HttpRequest, slug: str, member_id: int) -> HttpResponse
     form = RoleForm(request.POST)
     try:
         if form.is_valid():
-            change_role(member_id=member.pk, role=Role(form.cleaned_data["role"]))
+            change_role(member_id=member.pk, role=Role(form.cleaned_data["role"]), by=signed_in(request))
         else:
             messages.error(request, "There is no such role. Nothing was changed.")
     except ActionError as error:
@@ -135,7 +140,7 @@ def member_remove(request: HttpRequest, slug: str, member_id: int) -> HttpRespon
     member = _member(members_project_for(request, slug, needs=Role.ADMIN), member_id)
     user = signed_in(request)
     try:
-        remove_member(member_id=member.pk)
+        remove_member(member_id=member.pk, by=user)
     except ActionError as error:
         messages.error(request, str(error))
         return _back_to(slug, "members")

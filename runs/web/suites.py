@@ -23,7 +23,7 @@ from runs.queries.suite_page import suite_page
 from runs.queries.suites import suite_rows
 from runs.suitefile import ScheduleSpec
 from runs.vocabulary import Role
-from runs.web.access import project_for, schedule_for, suite_for
+from runs.web.access import project_for, schedule_for, signed_in, suite_for
 from runs.web.pages import project_page
 
 
@@ -39,7 +39,7 @@ def suite_add(request: HttpRequest, slug: str) -> HttpResponse:
     """Name a suite that the repository's suite file describes."""
     access = project_for(request, slug, needs=Role.MEMBER)
     try:
-        ensure_suite(project=access.project, name=request.POST.get("name", ""))
+        ensure_suite(project=access.project, name=request.POST.get("name", ""), by=signed_in(request))
     except ActionError as error:
         messages.error(request, str(error))
     return redirect("suites", slug)
@@ -57,7 +57,12 @@ def suite(request: HttpRequest, slug: str, name: str) -> HttpResponse:
 def schedule_add(request: HttpRequest, slug: str, name: str) -> HttpResponse:
     """Run the suite whenever a cron line is due."""
     access = suite_for(request, slug, name, needs=Role.MEMBER)
-    return _tried(request, slug, name, lambda: create_schedule(suite=access.suite, wanted=_wanted(request)))
+    return _tried(
+        request,
+        slug,
+        name,
+        lambda: create_schedule(suite=access.suite, wanted=_wanted(request), by=signed_in(request)),
+    )
 
 
 @require_POST
@@ -69,7 +74,7 @@ def schedule_change(request: HttpRequest, slug: str, schedule_id: int) -> HttpRe
         request,
         slug,
         access.schedule.suite.name,
-        lambda: change_schedule(schedule_id=schedule_id, wanted=wanted),
+        lambda: change_schedule(schedule_id=schedule_id, wanted=wanted, by=signed_in(request)),
     )
 
 
@@ -77,7 +82,7 @@ def schedule_change(request: HttpRequest, slug: str, schedule_id: int) -> HttpRe
 def schedule_pause(request: HttpRequest, slug: str, schedule_id: int) -> HttpResponse:
     """Let a schedule rest."""
     access = schedule_for(request, slug, schedule_id, needs=Role.MEMBER)
-    pause_schedule(schedule_id=schedule_id)
+    pause_schedule(schedule_id=schedule_id, by=signed_in(request))
     return redirect("suite", slug, access.schedule.suite.name)
 
 
@@ -86,7 +91,9 @@ def schedule_resume(request: HttpRequest, slug: str, schedule_id: int) -> HttpRe
     """Let a schedule be due again."""
     access = schedule_for(request, slug, schedule_id, needs=Role.MEMBER)
     name = access.schedule.suite.name
-    return _tried(request, slug, name, lambda: resume_schedule(schedule_id=schedule_id))
+    return _tried(
+        request, slug, name, lambda: resume_schedule(schedule_id=schedule_id, by=signed_in(request))
+    )
 
 
 @require_POST
@@ -94,7 +101,9 @@ def schedule_delete(request: HttpRequest, slug: str, schedule_id: int) -> HttpRe
     """Remove a schedule; its runs stay."""
     access = schedule_for(request, slug, schedule_id, needs=Role.MEMBER)
     name = access.schedule.suite.name
-    return _tried(request, slug, name, lambda: delete_schedule(schedule_id=schedule_id))
+    return _tried(
+        request, slug, name, lambda: delete_schedule(schedule_id=schedule_id, by=signed_in(request))
+    )
 
 
 def _wanted(request: HttpRequest) -> ScheduleSpec:

@@ -45,7 +45,7 @@ def hook_remove(request: HttpRequest, slug: str, hook_id: int) -> HttpResponse:
     """Close a hook's address; its deliveries stay."""
     access = project_for(request, slug, needs=Role.ADMIN)
     for hook in Hook.objects.filter(project=access.project, pk=hook_id):
-        remove_hook(hook_id=hook.pk)
+        remove_hook(hook_id=hook.pk, by=signed_in(request))
     return redirect("webhooks", slug)
 
 
