@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from celery import shared_task  # noqa: TID251 - here is where tasks live
 
 from runs.actions.judging import judge_run as judge
+from runs.actions.pacing import pace_run
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.runs import claim_run
 from runs.actions.schedules import enqueue_due
@@ -40,8 +41,9 @@ def handle_delivery(delivery_id: int) -> None:
 
 @shared_task(name="runs.tasks.judge_run")
 def judge_run(run_id: int) -> None:
-    """Judge the tests that a finished run touched; again changes nothing."""
+    """Judge the tests that a finished run touched, and how long they took; again changes nothing."""
     judge(run_id)
+    pace_run(run_id)
 
 
 @shared_task(name="runs.tasks.sweep_runs")

@@ -121,6 +121,21 @@ def alerts(seconds: Sequence[float], thresholds: DurationThresholds = DEFAULTS) 
     return found
 
 
+def standing_alert(
+    seconds: Sequence[float], thresholds: DurationThresholds = DEFAULTS
+) -> DurationAlert | None:
+    """The newest rise that was not taken back; None when the series runs on no raised level.
+
+    A rise is taken back once the median of the last points is below `rearm_ratio` times the level before
+    it. One whose base is no longer in the series is the pace by now, and no rise.
+    """
+    ordered = list(seconds)
+    return next(
+        (alert for alert in reversed(alerts(ordered, thresholds)) if _stands(alert, ordered, thresholds)),
+        None,
+    )
+
+
 def refined_split(seconds: Sequence[float], side: int = DEFAULTS.side) -> int:
     """Where to cut the series in two so that the points lie closest to the medians of their parts.
 
@@ -163,6 +178,15 @@ def _alert(now: Step, window: Sequence[float], end: int, thresholds: DurationThr
         ratio=now.ratio,
         p_value=now.p_value,
         thresholds=thresholds,
+    )
+
+
+def _stands(alert: DurationAlert, seconds: Sequence[float], thresholds: DurationThresholds) -> bool:
+    """Whether the median of the last points never came back since it was noticed."""
+    floor = thresholds.rearm_ratio * alert.before
+    return all(
+        median(seconds[end - thresholds.recent : end]) >= floor
+        for end in range(alert.noticed_at + 2, len(seconds) + 1)
     )
 
 

@@ -21,9 +21,10 @@ class CaseDuration(models.Model):
     last_run_at = models.DateTimeField()
     p50_ms = models.PositiveIntegerField()
     p95_ms = models.PositiveIntegerField()
-    #: Medians before and now, and how likely chance alone would part them so far; null with too few passes.
+    #: Medians before and now; null with too few passes. Of a standing alert: before it.
     before_ms = models.PositiveIntegerField(null=True, blank=True)
     after_ms = models.PositiveIntegerField(null=True, blank=True)
+    #: How likely chance alone would part them so far; null where they are not apart enough to ask.
     p_value = models.FloatField(null=True, blank=True)
     #: Whether that is worth an alert; it stays one until the test is nearly as fast as it was.
     is_slower = models.BooleanField(default=False)

@@ -13,6 +13,7 @@ from runs.analytics.durations import (
     alerts,
     refined_split,
     spread,
+    standing_alert,
     step,
     stretches,
     times_as_slow,
@@ -192,3 +193,35 @@ def test_a_pass_rate_fell_when_chance_is_no_longer_the_likeliest_reason() -> Non
 )
 def test_small_drops_are_no_regression(recent: PassRate, base: PassRate) -> None:
     assert pass_rate_drop(recent, base).is_regression is False
+
+
+def test_a_rise_stands_until_the_level_is_nearly_what_it_was() -> None:
+    fast, slow = [4.0, 4.1, 4.2], [6.0, 6.1, 6.2]
+    raised = [*fast * 10, *slow * 5]
+
+    found = standing_alert(raised)
+
+    assert found is not None
+    assert (found.index, found.before) == (30, 4.1)
+    # Of the last ten five are fast: the median lies between 4.2 and 6.0, still above 1.1 times 4.1 = 4.51.
+    assert standing_alert([*raised, *5 * [4.1]]) == found
+    assert standing_alert([*raised, *6 * [4.1]]) is None
+    # Taken back is taken back, also when it is a little slower again.
+    assert standing_alert([*raised, *10 * [4.1], *10 * [4.5]]) is None
+    assert standing_alert([]) is None
+
+
+def test_of_two_rises_the_one_that_was_not_taken_back_stands() -> None:
+    first, second, third = 30 * [4.0], 40 * [6.0], 12 * [9.0]
+
+    both = standing_alert([*first, *second, *third])
+    assert both is not None
+    assert (both.index, both.before) == (70, 6.0)
+
+    back = standing_alert([*first, *second, *third, *12 * [6.0]])
+    assert back is not None
+    assert (back.index, back.before) == (30, 4.0)
+
+
+def test_a_rise_whose_base_has_gone_from_the_series_is_the_pace_by_now() -> None:
+    assert standing_alert([*10 * [4.0], *90 * [6.0]]) is None

@@ -1,0 +1,218 @@
+"""Keep how long each test takes on the default branch: the only writer of `CaseDuration`.
+
+A run's passes are put behind those before it by a handful of statements, however many they are. What the
+row says follows from the durations it holds and nothing else, so the same run twice changes nothing, and
+one that is stored late is put in its place. Only where the newest ones are clearly above those before
+are the durations read and judged in Python (docs/decisions/0144).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from runs.analytics.durations import ALGORITHM_VERSION, DEFAULTS, standing_alert, step
+from runs.models import Run
+from runs.queries.evidence import evidence_of_suite
+
+#: Passes kept of each test.
+KEPT: Final = 100
+#: A rise of the medians by less, as a ratio and in milliseconds, is not worth a test of significance.
+LEAST_RATIO: Final = DEFAULTS.rearm_ratio
+LEAST_MS: Final = 50
+
+_LOCK_CLASS: Final = 7_145_013
+_LOCK_RANGE: Final = 2**31
+
+# What the run says of each case beside what is kept of it. `ms` is null when it says nothing (any more):
+# it did not pass, or the run does not count. A row that the run cannot change is left out.
+_TOUCHED = """
+CREATE TEMPORARY TABLE touched ON COMMIT DROP AS
+SELECT r.case_id, r.ms, d.recent_ms, d.recent_runs,
+       d.case_id IS NULL AS is_new,
+       array_position(d.recent_runs, %(run)s::bigint) IS NULL
+           AND (d.last_run_at, d.recent_runs[cardinality(d.recent_runs)]) < (%(at)s, %(run)s::bigint)
+           AS is_newest
+FROM (
+    SELECT case_id, CASE WHEN %(counts)s AND outcome = 'passed' THEN duration_ms END AS ms
+    FROM runs_result WHERE run_at = %(at)s AND run_id = %(run)s
+) r
+LEFT JOIN runs_caseduration d ON d.case_id = r.case_id
+WHERE CASE
+    WHEN d.case_id IS NULL THEN r.ms IS NOT NULL
+    ELSE d.recent_ms[array_position(d.recent_runs, %(run)s::bigint)] IS DISTINCT FROM r.ms
+END
+"""
+_APPENDED = """
+SELECT case_id, %(at)s::timestamptz AS last_run_at,
+       CASE WHEN is_new THEN ARRAY[ms]
+            ELSE (recent_ms || ms)[greatest(cardinality(recent_ms) + 2 - %(kept)s, 1):] END
+           AS recent_ms,
+       CASE WHEN is_new THEN ARRAY[%(run)s::bigint]
+            ELSE (recent_runs || %(run)s::bigint)[greatest(cardinality(recent_runs) + 2 - %(kept)s, 1):] END
+           AS recent_runs
+FROM touched WHERE ms IS NOT NULL AND (is_new OR is_newest)
+"""
+# Late, changed or no longer counting: the durations are put in the order of their runs' moments again.
+_PLACED = """
+SELECT p.case_id, max(p.run_at) AS last_run_at,
+       array_agg(p.ms ORDER BY p.run_at, p.run) AS recent_ms,
+       array_agg(p.run ORDER BY p.run_at, p.run) AS recent_runs
+FROM (
+    SELECT e.case_id, e.ms, e.run, u.run_at,
+           row_number() OVER (PARTITION BY e.case_id ORDER BY u.run_at DESC, e.run DESC) AS place
+    FROM (
+        SELECT t.case_id, k.ms, k.run
+        FROM touched t CROSS JOIN unnest(t.recent_ms, t.recent_runs) AS k (ms, run)
+        WHERE NOT (t.is_new OR t.is_newest AND t.ms IS NOT NULL) AND k.run <> %(run)s
+        UNION ALL
+        SELECT case_id, ms, %(run)s FROM touched WHERE NOT is_new AND NOT is_newest AND ms IS NOT NULL
+    ) e JOIN runs_run u ON u.id = e.run
+) p
+WHERE p.place <= %(kept)s
+GROUP BY p.case_id
+"""
+_STORE = """
+INSERT INTO runs_caseduration AS d
+    (case_id, recent_ms, recent_runs, last_run_at, p50_ms, p95_ms, before_ms, after_ms, p_value, is_slower,
+     changed_run_id, algorithm_version, judged_at)
+SELECT f.case_id, f.recent_ms, f.recent_runs, f.last_run_at, round(s.p50), round(s.p95),
+       round(m.before), round(m.after), NULL, false, NULL, %(version)s, %(now)s
+FROM ({fresh}) f
+CROSS JOIN LATERAL (
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) AS p50,
+           percentile_cont(0.95) WITHIN GROUP (ORDER BY ms) AS p95
+    FROM unnest(f.recent_ms) AS ms
+) s
+LEFT JOIN LATERAL (
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FILTER (WHERE place <= n - %(recent)s) AS before,
+           percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FILTER (WHERE place > n - %(recent)s) AS after
+    FROM unnest(f.recent_ms) WITH ORDINALITY AS e (ms, place), cardinality(f.recent_ms) AS n
+    WHERE place > n - %(window)s
+) m ON cardinality(f.recent_ms) >= %(window)s
+ON CONFLICT (case_id) DO UPDATE SET
+    recent_ms = excluded.recent_ms, recent_runs = excluded.recent_runs, last_run_at = excluded.last_run_at,
+    p50_ms = excluded.p50_ms, p95_ms = excluded.p95_ms,
+    -- A standing alert keeps what it says until it is judged again, right below.
+    before_ms = CASE WHEN d.is_slower THEN d.before_ms ELSE excluded.before_ms END,
+    after_ms = CASE WHEN d.is_slower THEN d.after_ms ELSE excluded.after_ms END,
+    p_value = CASE WHEN d.is_slower THEN d.p_value END,
+    is_slower = d.is_slower,
+    changed_run_id = d.changed_run_id,
+    algorithm_version = excluded.algorithm_version, judged_at = excluded.judged_at
+"""
+_FORGET = """
+DELETE FROM runs_caseduration d USING touched t
+WHERE d.case_id = t.case_id AND t.ms IS NULL AND d.recent_runs = ARRAY[%(run)s::bigint]
+"""
+_CANDIDATES = """
+SELECT d.case_id, d.recent_ms, d.recent_runs
+FROM runs_caseduration d JOIN touched t ON t.case_id = d.case_id
+WHERE d.is_slower OR d.after_ms >= d.before_ms * %(least_ratio)s AND d.after_ms - d.before_ms >= %(least_ms)s
+"""
+_JUDGED = """
+UPDATE runs_caseduration d
+SET before_ms = v.before_ms, after_ms = v.after_ms, p_value = v.p_value, is_slower = v.is_slower,
+    changed_run_id = (SELECT id FROM runs_run WHERE id = v.changed_run_id)
+FROM unnest(%(cases)s::bigint[], %(before)s::integer[], %(after)s::integer[], %(p_values)s::float8[],
+            %(slower)s::boolean[], %(changed)s::bigint[])
+     AS v (case_id, before_ms, after_ms, p_value, is_slower, changed_run_id)
+WHERE d.case_id = v.case_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What the newest passes of a case say of a rise; milliseconds."""
+
+    case: int
+    before_ms: int | None = None
+    after_ms: int | None = None
+    p_value: float | None = None
+    is_slower: bool = False
+    changed_run: int | None = None
+
+
+def pace_run(run_id: int) -> int:
+    """Put the run's passes behind those before; return how many cases' durations changed.
+
+    Nothing happens for a run that is gone, not finished, not on the project's default branch, without
+    results, or that ended in an error: it says nothing of how long its tests take. Of one that turned out to
+    be an outage nothing is kept.
+    """
+    run = Run.objects.select_related("project").filter(pk=run_id).first()
+    if run is None or not run.is_finished:
+        return 0
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            # One at a time: a row is read and written behind it.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, run.suite_id % _LOCK_RANGE])
+        evidence = evidence_of_suite(run.suite_id, default_branch=run.project.default_branch)
+        seen = evidence.runs.get(run.pk)
+        if seen is None or not seen.on_default_branch:
+            return 0
+        return _store(run.pk, run.run_at, counts=run.pk not in evidence.outages)
+
+
+def _store(run_id: int, at: datetime, *, counts: bool) -> int:
+    values: dict[str, Any] = {
+        "run": run_id,
+        "at": at,
+        "counts": counts,
+        "kept": KEPT,
+        "recent": DEFAULTS.recent,
+        "window": DEFAULTS.recent + DEFAULTS.base,
+        "least_ratio": LEAST_RATIO,
+        "least_ms": LEAST_MS,
+        "version": ALGORITHM_VERSION,
+        "now": timezone.now(),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_TOUCHED, values)
+        touched: int = cursor.rowcount
+        if touched:
+            cursor.execute("ANALYZE touched")
+            cursor.execute(_FORGET, values)
+            cursor.execute(_STORE.format(fresh=_APPENDED), values)
+            cursor.execute(_STORE.format(fresh=_PLACED), values)
+            cursor.execute(_CANDIDATES, values)
+            paces = [judge_pace(case, ms, runs) for case, ms, runs in cursor.fetchall()]
+            if paces:
+                cursor.execute(_JUDGED, _columns(paces))
+        cursor.execute("DROP TABLE touched")
+    return touched
+
+
+def judge_pace(case: int, milliseconds: Sequence[int], runs: Sequence[int]) -> Pace:
+    """Judge a case by its newest passes, oldest first, and the runs they are of."""
+    seconds = [value / 1000 for value in milliseconds]
+    now = step(seconds)
+    if now is None:
+        return Pace(case)
+    alert = standing_alert(seconds)
+    if alert is None:
+        return Pace(case, round(now.before * 1000), round(now.after * 1000), now.p_value)
+    return Pace(
+        case,
+        before_ms=round(alert.before * 1000),
+        after_ms=round(now.after * 1000),
+        p_value=alert.p_value,
+        is_slower=True,
+        changed_run=runs[alert.index],
+    )
+
+
+def _columns(paces: Sequence[Pace]) -> dict[str, list[Any]]:
+    return {
+        "cases": [pace.case for pace in paces],
+        "before": [pace.before_ms for pace in paces],
+        "after": [pace.after_ms for pace in paces],
+        "p_values": [pace.p_value for pace in paces],
+        "slower": [pace.is_slower for pace in paces],
+        "changed": [pace.changed_run for pace in paces],
+    }
