@@ -4,7 +4,7 @@ from runs.models.audit import AuditEntry
 from runs.models.blames import Blame
 from runs.models.channels import Channel
 from runs.models.durations import CaseDuration
-from runs.models.people import Invitation, Membership, User
+from runs.models.people import FailedSignIn, Invitation, Membership, User
 from runs.models.projects import Project, Team, Token
 from runs.models.quarantine import Quarantine
 from runs.models.results import Attempt, Failure, Result, TestCase
@@ -25,6 +25,7 @@ __all__ = [
     "Channel",
     "Delivery",
     "Event",
+    "FailedSignIn",
     "Failure",
     "Hook",
     "Invitation",

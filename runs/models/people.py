@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils.crypto import salted_hmac
 
 from runs.vocabulary import Role
 
@@ -19,6 +20,8 @@ class User(AbstractUser):
 
     #: Single-key shortcuts can be turned off (WCAG 2.1.4).
     has_shortcuts = models.BooleanField(default=True)
+    #: Raised to end every session of this person: a session holds a digest of it, with the password's.
+    session_generation = models.PositiveIntegerField(default=0, db_default=0)
 
     class Meta(AbstractUser.Meta):
         """Named like the table it has."""
@@ -29,6 +32,30 @@ class User(AbstractUser):
     def display_name(self) -> str:
         """The full name, or the sign-in name when none is known."""
         return self.get_full_name() or self.username
+
+    def _get_session_auth_hash(self, secret: str | bytes | None = None) -> str:
+        """What a session has to know: another password or another generation ends it."""
+        known = f"{self.password}:{self.session_generation}"
+        return salted_hmac("runs.models.User.session", known, secret=secret, algorithm="sha256").hexdigest()
+
+
+class FailedSignIn(models.Model):
+    """A password or a token that was wrong: enough of them, and whoever tries has to wait."""
+
+    #: Digest of what is counted: an account, an address, or both.
+    subject = models.BinaryField(max_length=32)
+    failed_at = models.DateTimeField()
+
+    class Meta:
+        """The recent ones of a subject are counted; old ones are removed."""
+
+        indexes = (
+            models.Index(fields=["subject", "failed_at"], name="failed_sign_ins_of_a_subject"),
+            models.Index(fields=["failed_at"], name="failed_sign_ins_by_age"),
+        )
+
+    def __str__(self) -> str:
+        return f"failed at {self.failed_at}"
 
 
 class Membership(models.Model):
