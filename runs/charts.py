@@ -173,6 +173,51 @@ def spark(
     )
 
 
+def whisker(
+    low: float,
+    value: float,
+    high: float,
+    *,
+    end: float,
+    width: int = 96,
+    height: int = 16,
+    label: str = "",
+) -> SafeString:
+    """An estimate as a dot on the line of its interval, from 0 to `end`; always beside the number."""
+    inner, middle = width - 6, height / 2
+
+    def at(share: float) -> str:
+        return num(3 + min(share / (end or 1), 1) * inner)
+
+    return _svg(
+        f'<svg class="whisk" width="{width}" height="{height}" {_label(label)}>'
+        f'<line class="m-line" x1="3" y1="{height - 1}" x2="{width - 3}" y2="{height - 1}"/>'
+        f'<path class="reach" stroke-width="1.5" d="M{at(low)} {num(middle)}H{at(high)}'
+        f'M{at(low)} {num(middle - 3)}v6M{at(high)} {num(middle - 3)}v6"/>'
+        f'<circle cx="{at(value)}" cy="{num(middle)}" r="3"/></svg>'
+    )
+
+
+#: Letters that a name may take in a part of a bar; the part cuts what does not fit.
+_PART_NAME_LENGTH = 60
+
+
+def shares(parts: Sequence[tuple[str, float]], *, label: str = "") -> SafeString:
+    """Parts of a whole side by side, largest first, each with its name and per cent below it."""
+    x, drawn, told = 0.0, [], []
+    for place, (name, share) in enumerate(parts, 1):
+        text = f"{one_line(name, _PART_NAME_LENGTH)} {share:.0%}"
+        told.append(text)
+        drawn.append(
+            f'<svg x="{num(x * 100)}%" width="{num(share * 100)}%" height="32">'
+            f'<rect class="pa-{min(place, 4)}" width="100%" height="12"/>'
+            f'<text x="0" y="28">{escape(text)}</text></svg>'
+        )
+        x += share
+    words = f"{label}: {', '.join(told)}" if label else ""
+    return _svg(f'<svg class="pareto" width="100%" height="32" {_label(words)}>{"".join(drawn)}</svg>')
+
+
 #: A stretch of a lane: its kind (pull, create, start, wait, up, tests, bad, fault), start and end in seconds.
 type Segment = tuple[str, float, float]
 

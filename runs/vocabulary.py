@@ -19,6 +19,16 @@ class Outcome(StrEnum):
 FAILING = frozenset({Outcome.FAILED, Outcome.ERRORED})
 
 
+class Flakiness(StrEnum):
+    """What is said of a test. `BROKEN` is told apart from the others: a test can be flaky and broken."""
+
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    LIKELY_FLAKY = "likely_flaky"
+    FLAKY = "flaky"
+    BROKEN = "broken"
+
+
 class RunStatus(StrEnum):
     """Where a run is in its life."""
 

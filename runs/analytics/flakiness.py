@@ -200,6 +200,29 @@ def outage(facts: RunFacts, thresholds: FlakeThresholds = DEFAULTS) -> OutageRea
     return None
 
 
+def findings(
+    rows: Iterable[CaseRun],
+    outages: Mapping[int, OutageReason],
+    *,
+    now: datetime,
+    thresholds: FlakeThresholds = DEFAULTS,
+) -> Findings:
+    """The very executions that `judge_case` counts for the same rows, so that a person can check them."""
+    past = sorted((row for row in rows if row.at <= now), key=lambda row: (row.at, row.run))
+    believed = [kept for row in past if (kept := _believed(row, outages.get(row.run)))]
+    window = _look(believed, now, thresholds)
+    main = _by_commit([row for row in believed if row.on_default_branch])
+    places = {commit.key: place for place, commit in enumerate(main)}
+    return Findings(
+        direct=window.direct[::-1],
+        isolated=[
+            IsolatedFailure(main[place - 1], main[place], main[place + 1])
+            for place in sorted((places[commit.key] for commit in window.isolated), reverse=True)
+        ],
+        masked=[row for row in reversed(past) if row.run in outages],
+    )
+
+
 def isolated_failures(commits: Sequence[CommitOutcome]) -> list[CommitOutcome]:
     """Commits on which every attempt failed, with a commit that has a pass right before and right after."""
     return [
@@ -248,6 +271,26 @@ class CommitOutcome:
     def last_failure_at(self) -> datetime:
         """When it last failed; ValueError when it never did."""
         return max(row.at for row in self.rows if row.failed_count)
+
+
+@dataclass(frozen=True, slots=True)
+class IsolatedFailure:
+    """A commit on which every attempt failed, and those on which the test passed right before and after."""
+
+    before: CommitOutcome
+    failing: CommitOutcome
+    after: CommitOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a verdict rests on, newest first."""
+
+    #: Commits on which it both passed and failed.
+    direct: list[CommitOutcome]
+    isolated: list[IsolatedFailure]
+    #: Its executions in runs that were set aside as outages.
+    masked: list[CaseRun]
 
 
 @dataclass(frozen=True, slots=True)

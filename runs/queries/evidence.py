@@ -62,8 +62,10 @@ class RunSeen:
     """A run as far as its tests' verdicts depend on it."""
 
     run: int
+    number: int
     at: datetime
     commit: str
+    branch: str
     change: str
     on_default_branch: bool
     executed: int
@@ -131,6 +133,18 @@ def evidence_of_suite(
 ) -> SuiteEvidence:
     """The suite's finished runs of the window's days and commits, and which of them are outages."""
     runs = _runs_seen(suite_id, default_branch, thresholds)
+    return SuiteEvidence({run.run: run for run in runs}, _outages(runs, thresholds))
+
+
+def outages_of(
+    runs: Sequence[Run], *, default_branch: str, thresholds: FlakeThresholds = DEFAULTS
+) -> dict[int, OutageReason]:
+    """Which of these runs are outages, by id; a query only where many tests failed in one."""
+    telling = [run for run in runs if run.status in _TELLING and run.test_count]
+    return _outages([_seen(run, default_branch) for run in telling], thresholds)
+
+
+def _outages(runs: Sequence[RunSeen], thresholds: FlakeThresholds) -> dict[int, OutageReason]:
     shared = _shared_failures([run for run in runs if run.failed >= thresholds.outage_shared])
     facts = [
         RunFacts(
@@ -141,7 +155,7 @@ def evidence_of_suite(
         )
         for run in runs
     ]
-    return SuiteEvidence({run.run: run for run in runs}, outages_among(facts, thresholds))
+    return outages_among(facts, thresholds)
 
 
 def cases_touched(run: Run) -> list[int]:
@@ -168,6 +182,7 @@ def _runs_seen(suite_id: int, default_branch: str, thresholds: FlakeThresholds) 
 
 
 _READ = (
+    "number",
     "run_at",
     "commit",
     "branch",
@@ -184,8 +199,10 @@ _READ = (
 def _seen(run: Run, default_branch: str) -> RunSeen:
     return RunSeen(
         run=run.pk,
+        number=run.number,
         at=run.run_at,
         commit=run.commit,
+        branch=run.branch or run.ref,
         change=run.pull_request,
         on_default_branch=not run.pull_request and (run.branch or run.ref) == default_branch,
         executed=run.test_count - run.skipped_count,

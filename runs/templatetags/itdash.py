@@ -16,6 +16,7 @@ from django.utils.safestring import SafeString
 from runs import charts
 from runs.models import TestCase
 from runs.queries import text
+from runs.queries.environments import Standing
 from runs.queries.marks import Mark, result_mark, run_mark
 from runs.vocabulary import DeliveryStatus, Outcome, RunStatus, Trigger
 
@@ -86,6 +87,44 @@ def delivery_status(value: str, *, only: bool = False) -> dict[str, Any]:
     """What became of a webhook: word, shape and colour."""
     code, glyph, word = DELIVERY_WORDS[DeliveryStatus(value)]
     return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+
+
+ENVIRONMENT_WORDS = {
+    Standing.COMING: ("run", "running", "Coming up"),
+    Standing.UP: ("pass", "pass", "Up"),
+    Standing.GOING: ("run", "running", "Being removed"),
+    Standing.ABANDONED: ("infra", "infra", "Left behind"),
+    Standing.FAILED: ("infra", "infra", "Failed"),
+    Standing.GONE: ("skip", "cancel", "Removed"),
+}
+HEALTH_WORDS = {
+    "healthy": ("pass", "pass", "Healthy"),
+    "running": ("pass", "pass", "Running, no health check"),
+    "completed": ("pass", "pass", "Completed"),
+    "starting": ("run", "running", "Starting"),
+    "waiting": ("queued", "queued", "Waiting"),
+    "tests": ("run", "running", "Running the tests"),
+    "ended": ("skip", "cancel", "Ended"),
+    "fault": ("flaky", "bolt", "Disturbed on purpose"),
+    "unhealthy": ("fail", "fail", "Unhealthy"),
+    "died": ("fail", "fail", "Down"),
+    "out_of_memory": ("fail", "fail", "Out of memory"),
+    "never_ready": ("infra", "infra", "Never ready"),
+}
+
+
+@register.inclusion_tag("components/_status.html")
+def environment_status(value: str) -> dict[str, Any]:
+    """How an environment stands: word, shape and colour."""
+    code, glyph, word = ENVIRONMENT_WORDS[Standing(value)]
+    return {"code": code, "glyph": glyph, "word": word, "only": False, "sprite": static("itdash/icons.svg")}
+
+
+@register.inclusion_tag("components/_status.html")
+def service_health(value: str) -> dict[str, Any]:
+    """How a service of an environment is: word, shape and colour."""
+    code, glyph, word = HEALTH_WORDS[value]
+    return {"code": code, "glyph": glyph, "word": word, "only": False, "sprite": static("itdash/icons.svg")}
 
 
 TRIGGER_ICONS = {
@@ -160,6 +199,21 @@ def bar(
 ) -> SafeString:
     """Draw proportions; see `charts.bar`."""
     return charts.bar(parts, width=width, height=height, total=total, label=label, fluid=fluid)
+
+
+@register.simple_tag
+def whisker(
+    low: float, value: float, high: float, end: float, width: int = 96, height: int = 16, label: str = ""
+) -> SafeString:
+    """Draw an estimate with its interval, all as shares; see `charts.whisker`."""
+    words = f"{label}{per_cent(value)}, between {per_cent(low)} and {per_cent(high)}"
+    return charts.whisker(low, value, high, end=end, width=width, height=height, label=words)
+
+
+@register.simple_tag
+def shares(parts: Sequence[tuple[str, float]], label: str) -> SafeString:
+    """Draw parts of a whole with their names; see `charts.shares`."""
+    return charts.shares(parts, label=label)
 
 
 @register.simple_tag
@@ -245,6 +299,18 @@ def stamp(moment: datetime | None) -> SafeString | str:
 def clock(moment: datetime | None) -> SafeString | str:
     """A moment of the day, to the millisecond."""
     return "" if moment is None else _time(moment, f"{moment.astimezone(UTC):%H:%M:%S.%f}"[:-3])
+
+
+@register.filter
+def clock_second(moment: datetime | None) -> SafeString | str:
+    """A moment of the day, to the second."""
+    return "" if moment is None else _time(moment, f"{moment.astimezone(UTC):%H:%M:%S}")
+
+
+@register.filter
+def digest(value: str) -> str:
+    """The first letters of an image's digest: `sha256:` and repository aside."""
+    return value.rpartition(":")[2][:12]
 
 
 @register.filter
