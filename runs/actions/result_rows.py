@@ -38,7 +38,7 @@ _LOCK_CLASS = 7_145_002
 _LOCK_RANGE = 2**31
 
 _STAGING = """
-CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_1 (
+CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_2 (
     position integer NOT NULL,
     identity bytea NOT NULL,
     outcome text NOT NULL,
@@ -55,15 +55,16 @@ CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_1 (
     kind text,
     message text,
     text text,
-    output text
+    output text,
+    services text[]
 ) ON COMMIT DELETE ROWS
 """
 _REPEATS = """
 CREATE TEMPORARY TABLE IF NOT EXISTS itdash_repeats_1 (identity bytea PRIMARY KEY) ON COMMIT DELETE ROWS
 """
-#: Failure columns and output of an attempt that has neither.
-_NOTHING = "\t".join([r"\N"] * 6)
-_COPY = "COPY itdash_staging_1 FROM STDIN"
+#: Failure columns, output and services of an attempt that has none of them.
+_NOTHING = "\t".join([r"\N"] * 7)
+_COPY = "COPY itdash_staging_2 FROM STDIN"
 
 # `<case>` and `<failure>` stand for one of two ways to find the rows that a staged attempt belongs to; see
 # `_Way`.
@@ -73,7 +74,7 @@ INSERT INTO runs_testcase (suite_id, identity, path, class_name, name, parameter
 SELECT DISTINCT ON (s.identity)
        %(suite)s, s.identity, s.path, s.class_name, s.name, s.parameters, s.file, s.variant, s.line,
        %(run_at)s, %(run_at)s
-FROM itdash_staging_1 s LEFT JOIN <case>
+FROM itdash_staging_2 s LEFT JOIN <case>
 WHERE c.id IS NULL
 ORDER BY s.identity, s.position
 ON CONFLICT (suite_id, identity) DO NOTHING
@@ -82,7 +83,7 @@ ON CONFLICT (suite_id, identity) DO NOTHING
 _TOUCH_CASES = """
 UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
     SELECT id FROM runs_testcase WHERE id = ANY(ARRAY(
-        SELECT c.id FROM itdash_staging_1 s JOIN <case>
+        SELECT c.id FROM itdash_staging_2 s JOIN <case>
         WHERE c.last_seen_at < %(run_at)s - interval '1 day'
     )) ORDER BY id FOR UPDATE SKIP LOCKED
 )
@@ -90,20 +91,20 @@ UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
 _INSERT_FAILURES = """
 INSERT INTO runs_failure (project_id, digest, fingerprint, kind, message, text, first_seen_at)
 SELECT DISTINCT ON (s.digest) %(project)s, s.digest, s.fingerprint, s.kind, s.message, s.text, %(run_at)s
-FROM itdash_staging_1 s
+FROM itdash_staging_2 s
 WHERE s.fingerprint IS NOT NULL
 ORDER BY s.digest
 ON CONFLICT (project_id, digest) DO NOTHING
 """
 _INSERT_REPEATS = """
 INSERT INTO itdash_repeats_1
-SELECT identity FROM itdash_staging_1 GROUP BY identity HAVING count(*) > 1
+SELECT identity FROM itdash_staging_2 GROUP BY identity HAVING count(*) > 1
 """
 _HAS_RESULTS = "SELECT EXISTS (SELECT FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s)"
 _INSERT_REPEATS_OF_EARLIER_REPORTS = """
 INSERT INTO itdash_repeats_1
 SELECT DISTINCT s.identity
-FROM itdash_staging_1 s
+FROM itdash_staging_2 s
 JOIN <case>
 CROSS JOIN LATERAL (
     SELECT FROM runs_result r
@@ -115,14 +116,16 @@ _INSERT_RESULTS = """
 INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
                          outcome)
 SELECT %(run_at)s, %(run)s, c.id, f.id, s.duration_ms, s.position, %(shard)s, 1, s.outcome
-FROM itdash_staging_1 s
+FROM itdash_staging_2 s
 JOIN <case>
 LEFT JOIN <failure>
 """
 _INSERT_ATTEMPTS = """
-INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output)
-SELECT %(run_at)s, %(run)s, c.id, 1, f.id, s.duration_ms, s.outcome, coalesce(s.output, '')
-FROM itdash_staging_1 s
+INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output,
+                          services)
+SELECT %(run_at)s, %(run)s, c.id, 1, f.id, s.duration_ms, s.outcome, coalesce(s.output, ''),
+       coalesce(s.services, '{}')
+FROM itdash_staging_2 s
 JOIN <case>
 LEFT JOIN <failure>
 WHERE s.outcome IN ('failed', 'errored')
@@ -137,16 +140,16 @@ WITH tries AS (
     SELECT c.id AS case_id, 1 AS source, s.position AS place, s.outcome, s.duration_ms, f.id AS failure_id,
            coalesce(s.output, '') AS output,
            coalesce(s.outcome = 'errored' AND starts_with(f.message, %(mark)s), false) AS is_teardown,
-           %(shard)s::smallint AS shard
+           %(shard)s::smallint AS shard, coalesce(s.services, '{}') AS services
     FROM itdash_repeats_1 p
-    JOIN itdash_staging_1 s ON s.identity = p.identity
+    JOIN itdash_staging_2 s ON s.identity = p.identity
     JOIN <case>
     LEFT JOIN <failure>
     UNION ALL
     SELECT c.id, 0, coalesce(a.number::integer, r.position), coalesce(a.outcome, r.outcome),
            CASE WHEN a.number IS NULL THEN r.duration_ms ELSE a.duration_ms END,
            coalesce(a.failure_id, CASE WHEN a.number IS NULL THEN r.failure_id END),
-           coalesce(a.output, ''), false, r.shard
+           coalesce(a.output, ''), false, r.shard, coalesce(a.services, '{}')
     FROM itdash_repeats_1 s
     JOIN <case>
     CROSS JOIN LATERAL (
@@ -163,7 +166,8 @@ WITH tries AS (
            min(place) FILTER (WHERE source = 1) OVER (PARTITION BY case_id) AS position
     FROM tries WINDOW within AS (PARTITION BY case_id ORDER BY source, place)
 )
-SELECT case_id, total, first_shard, position, outcome, duration_ms, failure_id, output, is_teardown
+SELECT case_id, total, first_shard, position, outcome, duration_ms, failure_id, output, is_teardown,
+       services
 FROM numbered
 WHERE number < %(try_limit)s OR number = total
 ORDER BY case_id, number
@@ -182,10 +186,13 @@ ON CONFLICT (run_at, run_id, case_id) DO UPDATE SET
     attempt_count = excluded.attempt_count, outcome = excluded.outcome
 """
 _INSERT_FOLDED_ATTEMPTS = """
-INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output)
-SELECT %(run_at)s, %(run)s, * FROM unnest(
+INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output,
+                          services)
+SELECT %(run_at)s, %(run)s, case_id, number, failure_id, duration_ms, outcome, output, services::text[]
+FROM unnest(
     %(cases)s::bigint[], %(numbers)s::smallint[], %(failures)s::bigint[], %(durations)s::integer[],
-    %(outcomes)s::varchar[], %(outputs)s::text[])
+    %(outcomes)s::varchar[], %(outputs)s::text[], %(services)s::text[]
+) AS t (case_id, number, failure_id, duration_ms, outcome, output, services)
 """
 _COUNT_RUN = """
 UPDATE runs_run SET test_count = n.tests, passed_count = n.passed, failed_count = n.failed,
@@ -282,7 +289,7 @@ class Staging:
         with connection.cursor() as cursor:
             cursor.execute(_STAGING)
             cursor.execute(_REPEATS)
-            cursor.execute("TRUNCATE itdash_staging_1, itdash_repeats_1")
+            cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
 
     def add(self, batches: Iterable[list[CaseRead]]) -> None:
         """Stage the cases; call it within a savepoint, since `batches` may raise half-way."""
@@ -311,14 +318,16 @@ class Staging:
                 duration = r"\N" if attempt.duration_ms is None else str(attempt.duration_ms)
                 yield (
                     f"{self._position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
-                    f"{words}\t{line}\t{_NOTHING if is_plain else self._failure_columns(attempt)}\n"
+                    f"{words}\t{line}\t"
+                    f"{_NOTHING if is_plain else self._failure_columns(attempt, case.services)}\n"
                 )
 
-    def _failure_columns(self, attempt: AttemptRead) -> str:
+    def _failure_columns(self, attempt: AttemptRead, services: tuple[str, ...]) -> str:
         output = _escaped(attempt.output) if attempt.output else r"\N"
         failure = attempt.failure
         if failure is None:
-            return rf"\N	\N	\N	\N	\N	{output}"
+            return rf"\N	\N	\N	\N	\N	{output}	\N"
+        output = f"{output}\t{_escaped(_array(services)) if services else r'\N'}"
         digest = failure_digest(failure)
         if digest in self._staged_failures:
             return rf"\\x{digest.hex()}	\N	\N	\N	\N	{output}"
@@ -336,7 +345,7 @@ class Staging:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, place.run_id % _LOCK_RANGE])
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
-            cursor.execute("ANALYZE itdash_staging_1 (identity)")
+            cursor.execute("ANALYZE itdash_staging_2 (identity)")
             cursor.execute(way.of(_INSERT_CASES), parameters)
             cursor.execute(way.of(_TOUCH_CASES), parameters)
             cursor.execute(_INSERT_FAILURES, parameters)
@@ -349,7 +358,7 @@ class Staging:
                 _fold_repeats(cursor, way, parameters)
             cursor.execute(_COUNT_RUN, parameters)
             cursor.execute(_COUNT_SHARD, parameters)
-            cursor.execute("TRUNCATE itdash_staging_1, itdash_repeats_1")
+            cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
 
 
 def failure_digest(failure: FailureText) -> bytes:
@@ -401,9 +410,14 @@ def _repeats(way: _Way, parameters: dict[str, Any]) -> Iterator[_Repeat]:
         for case_id, own in groupby((row for part in fetched for row in part), key=lambda row: row[0]):
             tries = list(own)
             _, total, shard, position = tries[0][:4]
-            folded = fold_tries([Try(Outcome(row[4]), *row[5:9]) for row in tries])
+            folded = fold_tries([_try_of(row) for row in tries])
             merged_away = len(tries) - len(folded.tries)
             yield _Repeat(case_id, min(total - merged_away, _ATTEMPT_COUNT_LIMIT), shard, position, folded)
+
+
+def _try_of(row: tuple[Any, ...]) -> Try:
+    outcome, duration_ms, failure_id, output, is_teardown, services = row[4:10]
+    return Try(Outcome(outcome), duration_ms, failure_id, output, is_teardown, tuple(services))
 
 
 def _write_repeats(cursor: CursorWrapper, parameters: dict[str, Any], repeats: list[_Repeat]) -> None:
@@ -429,10 +443,17 @@ def _write_repeats(cursor: CursorWrapper, parameters: dict[str, Any], repeats: l
         "durations": [each.duration_ms for _, _, each in tries],
         "outcomes": [each.outcome.value for _, _, each in tries],
         "outputs": [each.output for _, _, each in tries],
+        "services": [_array(each.services) for _, _, each in tries],
     }
     cursor.execute(_DELETE_ATTEMPTS, parameters | {"cases": results["cases"]})
     cursor.execute(_UPSERT_RESULTS, parameters | results)
     cursor.execute(_INSERT_FOLDED_ATTEMPTS, parameters | attempts)
+
+
+def _array(values: tuple[str, ...]) -> str:
+    """PostgreSQL's text form of an array of texts."""
+    quoted = (value.replace("\\", r"\\").replace('"', r"\"") for value in values)
+    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": ""})

@@ -21,6 +21,8 @@ class Try(NamedTuple):
     output: str = ""
     #: Its failure begins with `TEARDOWN_MARK`.
     is_teardown: bool = False
+    #: Services that the report names for it.
+    services: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +80,5 @@ def _torn_down(call: Try, teardown: Try) -> Try:
         duration_ms=sum(durations) if durations else None,
         failure_id=told.failure_id,
         output="\n".join(part for part in (call.output, teardown.output) if part),
+        services=tuple(dict.fromkeys((*call.services, *teardown.services))),
     )

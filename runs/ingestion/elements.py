@@ -96,6 +96,8 @@ class OpenDetails:
     kinds: set[Kind] = field(default_factory=set)
     output: TextSink | None = None
     properties: dict[str, str] = field(default_factory=dict)
+    #: What properties say the case is about.
+    services: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -117,6 +119,9 @@ class OpenSuite:
     #: The chain of names up to here: for people, and for the identity.
     path: str
     chain: str
+    #: What properties say its cases are about; its own, or else those of the suite around it.
+    services: tuple[str, ...] = ()
+    has_own_services: bool = False
 
 
 NO_SUITE = OpenSuite(name="", hostname="", depth=-1, path="", chain="")

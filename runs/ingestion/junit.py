@@ -37,11 +37,13 @@ from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     OUTPUT_LIMIT,
     PATH_LIMIT,
+    SERVICE_PROPERTIES,
     AttemptRead,
     CaseRead,
     ReportSummary,
     SuiteError,
     cut,
+    more_services,
 )
 from runs.ingestion.text import TextSink
 from runs.ingestion.times import plain_seconds, spelled_seconds
@@ -252,6 +254,7 @@ class _Walk:
             depth=self._depth,
             path=_joined_path(outer.path, name),
             chain=longer_chain(outer.chain, name),
+            services=outer.services,
         )
         self.summary.timestamp = self.summary.timestamp or attributes.get("timestamp", "")
 
@@ -272,9 +275,20 @@ class _Walk:
             self._keep_property(name, value)
 
     def _keep_property(self, name: str, value: str) -> None:
+        if name in SERVICE_PROPERTIES:
+            self._keep_services(value)
         kept = self.summary.suite_properties if self._case is None else self._details().properties
         if len(kept) < PROPERTY_LIMIT:
             kept.setdefault(name[:200], cut(value, PROPERTY_VALUE_LIMIT))
+
+    def _keep_services(self, value: str) -> None:
+        if self._case is not None:
+            details = self._details()
+            details.services = more_services(details.services, value)
+        elif self._suite is not NO_SUITE:
+            suite = self._suite
+            suite.services = more_services(suite.services if suite.has_own_services else (), value)
+            suite.has_own_services = True
 
     def _details(self) -> OpenDetails:
         case = self._case
@@ -349,6 +363,7 @@ class _Walk:
                 attempts,
                 case_identity(suite.chain, class_name, name, file, variant),
                 case.details.properties if case.details else {},
+                (case.details.services or suite.services) if case.details else (),
             )
         )
 

@@ -14,6 +14,10 @@ TEXT_LIMIT = 200_000
 OUTPUT_LIMIT = 64_000
 #: Characters kept of a chain of suite names for people; the identity is made of the whole.
 PATH_LIMIT = 2_000
+#: Properties that name the services a case is about, several with commas or in several properties.
+SERVICE_PROPERTIES = frozenset({"service", "itdash.service"})
+SERVICE_LIMIT = 10
+SERVICE_NAME_LIMIT = 250
 #: The largest duration that a column of milliseconds holds, about 24 days.
 DURATION_LIMIT_MS = 2**31 - 1
 
@@ -50,6 +54,8 @@ class CaseRead(NamedTuple):
     attempts: tuple[AttemptRead, ...]
     identity: bytes
     properties: Mapping[str, str] = {}
+    #: What a property of the case, or else of its suite, says it is about; empty for one that merely passed.
+    services: tuple[str, ...] = ()
 
 
 class SuiteError(NamedTuple):
@@ -85,6 +91,12 @@ class ReportSummary:
     timestamp: str = ""
     #: What was read in a way that a person may want to know.
     notes: list[str] = field(default_factory=list)
+
+
+def more_services(known: tuple[str, ...], value: str) -> tuple[str, ...]:
+    """Add the names in a property's value to those known, each once, within the limits."""
+    names = (" ".join(part.split())[:SERVICE_NAME_LIMIT] for part in value.split(","))
+    return tuple(dict.fromkeys((*known, *(name for name in names if name))))[:SERVICE_LIMIT]
 
 
 def clean(text: str) -> str:

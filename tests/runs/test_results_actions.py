@@ -400,7 +400,7 @@ def test_cases_are_found_through_their_index_also_when_statistics_know_nothing_o
         cursor.execute("ANALYZE runs_testcase, runs_failure, runs_result")
         xml = suite_of(*[failing(f"t{number}") for number in range(2_000)])
         staging.add(JUnitReader(io.BytesIO(xml.encode())).batches())
-        cursor.execute("ANALYZE itdash_staging_1 (identity)")
+        cursor.execute("ANALYZE itdash_staging_2 (identity)")
         cursor.execute(f"EXPLAIN {result_rows._BY_LOOKUP.of(statement)}", place.parameters)
         plan = "\n".join(line for (line,) in cursor.fetchall())
 
@@ -419,3 +419,39 @@ def test_a_large_report_is_merged_as_a_small_one() -> None:
     assert outcomes(run) == {name: ("flaky", 3 if index < 10 else 2) for index, name in enumerate(names)}
     assert (stored.counts.flaky, stored.counts.tests) == (3_000, 3_000)
     assert Attempt.objects.filter(run=run).count() == 6_010
+
+
+def about(services: str, case: str) -> str:
+    return case.replace(
+        "><failure", f"><properties><property name='service' value='{services}'/></properties><failure"
+    )
+
+
+@pytest.mark.django_db
+def test_a_failing_attempt_keeps_the_services_that_the_report_names() -> None:
+    run = make_run()
+    odd = "back\\slash, &quot;quote&quot;, {brace}, tab&#9;and comma"
+
+    store(run, suite_of(about("orders,stock", failing("a")), about(odd, failing("b")), failing("c")))
+
+    kept = dict(Attempt.objects.filter(run=run).values_list("case__name", "services"))
+    assert kept == {
+        "a": ["orders", "stock"],
+        "b": ["back\\slash", '"quote"', "{brace}", "tab and comma"],
+        "c": [],
+    }
+
+
+@pytest.mark.django_db
+def test_services_are_kept_through_retries_in_one_report_and_in_a_later_one() -> None:
+    run = make_run()
+
+    store(run, suite_of(about("orders", failing("a")), about("stock", failing("a"))))
+    store(run, suite_of(passing("a")))
+
+    attempts = Attempt.objects.filter(run=run).order_by("number")
+    assert list(attempts.values_list("number", "outcome", "services")) == [
+        (1, "failed", ["orders"]),
+        (2, "failed", ["stock"]),
+        (3, "passed", []),
+    ]

@@ -320,3 +320,46 @@ def test_whatever_comes_is_read_or_refused_with_a_reason(pieces: list[str]) -> N
         assert error.reason  # noqa: PT017 - a refusal is as good as a reading
     else:
         assert len(cases) == summary.case_count
+
+
+def services_of(xml: str) -> list[tuple[str, ...]]:
+    return [case.services for batch in JUnitReader(io.BytesIO(xml.encode())).batches() for case in batch]
+
+
+def prop(value: str, name: str = "service") -> str:
+    return f"<properties><property name='{name}' value='{value}'/></properties>"
+
+
+def test_a_case_is_about_the_services_that_its_properties_name() -> None:
+    failed = "<failure message='boom'/>"
+    [found] = services_of(
+        f"<testsuite>{prop('suite')}<testcase name='t'>"
+        "<properties><property name='itdash.service' value=' orders, payments '/>"
+        "<property name='service'>stock</property><property name='service' value='orders'/></properties>"
+        f"{failed}</testcase></testsuite>"
+    )
+
+    assert found == ("orders", "payments", "stock")
+
+
+def test_a_suites_services_are_its_cases_and_those_of_the_suites_within() -> None:
+    failing_case = "<testcase name='t'><failure/></testcase>"
+    found = services_of(
+        f"<testsuites>{prop('nobody')}"
+        f"<testsuite>{prop('orders')}{failing_case}"
+        f"<testsuite>{failing_case}</testsuite>"
+        f"<testsuite>{prop('stock')}{failing_case}</testsuite>"
+        f"{failing_case}<testcase name='passes'/></testsuite>"
+        f"<testsuite>{failing_case}</testsuite></testsuites>"
+    )
+
+    assert found == [("orders",), ("orders",), ("stock",), ("orders",), (), ()]
+
+
+def test_hostile_service_names_are_cut_and_counted() -> None:
+    many = ",".join(f"s{number}" for number in range(30))
+    [found] = services_of(
+        f"<testsuite><testcase name='t'>{prop('a' * 9_000 + ',,' + many)}<failure/></testcase></testsuite>"
+    )
+
+    assert found == ("a" * 250, *(f"s{number}" for number in range(9)))
