@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from runs.analytics.durations import ALGORITHM_VERSION, DEFAULTS, standing_alert, step
+from runs.analytics.samples import median
 from runs.models import Run
 from runs.queries.evidence import evidence_of_suite
 
@@ -200,7 +201,8 @@ def judge_pace(case: int, milliseconds: Sequence[int], runs: Sequence[int]) -> P
     return Pace(
         case,
         before_ms=round(alert.before * 1000),
-        after_ms=round(now.after * 1000),
+        # Since it began, not the last ten: when it is noticed, some of those are from before.
+        after_ms=round(median(seconds[alert.index :]) * 1000),
         p_value=alert.p_value,
         is_slower=True,
         changed_run=runs[alert.index],

@@ -1,0 +1,362 @@
+"""How long suites and tests take on the default branch, and what became slower.
+
+Tests are read from what was judged after each run (`runs/actions/pacing.py`); a suite's trend and the levels
+of a chart are few numbers and are worked out when a page asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any, Final
+
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db import connection
+from django.db.models import F, OuterRef, Q, QuerySet
+from django.db.models.functions import JSONObject
+
+from runs.analytics.durations import (
+    DEFAULTS,
+    DurationAlert,
+    Spread,
+    Stretch,
+    spread,
+    standing_alert,
+    stretches,
+)
+from runs.analytics.samples import median
+from runs.analytics.trends import LISTED_P_VALUE
+from runs.models import CaseDuration, Project, Result, Run, Suite, TestCase
+from runs.vocabulary import Outcome, RunStatus
+
+#: Runs of a suite that its trend is made of.
+RUN_LIMIT: Final = 200
+#: Passes of a test that its chart shows: as many as are kept to judge it by.
+PASS_LIMIT: Final = 100
+#: Passes before anything is said of a rise.
+LEAST_COUNT: Final = DEFAULTS.recent + DEFAULTS.base
+
+# Tests that no longer run with their suite are left out: 14 days behind its newest run they are history.
+_SLOWEST = """
+WITH paced AS (
+    SELECT d.case_id, d.p50_ms, d.p95_ms, d.is_slower, cardinality(d.recent_ms) AS passes, d.last_run_at,
+           max(d.last_run_at) OVER (PARTITION BY c.suite_id) AS newest
+    FROM runs_suite s JOIN runs_testcase c ON c.suite_id = s.id JOIN runs_caseduration d ON d.case_id = c.id
+    WHERE s.project_id = %(project)s AND (%(suite)s::bigint IS NULL OR s.id = %(suite)s)
+)
+SELECT case_id, p50_ms, p95_ms, is_slower, passes, sum(p50_ms) OVER (), count(*) OVER ()
+FROM paced WHERE last_run_at > newest - interval '14 days'
+ORDER BY p50_ms DESC, p95_ms DESC, case_id
+LIMIT %(limit)s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PacePoint:
+    """One pass: the run it was in, and how long it took."""
+
+    number: int
+    at: datetime
+    commit: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LevelChange:
+    """Where one level ends and the next begins; `point` is the first of the new one."""
+
+    index: int
+    point: PacePoint
+    before: Stretch
+    after: Stretch
+
+    @property
+    def added_seconds(self) -> float:
+        """By how much the median rose; negative when it fell."""
+        return self.after.median - self.before.median
+
+
+@dataclass(frozen=True, slots=True)
+class DurationTrend:
+    """Passes in order of time with what can be said of them."""
+
+    points: list[PacePoint]
+    spread: Spread | None
+    alert: DurationAlert | None
+    #: Empty where no chart is drawn.
+    levels: list[Stretch]
+
+    @property
+    def seconds(self) -> list[float]:
+        """The durations, oldest first."""
+        return [point.seconds for point in self.points]
+
+    @property
+    def changes(self) -> list[LevelChange]:
+        """From level to level, oldest first."""
+        return [
+            LevelChange(index=after.start, point=self.points[after.start], before=before, after=after)
+            for before, after in pairwise(self.levels)
+        ]
+
+    @property
+    def is_slower(self) -> bool:
+        """Whether an alert stands."""
+        return self.alert is not None
+
+    @property
+    def slower_since(self) -> PacePoint | None:
+        """The first pass of the standing alert."""
+        return None if self.alert is None else self.points[self.alert.index]
+
+    @property
+    def p50_ms(self) -> float | None:
+        """Milliseconds of the median."""
+        return None if self.spread is None else self.spread.p50 * 1000
+
+    @property
+    def p95_ms(self) -> float | None:
+        """Milliseconds below which 95 % lie."""
+        return None if self.spread is None else self.spread.p95 * 1000
+
+    @property
+    def before_ms(self) -> float | None:
+        """Milliseconds of the median before the standing alert."""
+        return None if self.alert is None else self.alert.before * 1000
+
+    @property
+    def after_ms(self) -> float | None:
+        """Milliseconds of the median since it began: the alert itself saw some of the fast ones, too."""
+        return None if self.alert is None else median(self.seconds[self.alert.index :]) * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteTrend:
+    """A suite and how long its passed runs on the default branch took."""
+
+    suite: Suite
+    trend: DurationTrend
+
+    @property
+    def added_ms(self) -> float:
+        """Milliseconds that the standing alert adds to a run; 0 without one."""
+        return (self.trend.after_ms or 0.0) - (self.trend.before_ms or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SlowerCase:
+    """A test whose newest passes take longer than those before; `is_slower` when it is worth an alert."""
+
+    case: TestCase
+    before_ms: int
+    after_ms: int
+    p50_ms: int
+    p_value: float
+    is_slower: bool
+    #: The first run of the new pace; None when it is no alert, or the run is gone.
+    since: Run | None
+    recent_ms: list[int]
+
+    @property
+    def added_ms(self) -> int:
+        """How much longer, in milliseconds."""
+        return self.after_ms - self.before_ms
+
+    @property
+    def share(self) -> float | None:
+        """How much longer, as a share of before; None when that was nothing."""
+        return self.added_ms / self.before_ms if self.before_ms else None
+
+
+@dataclass(frozen=True, slots=True)
+class SlowCase:
+    """A slow test: its usual and its slow pass in milliseconds, and its share of the time of all."""
+
+    case: TestCase
+    p50_ms: int
+    p95_ms: int
+    pass_count: int
+    share: float
+    is_slower: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Slowest:
+    """The slowest tests of those that are measured."""
+
+    rows: list[SlowCase]
+    #: Of all that are measured.
+    case_count: int
+    total_ms: int
+
+    @property
+    def share(self) -> float:
+        """The share of the time of all that these take."""
+        return sum(row.share for row in self.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class DurationsPage:
+    """What is slow in a project, or in one suite of it."""
+
+    suites: list[SuiteTrend]
+    #: The one that the page is narrowed to.
+    suite: Suite | None
+    slowest: Slowest
+    regressed: list[SlowerCase]
+
+    @property
+    def shown(self) -> list[SuiteTrend]:
+        """The suites that the page is about."""
+        return [one for one in self.suites if self.suite is None or one.suite.pk == self.suite.pk]
+
+    @property
+    def slower_suites(self) -> list[SuiteTrend]:
+        """Those with a standing alert, the one that adds most first."""
+        return sorted((one for one in self.shown if one.trend.is_slower), key=lambda one: -one.added_ms)
+
+    @property
+    def slower_cases(self) -> list[SlowerCase]:
+        """The tests with a standing alert."""
+        return [row for row in self.regressed if row.is_slower]
+
+    @property
+    def most_passes(self) -> int:
+        """Of the suite that passed most often: below `LEAST_COUNT` nothing can be said."""
+        return max((len(one.trend.points) for one in self.shown), default=0)
+
+
+def durations_page(project: Project, *, suite_name: str = "") -> DurationsPage:
+    """Four queries: the suites with their runs, the slowest tests and their names, those that rose."""
+    suites = suite_trends(project)
+    suite = next((one.suite for one in suites if one.suite.name == suite_name), None)
+    return DurationsPage(
+        suites=suites,
+        suite=suite,
+        slowest=slowest_cases(project, suite=suite),
+        regressed=_regressed(project, suite=suite, limit=20),
+    )
+
+
+def suite_trends(
+    project: Project, *, suite_id: int | None = None, with_levels: bool = False
+) -> list[SuiteTrend]:
+    """Every suite by name, or that one, with its newest passed runs on the default branch; one query."""
+    runs = (
+        Run.objects.filter(
+            Q(branch=project.default_branch) | Q(branch="", ref=project.default_branch),
+            suite=OuterRef("pk"),
+            branch__in=[project.default_branch, ""],
+            pull_request="",
+            status=RunStatus.PASSED,
+            duration_ms__isnull=False,
+        )
+        .order_by("-number")
+        .values(facts=JSONObject(number="number", at="run_at", commit="commit", ms="duration_ms"))[:RUN_LIMIT]
+    )
+    suites = Suite.objects.filter(project=project).annotate(passes=ArraySubquery(runs)).order_by("name")
+    if suite_id is not None:
+        suites = suites.filter(pk=suite_id)
+    found = []
+    for suite in suites:
+        suite.project = project
+        points = [_point(facts) for facts in suite.passes]
+        points.sort(key=lambda point: (point.at, point.number))
+        found.append(SuiteTrend(suite, trend_of(points, with_levels=with_levels)))
+    return found
+
+
+def case_trend(case: TestCase, *, branch: str) -> DurationTrend:
+    """A test's newest passes on that branch, or on all when it is empty; one query."""
+    passes = Result.objects.filter(case=case, outcome=Outcome.PASSED, duration_ms__isnull=False)
+    if branch:
+        passes = passes.filter(run__branch=branch)
+    rows = passes.order_by("-run_at", "-run_id").values_list(
+        "run__number", "run_at", "run__commit", "duration_ms"
+    )[:PASS_LIMIT]
+    return trend_of(
+        [PacePoint(number, at, commit, (ms or 0) / 1000) for number, at, commit, ms in reversed(rows)],
+        with_levels=True,
+    )
+
+
+def trend_of(points: list[PacePoint], *, with_levels: bool) -> DurationTrend:
+    """Say what can be said of passes in order of time."""
+    seconds = [point.seconds for point in points]
+    return DurationTrend(
+        points=points,
+        spread=spread(seconds),
+        alert=standing_alert(seconds),
+        levels=stretches(seconds) if with_levels else [],
+    )
+
+
+def slower_cases(project: Project, *, limit: int = 3) -> list[SlowerCase]:
+    """The tests with a standing alert, the one that adds most first; one query."""
+    return _slower(_paced(project, None).filter(is_slower=True), limit)
+
+
+def slowest_cases(project: Project, *, suite: Suite | None = None, limit: int = 20) -> Slowest:
+    """The tests with the largest medians among those that still run; two queries."""
+    values = {"project": project.pk, "suite": suite.pk if suite else None, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(_SLOWEST, values)
+        found = cursor.fetchall()
+    if not found:
+        return Slowest([], 0, 0)
+    cases = TestCase.objects.select_related("suite").in_bulk([row[0] for row in found])
+    total, count = int(found[0][5]), int(found[0][6])
+    return Slowest(
+        rows=[
+            SlowCase(
+                case=cases[case],
+                p50_ms=p50,
+                p95_ms=p95,
+                pass_count=passes,
+                share=p50 / total if total else 0.0,
+                is_slower=is_slower,
+            )
+            for case, p50, p95, is_slower, passes, *_ in found
+            if case in cases
+        ],
+        case_count=count,
+        total_ms=total,
+    )
+
+
+def _regressed(project: Project, *, suite: Suite | None, limit: int) -> list[SlowerCase]:
+    """Alerts, and rises that are not worth one but that chance explains less than once in a hundred."""
+    risen = Q(is_slower=True) | Q(p_value__lt=LISTED_P_VALUE, after_ms__gt=F("before_ms"))
+    return _slower(_paced(project, suite).filter(risen), limit)
+
+
+def _paced(project: Project, suite: Suite | None) -> QuerySet[CaseDuration]:
+    rows = CaseDuration.objects.select_related("case__suite", "changed_run")
+    return rows.filter(case__suite=suite) if suite else rows.filter(case__suite__project=project)
+
+
+def _slower(rows: QuerySet[CaseDuration], limit: int) -> list[SlowerCase]:
+    ordered = rows.order_by((F("after_ms") - F("before_ms")).desc(), "pk")[:limit]
+    return [
+        SlowerCase(
+            case=row.case,
+            before_ms=row.before_ms or 0,
+            after_ms=row.after_ms or 0,
+            p50_ms=row.p50_ms,
+            p_value=1.0 if row.p_value is None else row.p_value,
+            is_slower=row.is_slower,
+            since=row.changed_run,
+            recent_ms=row.recent_ms,
+        )
+        for row in ordered
+    ]
+
+
+def _point(facts: dict[str, Any]) -> PacePoint:
+    return PacePoint(
+        number=int(facts["number"]),
+        at=datetime.fromisoformat(facts["at"]),
+        commit=str(facts["commit"]),
+        seconds=int(facts["ms"]) / 1000,
+    )
