@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 #: What happened this long before or after the test may still belong to it: clocks differ, logs lag.
 MARGIN = timedelta(seconds=5)
+#: The same where the test's window is exact and on the engine's own clock.
+EXACT_MARGIN = timedelta(seconds=0.5)
 #: From so many error lines on, a log is more than a hint.
 MANY_ERRORS = 3
 #: A failure's text is searched this far.
@@ -36,6 +38,8 @@ class EventKind(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     UNHEALTHY = "unhealthy"
     RESTARTED = "restarted"
+    #: A test or a person stopped or froze it, always on purpose.
+    DISTURBED = "disturbed"
     #: It was well from here on.
     HEALTHY = "healthy"
 
@@ -74,6 +78,8 @@ class ServiceEvent:
     kind: EventKind
     at: datetime
     is_fault: bool = False
+    #: More of it in a few words, such as "exit code 137".
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ class FailedTest:
     ended_at: datetime | None
     text: str = ""
     property_services: tuple[str, ...] = ()
+    #: The moments are worked out from order and durations; evidence that rests on them says so.
+    is_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,16 +165,21 @@ def blame(
     for name in sorted(known):
         own_events = [event for event in happened if event.service == name]
         own_errors = [line for line in logged if line.service == name and _is_within(line.at, window)]
-        found = [
-            *_by_property(name, test),
-            *_by_events(own_events, window),
-            *mentions.get(name, ()),
-            *_by_errors(known[name], own_errors),
-        ]
+        own_mentions = mentions.get(name, [])
+        found = [*_by_property(name, test), *_by_events(own_events, window, test)]
+        # Who stops a service on purpose has it named and complaining: that tells of the others, not of it.
+        is_disturbed = _is_disturbed(own_events, test)
+        if not is_disturbed:
+            found += [*own_mentions, *_by_errors(known[name], own_errors, test)]
         if found:
             suspects.append((name, _ordered(found)))
         elif known[name].is_watched:
-            ruled_out.append(RuledOut(name, _excuses(own_events, own_errors, window)))
+            reasons = (
+                _excuses_on_purpose(own_errors, own_mentions)
+                if is_disturbed
+                else _excuses(own_errors, window)
+            )
+            ruled_out.append(RuledOut(name, reasons))
         else:
             unwatched.append(name)
     return Blame(tuple(_ranked(suspects)), tuple(ruled_out), tuple(unwatched))
@@ -199,7 +212,7 @@ _EVENTS = {
 }
 
 
-def _by_events(events: Sequence[ServiceEvent], window: Window) -> list[Evidence]:
+def _by_events(events: Sequence[ServiceEvent], window: Window, test: FailedTest) -> list[Evidence]:
     """What happened within the window, and the state in which the service came into it."""
     if window is None:
         return []
@@ -210,7 +223,8 @@ def _by_events(events: Sequence[ServiceEvent], window: Window) -> list[Evidence]
             continue
         kind, strength, words = _EVENTS[event.kind]
         since = "" if _is_within(event.at, window) else " before the test and had not come back"
-        found[event.kind] = Evidence(kind, strength, words + since, event.at)
+        note = f", {event.note}" if event.note else ""
+        found[event.kind] = Evidence(kind, strength, f"{words}{since}{note}{_caution(test)}", event.at)
     # A container that dies for want of memory dies: one observation, not two.
     if EventKind.OUT_OF_MEMORY in found:
         found.pop(EventKind.DIED, None)
@@ -230,13 +244,29 @@ def _lasting(events: Sequence[ServiceEvent], window: tuple[datetime, datetime]) 
     return trouble
 
 
-def _by_errors(service: WatchedService, lines: Sequence[ErrorLine]) -> list[Evidence]:
+def _is_disturbed(events: Sequence[ServiceEvent], test: FailedTest) -> bool:
+    """Whether somebody disturbed it on purpose while the test ran, or before and it was not over."""
+    if test.started_at is None or test.ended_at is None:
+        return False
+    core = (test.started_at, test.ended_at)
+    return any(
+        event.is_fault
+        for event in (*_lasting(events, core), *(event for event in events if _is_within(event.at, core)))
+    )
+
+
+def _caution(test: FailedTest) -> str:
+    return "; when the test ran is estimated" if test.is_estimated else ""
+
+
+def _by_errors(service: WatchedService, lines: Sequence[ErrorLine], test: FailedTest) -> list[Evidence]:
     """Error lines, when there are more of them than while other tests pass."""
     count = len(lines)
     if count == 0 or count <= 2 * service.usual_error_count:
         return []
     strength = Strength.MODERATE if count >= MANY_ERRORS else Strength.WEAK
-    detail = f"{count} error line{'s' if count > 1 else ''} in its log, first: {lines[0].line[:200]}"
+    counted = f"{count} error line{'s' if count > 1 else ''} in its log{_caution(test)}"
+    detail = f"{counted}, first: {lines[0].line[:200]}"
     return [Evidence(EvidenceKind.ERROR_LINES, strength, detail, lines[0].at)]
 
 
@@ -323,19 +353,23 @@ def _weight(evidence: Sequence[Evidence]) -> tuple[int, ...]:
     return tuple(sum(1 for one in evidence if one.strength is strength) for strength in reversed(Strength))
 
 
-def _excuses(
-    events: Sequence[ServiceEvent],
-    errors: Sequence[ErrorLine],
-    window: Window,
-) -> tuple[str, ...]:
+def _excuses(errors: Sequence[ErrorLine], window: Window) -> tuple[str, ...]:
     """Why a service that was watched is not suspect."""
     if window is None:
         return ("not named in the failure", "when the test ran is not known")
-    on_purpose = [event for event in events if _is_within(event.at, window) and event.is_fault]
     return (
-        "disturbed on purpose" if on_purpose else "up and well throughout",
+        "up and well throughout",
         f"no more error lines than usual ({len(errors)})" if errors else "no error lines in its log",
         "not named in the failure",
+    )
+
+
+def _excuses_on_purpose(errors: Sequence[ErrorLine], mentions: Sequence[Evidence]) -> tuple[str, ...]:
+    """Why a service that was disturbed on purpose is not suspect, and what that explains."""
+    return (
+        "disturbed on purpose",
+        *([f"error lines are to be expected then ({len(errors)})"] if errors else []),
+        *(["named in the failure, as is to be expected then"] if mentions else []),
     )
 
 

@@ -269,3 +269,38 @@ def test_services_that_are_always_touched_together_share_a_rank() -> None:
 @pytest.mark.parametrize(("failed", "passed"), [(2, 10), (3, 9)])
 def test_too_few_tests_tell_nothing(failed: int, passed: int) -> None:
     assert suspicions(touches(failed, passed, "orders")) == []
+
+
+def test_being_named_and_complaining_is_expected_of_a_service_that_was_stopped_on_purpose() -> None:
+    test = saying("Connection refused: http://stock:8000/items")
+    events = [event("stock", EventKind.DISTURBED, 3, is_fault=True)]
+
+    found = blame(test, SHOP, events, [error("stock", 4)])
+
+    assert found.blamed == ()
+    assert next(one for one in found.ruled_out if one.service == "stock").reasons == (
+        "disturbed on purpose",
+        "error lines are to be expected then (1)",
+        "named in the failure, as is to be expected then",
+    )
+
+
+def test_a_disturbance_that_was_over_before_the_test_excuses_nothing() -> None:
+    events = [
+        event("stock", EventKind.DISTURBED, -9, is_fault=True),
+        event("stock", EventKind.RESTARTED, -3, is_fault=True),
+    ]
+
+    assert blame(saying("stock:8000 refused the connection"), SHOP, events).blamed == ("stock",)
+
+
+def test_evidence_by_an_estimated_window_says_so() -> None:
+    test = FailedTest(TEST.started_at, TEST.ended_at, is_estimated=True)
+    died = ServiceEvent("stock", EventKind.DIED, START + timedelta(seconds=3), note="exit code 137")
+
+    found = blame(test, SHOP, [died], [error("stock", 4)])
+
+    assert [one.detail for one in found.suspects[0].evidence] == [
+        "died, exit code 137; when the test ran is estimated",
+        "1 error line in its log; when the test ran is estimated, first: ERROR boom",
+    ]
