@@ -12,10 +12,12 @@ from runs.actions.judging import judge_run as judge
 from runs.actions.pacing import pace_run
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.runs import claim_run
+from runs.actions.samples import load_samples as load
 from runs.actions.schedules import enqueue_due
 from runs.actions.sweep import sweep
 from runs.actions.uploads import ingest_upload as ingest
 from runs.actions.webhooks import handle_delivery as handle
+from runs.dispatch import Work
 from runs.execution.executor import execute, sweep_checkouts
 
 
@@ -44,6 +46,20 @@ def judge_run(run_id: int) -> None:
     """Judge the tests that a finished run touched, and how long they took; again changes nothing."""
     judge(run_id)
     pace_run(run_id)
+
+
+@shared_task(name="runs.tasks.load_samples")
+def load_samples(project_id: int) -> int:
+    """Give a project the past of the sample data; what is there already stays as it is."""
+    return load(project_id, answer=do)
+
+
+def do(work: Work, row_id: int) -> None:
+    """Store or judge here and now, as a worker would; nothing else is done for sample data."""
+    if work is Work.INGEST_UPLOAD:
+        ingest_upload(row_id)
+    elif work is Work.JUDGE_RUN:
+        judge_run(row_id)
 
 
 @shared_task(name="runs.tasks.sweep_runs")

@@ -1,0 +1,260 @@
+"""Give a project a past to look around in, and take it away again.
+
+The reports are made up; everything else is real: they are received, stored and judged like anybody's. Runs
+made of them carry the tag `sample`, by which they are found when they are to go.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+
+from django.core.files.storage import default_storage
+from django.db import connection, transaction
+from django.db.models import Max, Min
+
+from runs.actions.audit import note_change
+from runs.actions.errors import NotPossibleError
+from runs.actions.projects import ensure_suite
+from runs.actions.quarantine import lift_quarantine, quarantine_case
+from runs.actions.results import ReportFile
+from runs.actions.uploads import UploadFields, receive_upload
+from runs.dispatch import Work, after_commit, answering
+from runs.models import (
+    CaseDuration,
+    CaseState,
+    Project,
+    Quarantine,
+    Report,
+    Run,
+    Service,
+    Suite,
+    TestCase,
+    Upload,
+    User,
+)
+from runs.queries.samples import PLACE_TAG, UNTIL_TAG, sample_runs
+from runs.sample import Lifted, Quarantined, SampleReport, Step, history
+from runs.vocabulary import FINISHED, Level
+
+_LOCK_CLASS = 7_145_014
+_LOCK_RANGE = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went."""
+
+    run_count: int
+    result_count: int
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+def request_samples(*, project: Project, by: User | None) -> None:
+    """Mark the project as one of sample data and have its past made in the background.
+
+    Raises:
+        NotPossibleError: it has runs of its own.
+    """
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+        if _has_own_runs_alone(project):
+            message = "The project has runs of its own. Sample data is for one that has none."
+            raise NotPossibleError(message)
+        if Project.objects.filter(pk=project.pk, is_sample=False).update(is_sample=True):
+            note_change(project, by=by, action="sample.loaded")
+        after_commit(Work.LOAD_SAMPLES, project.pk)
+
+
+def load_samples(project_id: int, *, answer: Callable[[Work, int], None], now: datetime | None = None) -> int:
+    """Send the project's past, up to `now`, and return how many reports that took; those there are kept.
+
+    Nothing is sent to a project that has runs of its own. `answer` does the work that each report asks for,
+    here and in order: what is judged of a day must not depend on which worker was quicker.
+    """
+    with _alone_with(project_id) as is_alone:
+        project = Project.objects.filter(pk=project_id, is_sample=True).first()
+        if not is_alone or project is None:
+            return 0
+        if _has_own_runs_alone(project):  # they came while this waited
+            Project.objects.filter(pk=project_id).update(is_sample=False)
+            return 0
+        sent = set(sample_runs(project).values_list("run_key", flat=True))
+        until = _until(project) or now or datetime.now(tz=UTC)
+        steps = history(now=until)
+        total = sum(isinstance(step, SampleReport) for step in steps)
+        count = place = 0
+        with answering(partial(_only_storing, answer)):
+            for step in steps:
+                place += isinstance(step, SampleReport)
+                if _is_new(project, step, sent):
+                    _take(project, step, {PLACE_TAG: f"{place} of {total}", UNTIL_TAG: until.isoformat()})
+                    count += isinstance(step, SampleReport)
+        return count
+
+
+def _only_storing(answer: Callable[[Work, int], None], work: Work, row_id: int) -> None:
+    """Sample data is stored and judged, and nobody is told of it."""
+    if work in {Work.INGEST_UPLOAD, Work.JUDGE_RUN}:
+        answer(work, row_id)
+
+
+def _is_new(project: Project, step: Step, sent: set[str | None]) -> bool:
+    if isinstance(step, SampleReport):
+        return step.key not in sent
+    known = Quarantine.objects.filter(case__suite__project=project, case__name=step.test)
+    if isinstance(step, Quarantined):
+        return not known.filter(created_at=step.at).exists()
+    return known.filter(lifted_at=None).exists()
+
+
+def _take(project: Project, step: Step, tags: dict[str, str]) -> None:
+    if isinstance(step, SampleReport):
+        ensure_suite(project=project, name=step.suite, level=Level(step.level))
+        fields = UploadFields(
+            suite=step.suite,
+            branch=step.branch,
+            commit=step.commit,
+            run_key=step.key,
+            pull_request=step.pull_request,
+            started_at=step.at,
+            environment=dict(step.environment),
+            tags=tags,
+        )
+        file = ReportFile(f"{step.suite}.xml", open=partial(io.BytesIO, step.content))
+        receive_upload(project=project, fields=fields, files=[file])
+        return
+    case = TestCase.objects.filter(suite__project=project, suite__name=step.suite, name=step.test).first()
+    if case is None:
+        return
+    if isinstance(step, Lifted):
+        lift_quarantine(case=case, now=step.at)
+    else:
+        quarantine_case(case=case, reason=step.reason, days=step.days, owner=step.owner, now=step.at)
+
+
+def _until(project: Project) -> datetime | None:
+    tags = sample_runs(project).values_list("tags", flat=True).first()
+    return datetime.fromisoformat(tags[UNTIL_TAG]) if tags else None
+
+
+def _has_own_runs_alone(project: Project) -> bool:
+    """Whether there is something to look at already: runs that nobody made up, and none that somebody did."""
+    return Run.objects.for_project(project).exists() and not sample_runs(project).exists()
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+_DELETE_ROWS = "DELETE FROM {} WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)"
+#: Asked of the runs that stay, so that a large installation's other results are not read.
+_CASES_LEFT_ALONE = """
+SELECT c.id FROM runs_testcase c JOIN runs_suite s ON s.id = c.suite_id
+WHERE s.project_id = %(project)s AND NOT EXISTS (
+    SELECT FROM runs_run run JOIN runs_result r ON r.run_at = run.run_at AND r.run_id = run.id
+    WHERE run.project_id = %(project)s AND run.suite_id = s.id AND r.case_id = c.id)
+"""
+_DELETE_TEXTS_LEFT_ALONE = """
+DELETE FROM runs_failure f WHERE f.project_id = %(project)s AND f.id NOT IN (
+    SELECT r.failure_id FROM runs_run run JOIN runs_result r ON r.run_at = run.run_at AND r.run_id = run.id
+    WHERE run.project_id = %(project)s AND r.failure_id IS NOT NULL
+    UNION ALL
+    SELECT a.failure_id FROM runs_run run JOIN runs_attempt a ON a.run_at = run.run_at AND a.run_id = run.id
+    WHERE run.project_id = %(project)s AND a.failure_id IS NOT NULL)
+"""
+_SEEN_SINCE = """
+UPDATE runs_testcase c SET first_seen_at = seen.at FROM (
+    SELECT r.case_id, min(r.run_at) AS at
+    FROM runs_run run JOIN runs_result r ON r.run_at = run.run_at AND r.run_id = run.id
+    WHERE run.project_id = %(project)s GROUP BY r.case_id
+) seen WHERE c.id = seen.case_id
+"""
+
+
+def remove_samples(*, project: Project, by: User | None) -> Removed:
+    """Take every made-up run away with all that was concluded from it. The project's own runs stay, and what
+    is said of their tests is judged anew by them alone; so do suites that they or a suite file name.
+
+    Raises:
+        NotPossibleError: there is none, or it is being made at this moment.
+    """
+    with _alone_with(project.pk) as is_alone:
+        if not is_alone:
+            message = "The sample data is being made right now. Remove it when it is there."
+            raise NotPossibleError(message)
+        with transaction.atomic():
+            if not Project.objects.filter(pk=project.pk, is_sample=True).update(is_sample=False):
+                message = "The project holds no sample data."
+                raise NotPossibleError(message)
+            removed = _remove_runs(project)
+            _remove_what_is_left_alone(project)
+            _judge_anew(project)
+            note_change(project, by=by, action="sample.removed", data={"runs": removed.run_count})
+    return removed
+
+
+def _remove_runs(project: Project) -> Removed:
+    made_up = sample_runs(project)
+    moments = made_up.aggregate(since=Min("run_at"), until=Max("run_at"))
+    runs = list(made_up.values_list("pk", flat=True))
+    uploads = Upload.objects.filter(run__in=runs)
+    began_at = uploads.aggregate(at=Min("received_at"))["at"]
+    if not runs or began_at is None:
+        return Removed(0, 0)
+    # Before there was sample data there was no test: nobody but it can have put one into quarantine.
+    Quarantine.objects.filter(case__suite__project=project, created_at__lt=began_at).delete()
+    names = list(Report.objects.filter(run__in=runs).values_list("storage_name", flat=True))
+    transaction.on_commit(partial(_delete_files, names))
+    with connection.cursor() as cursor:
+        cursor.execute(_DELETE_ROWS.format("runs_attempt"), moments | {"runs": runs})
+        cursor.execute(_DELETE_ROWS.format("runs_result"), moments | {"runs": runs})
+        result_count = cursor.rowcount
+    made_up.delete()
+    return Removed(len(runs), result_count)
+
+
+def _remove_what_is_left_alone(project: Project) -> None:
+    """Tests, texts, services and suites that no run speaks of any more, and verdicts: they rest on both."""
+    CaseState.objects.filter(case__suite__project=project).delete()
+    CaseDuration.objects.filter(case__suite__project=project).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(_CASES_LEFT_ALONE, {"project": project.pk})
+        alone = [case for (case,) in cursor.fetchall()]
+        TestCase.objects.filter(pk__in=alone).delete()
+        cursor.execute(_DELETE_TEXTS_LEFT_ALONE, {"project": project.pk})
+        cursor.execute(_SEEN_SINCE, {"project": project.pk})
+    # What runs here has an image; what only reports name comes back with the next that does.
+    Service.objects.filter(project=project, image="").delete()
+    Suite.objects.filter(project=project, runs=None, schedules=None, definition={}).delete()
+
+
+def _judge_anew(project: Project) -> None:
+    finished = Run.objects.for_project(project).filter(status__in=sorted(FINISHED))
+    newest = finished.order_by("suite", "-number").distinct("suite")
+    for run_id in newest.values_list("pk", flat=True):
+        after_commit(Work.JUDGE_RUN, run_id)
+
+
+def _delete_files(names: Sequence[str]) -> None:
+    for name in names:
+        default_storage.delete(name)
+
+
+@contextmanager
+def _alone_with(project_id: int) -> Iterator[bool]:
+    """Hold the database's lock on a project's sample data: it is made by one, and not while it is removed."""
+    key = [_LOCK_CLASS, project_id % _LOCK_RANGE]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
+        [is_alone] = cursor.fetchone()
+    try:
+        yield is_alone
+    finally:
+        if is_alone:
+            with suppress(Exception), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
