@@ -10,9 +10,8 @@ from django.db.models import F
 from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
-from runs.models import Event, Quarantine, Run, TestCase, Token, User
-from runs.queries.quarantine import gate_of
-from runs.vocabulary import Verdict
+from runs.models import Event, Quarantine, TestCase, Token, User
+from runs.queries.quarantine import Gate
 
 DAYS_LIMIT = 90
 REASON_LIMIT = 2_000
@@ -94,22 +93,16 @@ def lift_quarantine(
         )
 
 
-def spare_quarantined(run_id: int) -> None:
-    """Let a run that failed pass when only cases in quarantine did; its timeline names them either way.
-
-    May be called again for the same run: its timeline says the same thing once.
-    """
-    gate = gate_of(Run.objects.get(pk=run_id))
+def tell_spared(gate: Gate) -> None:
+    """Name on the run's timeline what failed in quarantine; the same thing once, however often it is told."""
     if not gate.spared:
         return
-    if gate.lets_pass:
-        Run.objects.filter(pk=run_id).update(verdict=Verdict.PASS)
     names = [quarantine.case.name[:_NAME_LENGTH] for quarantine in gate.spared.values()]
     told = ", ".join(names[:_TOLD]) + (f" and {len(names) - _TOLD} more" if len(names) > _TOLD else "")
     message = f"Failed in quarantine, which does not decide: {told}. {gate.why}"
-    if not Event.objects.filter(run=run_id, kind="quarantined", message=message).exists():
+    if not Event.objects.filter(run=gate.run, kind="quarantined", message=message).exists():
         data = {"tests": names[:_NAMES_KEPT], "count": len(names), "verdict": gate.verdict}
-        record_event(run_id, NewEvent("quarantined", message, data=data))
+        record_event(gate.run.pk, NewEvent("quarantined", message, data=data))
 
 
 def _refuse(*, reason: str, owner: str, days: int) -> None:

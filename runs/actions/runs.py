@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import ExpressionWrapper, F, PositiveBigIntegerField, QuerySet
+from django.db.models import ExpressionWrapper, F, PositiveBigIntegerField, QuerySet, Value
 from django.db.models.expressions import CombinedExpression, RawSQL
 from django.db.models.functions import Coalesce, Now
 
@@ -24,9 +24,11 @@ from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
 from runs.actions.projects import ensure_suite
-from runs.actions.quarantine import spare_quarantined
+from runs.actions.selection import failed_selection
+from runs.actions.verdicts import decide_verdict
 from runs.dispatch import Work, after_commit
 from runs.models import Project, Run, Shard, Token, User
+from runs.suitefile import gates_of
 from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, UploadStatus, Verdict
 
 #: A run is tried again once when its worker was lost and nothing was reported.
@@ -97,8 +99,11 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
     by: User | None = None,
     idempotency_key: str | None = None,
     rerun_of: Run | None = None,
+    selection: Sequence[int] = (),
 ) -> Run:
     """Queue a run of the suite on a commit, or on what `ref` (the default branch) points to by then.
+
+    Of all its tests, or of those in `selection`, by id.
 
     Raises:
         InvalidValueError: the project has no repository, or a value cannot be.
@@ -126,6 +131,7 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
             commit=commit,
             pull_request=pull_request,
             rerun_of=rerun_of,
+            selection=list(selection),
             idempotency_key=idempotency_key,
             **_moments(),
         )
@@ -136,12 +142,18 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
 
 
 def rerun_run(
-    *, run_id: int, by: User | None, token: Token | None = None, trigger: Trigger = Trigger.PERSON
+    *,
+    run_id: int,
+    by: User | None,
+    failed_only: bool = False,
+    token: Token | None = None,
+    trigger: Trigger = Trigger.PERSON,
 ) -> Run:
-    """Queue the same suite on the same commit once more.
+    """Queue the same suite on the same commit once more: all of its tests, or only those that failed.
 
     Raises:
-        NotPossibleError: the run came from an upload; only the CI that made it can run it again.
+        NotPossibleError: the run came from an upload; only the CI that made it can run it again. Or only
+            the failed tests are wanted, and there are none or too many.
     """
     run = Run.objects.select_related("project", "suite").get(pk=run_id)
     if run.trigger == Trigger.UPLOAD:
@@ -158,6 +170,7 @@ def rerun_run(
             pull_request=run.pull_request,
             by=by,
             rerun_of=run,
+            selection=failed_selection(run) if failed_only else (),
         )
         _note(run, "run.rerun", by, token)
     return again
@@ -360,6 +373,7 @@ def open_uploaded_run(
             status=RunStatus.INGESTING,
             trigger=Trigger.UPLOAD,
             run_key=run_key or None,
+            gates=gates_of(own_suite.definition).facts(),
             started_at=moments["run_at"],
             **moments,
             **facts,
@@ -377,9 +391,7 @@ def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | No
     with transaction.atomic():
         run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
         ending = _judge_totals(run, problem)
-        _finish(Run.objects.filter(pk=run_id), ending)
-        if duration_ms is not None:
-            Run.objects.filter(pk=run_id).update(duration_ms=duration_ms)
+        _finish(Run.objects.filter(pk=run_id), ending, duration_ms=duration_ms)
         if run.status != ending.status:
             record_event(run_id, NewEvent("finished", ending.message or f"The run {said(ending.status)}."))
     return ending.status
@@ -446,9 +458,9 @@ def _lease_end() -> CombinedExpression:
     return Now() + timedelta(seconds=settings.RUN_LEASE_SECONDS)
 
 
-def _finish(runs: QuerySet[Run], ending: Ending) -> int:
+def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = None) -> int:
     """Write the end and everything that follows from it; the shards that had none get the run's."""
-    elapsed = RawSQL(_ELAPSED_MS, [])  # noqa: S611 - a constant
+    elapsed = Value(duration_ms) if duration_ms is not None else RawSQL(_ELAPSED_MS, [])  # noqa: S611 - a constant
     finished = list(runs.values_list("pk", flat=True).select_for_update(no_key=True))
     Run.objects.filter(pk__in=finished).update(
         status=ending.status,
@@ -461,11 +473,9 @@ def _finish(runs: QuerySet[Run], ending: Ending) -> int:
         lease_expires_at=None,
     )
     Shard.objects.filter(run__in=finished, finished_at=None).update(status=ending.status, finished_at=Now())
-    if ending.status == RunStatus.FAILED:
-        for run_id in finished:
-            spare_quarantined(run_id)
     if ending.status in _TELLING:
         for run_id in finished:
+            decide_verdict(run_id)
             after_commit(Work.JUDGE_RUN, run_id)
     return len(finished)
 

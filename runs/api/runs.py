@@ -14,6 +14,7 @@ from runs.api.schemas import (
     EventOut,
     EventPage,
     Paging,
+    RerunIn,
     ResultOut,
     ResultPage,
     ResultQuery,
@@ -148,9 +149,10 @@ def post_cancel(request: HttpRequest, run_id: int) -> Status[RunOut]:
 @router.post(
     "/runs/{int:run_id}/rerun", auth=TokenAuth(Scope.TRIGGER), response={201: RunOut}, summary="Run it again"
 )
-def post_rerun(request: HttpRequest, run_id: int) -> Status[RunOut]:
-    """Queue the same suite on the same commit."""
+def post_rerun(request: HttpRequest, run_id: int, wanted: RerunIn | None = None) -> Status[RunOut]:
+    """Queue the same suite on the same commit; without a body all of its tests."""
     run = run_for(request, run_id)
     caller = caller_of(request)
-    again = rerun_run(run_id=run.pk, by=caller.user, token=caller.token)
+    failed_only = wanted is not None and wanted.failed_only
+    again = rerun_run(run_id=run.pk, by=caller.user, token=caller.token, failed_only=failed_only)
     return Status(HTTPStatus.CREATED, RunOut.of(run_for(request, again.pk)))

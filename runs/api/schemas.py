@@ -110,12 +110,21 @@ class Spared(Schema):
     tests: list[SparedTest] = Field(description="The first hundred.")
 
 
+class VerdictBase(Schema):
+    """The run that the gates compared this one with."""
+
+    id: int
+    number: int
+
+
 class VerdictOut(Schema):
     """A run's verdict and what it rests on."""
 
     verdict: str = Field(description="pass, fail, or none while it is not known.")
     status: str
     why: str
+    gates: list[str] = Field(description="What each of the suite's gates said, as a sentence.")
+    base: VerdictBase | None
     gating: Gating
     quarantined: Spared
 
@@ -127,6 +136,8 @@ class VerdictOut(Schema):
             verdict=gate.run.verdict,
             status=gate.run.status,
             why=gate.why,
+            gates=gate.reasons,
+            base=VerdictBase(id=base.pk, number=base.number) if (base := gate.run.verdict_base) else None,
             gating=Gating(
                 count=gate.gating_count, tests=[FailingTest(id=case.pk, name=case.name) for case in gating]
             ),
@@ -205,6 +216,12 @@ class RunIn(Schema):
     suite: str
     ref: str = Field("", description="A branch or tag; the default branch when neither is given.")
     commit: str = Field("", description="A commit, instead of `ref`.")
+
+
+class RerunIn(Schema):
+    """What to run again."""
+
+    failed_only: bool = Field(False, description="Only the tests that failed.")  # noqa: FBT003 - a default
 
 
 class TestOut(Schema):

@@ -25,12 +25,14 @@ from runs.actions.suites import remember_definition, remember_services
 from runs.execution.checkout import Checkout, Source, checked_out, remove_checkouts
 from runs.execution.endings import ending_of_error
 from runs.execution.engines import engine_for
+from runs.execution.facts import service_facts
 from runs.execution.lease import Lease, StopReason, held
 from runs.execution.outages import through_outages
 from runs.execution.plans import ShardPlan, plan_shards
 from runs.execution.recorder import Recorder
 from runs.execution.shards import Job, Progress, execute_shard
 from runs.models import Run
+from runs.queries.selection import selectors_of
 from runs.suitefile import SuiteSpec, read_suite
 from runs.vocabulary import ErrorReason, RunStatus
 
@@ -79,13 +81,14 @@ def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
             ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix=f"run-{run.pk}") as pool,
         ):
             progress = Progress(lease, shard_count=len(plans))
-            job = Job(lease, recorder, engine, suite, Path(collected), progress)
+            job = Job(lease, recorder, engine, suite, Path(collected), progress, selectors_of(run.selection))
             judged = [_submit(pool, job, plan) for plan in plans]
             _await(judged, lease.stop)
-            _note_images(run, job)
+            _note_services(run, job, plans)
             _end(lease, recorder, _ending(judged))
         # Leaving the pool waited until the environments were gone; the run had its end before.
-        remember_services(run.project, job.images)
+        images = {name: image for name, image in job.images.items() if name != suite.tests}
+        remember_services(run.project, images)
 
 
 @contextmanager
@@ -128,6 +131,8 @@ def _suite(run: Run, checkout: Checkout, lease: Lease, recorder: Recorder) -> Su
     through_outages(
         lambda: remember_definition(run.suite, level=suite.level, definition=suite.definition), lease=lease
     )
+    gates = suite.gates.facts()
+    through_outages(lambda: note_facts(lease.claim, gates=gates), lease=lease)
     if _speaks_for_project(run, checkout):
         through_outages(lambda: sync_schedules(run.suite, suite.schedules), lease=lease)
     recorder.event(NewEvent("suite_read", f"Suite {suite.name}: the tests are {suite.tests}."))
@@ -185,8 +190,14 @@ def _ending(judged: Sequence[Future[Ending]]) -> Ending:
     return gravest(endings) if endings else Ending(RunStatus.CANCELLED)
 
 
-def _note_images(run: Run, job: Job) -> None:
-    facts = {**run.environment_facts, "images": dict(sorted(job.images.items()))}
+def _note_services(run: Run, job: Job, plans: Sequence[ShardPlan]) -> None:
+    tests = job.suite.tests
+    facts = {
+        **run.environment_facts,
+        "images": dict(sorted(job.images.items())),
+        "tests": tests,
+        "services": service_facts(plans, tests=tests),
+    }
     through_outages(lambda: note_facts(job.claim, environment_facts=facts), lease=job.lease)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -90,6 +90,8 @@ class Job:
     #: Where reports lie until they are stored.
     collected: Path
     progress: Progress
+    #: Only these tests are to be run, as their tool names them; all when empty.
+    selected: Sequence[str] = ()
     #: Image by service, as it turns out.
     images: dict[str, str] = field(default_factory=dict)
 
@@ -165,6 +167,7 @@ def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
                 "ITDASH_RUN_ID": str(job.claim.run_id),
                 "ITDASH_SHARD": str(plan.slice_number),
                 "ITDASH_SHARDS": str(plan.slice_count),
+                **({"ITDASH_TESTS": "\n".join(job.selected)} if job.selected else {}),
             },
         },
         start_timeout_seconds=START_TIMEOUT_SECONDS,

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from runs.models import Quarantine, Result, Run, Shard, TestCase
+from runs.queries.baseline import unsound_cases
 from runs.vocabulary import FAILING, RunStatus, Verdict
 
 #: Failing cases that are named; all are counted.
@@ -16,7 +17,7 @@ NAME_LIMIT = 100
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A run's failures, told apart: those that decide and those in quarantine at the run's moment."""
+    """A run's failures, told apart: those that decide, those in quarantine, those that a gate lets pass."""
 
     run: Run
     #: By case: the quarantines of cases that failed.
@@ -24,35 +25,57 @@ class Gate:
     failing_count: int
     #: Shards whose tests' container ended with an error though none of their tests failed.
     broken_shards: list[int]
+    #: Cases that failed, are not in quarantine, and fail in the run that the gates compared with.
+    excused: frozenset[int] = frozenset()
 
     @property
     def gating_count(self) -> int:
         """Failing tests that decide."""
-        return self.failing_count - len(self.spared)
+        return self.failing_count - len(self.spared) - len(self.excused)
 
     @property
     def lets_pass(self) -> bool:
         """Whether nothing but cases in quarantine failed."""
         has_failed_only = self.run.status == RunStatus.FAILED
-        return has_failed_only and bool(self.spared) and not self.gating_count and not self.broken_shards
+        return has_failed_only and bool(self.spared) and not self._decisive_count and not self.broken_shards
 
     @property
-    def verdict(self) -> Verdict:
-        """Pass or fail after quarantine; none for a run that says nothing of its tests, or not yet."""
+    def _decisive_count(self) -> int:
+        """Failing tests outside of quarantine."""
+        return self.failing_count - len(self.spared)
+
+    @property
+    def strict_verdict(self) -> Verdict:
+        """Pass or fail after quarantine, before gates; none for a run that says nothing of its tests."""
         if self.run.status in {RunStatus.FAILED, RunStatus.TIMED_OUT}:
             return Verdict.PASS if self.lets_pass else Verdict.FAIL
         return Verdict.PASS if self.run.status == RunStatus.PASSED else Verdict.NONE
 
     @property
+    def verdict(self) -> Verdict:
+        """Pass or fail after quarantine and gates, as it was decided when the run ended."""
+        return Verdict(self.run.verdict)
+
+    @property
+    def reasons(self) -> list[str]:
+        """What the suite's gates said, a sentence each; empty without gates."""
+        return [str(reason) for reason in self.run.verdict_reasons]
+
+    @property
     def why(self) -> str:
-        """The verdict's reason as a sentence."""
+        """The verdict's reason in sentences."""
+        return " ".join([self._why, *self.reasons])
+
+    @property
+    def _why(self) -> str:
         if not self.run.is_finished:
             return "The run is not finished."
         if self.run.status in {RunStatus.ERRORED, RunStatus.CANCELLED}:
             return f"The run was {self.run.status}: it says nothing about the tests."
         if self.lets_pass:
             return f"Nothing failed but {_tests(len(self.spared))} in quarantine."
-        said = [f"{_tests(self.gating_count)} failed"] if self.gating_count else []
+        count = self._decisive_count
+        said = [f"{_tests(count)} failed"] if count else []
         said += [f"shard {number} failed though none of its tests did" for number in self.broken_shards]
         if self.run.status == RunStatus.TIMED_OUT:
             said.append("the suite's time-out had passed")
@@ -70,30 +93,39 @@ def quarantine_of(case: TestCase, *, now: datetime) -> Quarantine | None:
 
 
 def gate_of(run: Run) -> Gate:
-    """One query where nothing is in quarantine, three where something is. The run's totals are loaded."""
+    """One to five queries, fewest where nothing failed or is in quarantine. The run's totals are loaded."""
     failing_count = run.failed_count + run.errored_count
     held: dict[int, Quarantine] = {}
     if failing_count:
         quarantines = Quarantine.objects.in_force(run.run_at).filter(case__suite=run.suite_id)
         held = {quarantine.case_id: quarantine for quarantine in quarantines.select_related("case")}
-    if not held:
+    if not failing_count or not (held or run.gates):
         return Gate(run=run, spared={}, failing_count=failing_count, broken_shards=[])
-    failed = _failing(run).filter(case__in=sorted(held)).order_by("position", "case_id")
+    failed = list(_failing(run).order_by("position", "case_id").values_list("case_id", flat=True))
     broken = Shard.objects.filter(run=run, status=RunStatus.FAILED, failed_count=0).exclude(exit_code=None)
     return Gate(
         run=run,
-        spared={case: held[case] for case in failed.values_list("case_id", flat=True)},
+        spared={case: held[case] for case in failed if case in held},
         failing_count=failing_count,
         broken_shards=list(broken.exclude(exit_code=0).order_by("number").values_list("number", flat=True)),
+        excused=_excused(run, set(failed) - held.keys()),
     )
+
+
+def _excused(run: Run, failed: set[int]) -> frozenset[int]:
+    if "new_failures" not in run.gates or run.verdict_base is None:
+        return frozenset()
+    return frozenset(failed & unsound_cases(run.verdict_base))
 
 
 def gating_cases(gate: Gate) -> list[TestCase]:
     """The failing cases that decide, in the report's order, at most `NAME_LIMIT`."""
     if not gate.gating_count:
         return []
-    found = _failing(gate.run).exclude(case__in=sorted(gate.spared)).select_related("case")
-    return [result.case for result in found.order_by("position", "case_id")[:NAME_LIMIT]]
+    found = _failing(gate.run).exclude(case__in=sorted(gate.spared.keys() | gate.excused))
+    return [
+        result.case for result in found.select_related("case").order_by("position", "case_id")[:NAME_LIMIT]
+    ]
 
 
 def _failing(run: Run) -> QuerySet[Result]:

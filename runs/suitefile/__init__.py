@@ -1,6 +1,13 @@
 """``itdash.yml`` → `SuiteSpec`: what a suite is made of, with a line for everything that is wrong. Plain."""
 
-from runs.suitefile.loader import COMPOSE_FILES, SUITE_FILES, read_suite, read_suite_file, suite_from_compose
+from runs.suitefile.loader import (
+    COMPOSE_FILES,
+    SUITE_FILES,
+    gates_of,
+    read_suite,
+    read_suite_file,
+    suite_from_compose,
+)
 from runs.suitefile.model import (
     Branches,
     Gates,
@@ -22,6 +29,7 @@ __all__ = [
     "SuiteFile",
     "SuiteFileError",
     "SuiteSpec",
+    "gates_of",
     "objection",
     "read_suite",
     "read_suite_file",

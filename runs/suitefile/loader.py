@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from environments.errors import Problem, SpecError
 from environments.spec.source import MAX_BYTES, Map, Seq, nearest, read_yaml
-from environments.spec.values import text_of
+from environments.spec.values import InvalidValueError, text_of
 from runs.suitefile.model import (
     DEFAULT_RESULTS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -147,6 +148,24 @@ def suite_from_compose(text: str, *, file: str, name: str = "tests") -> SuiteSpe
     tests = (labelled or named)[0]
     given = labels[tests].get(RESULTS_LABEL, "").split()
     return SuiteSpec(name=name, compose=(file,), tests=tests, results=tuple(given) or DEFAULT_RESULTS)
+
+
+def gates_of(definition: Mapping[str, Any]) -> Gates:
+    """The gates in a definition kept when its suite file was read; none where it has no good ones."""
+    written = definition.get("gates")
+    known = written if isinstance(written, Mapping) else {}
+    return Gates(
+        new_failures=_or_none(whole(0, 1_000_000), known.get("new_failures")),
+        new_flaky=_or_none(whole(0, 1_000_000), known.get("new_flaky")),
+        duration_increase=_or_none(share, known.get("duration_increase")),
+    )
+
+
+def _or_none[T](take: Callable[[object], T], value: object) -> T | None:
+    try:
+        return take(value)
+    except InvalidValueError:
+        return None
 
 
 def _suite(name: str, tree: Map, reader: Reader) -> SuiteSpec:

@@ -60,6 +60,15 @@ class Gates:
     #: A share: 0.25 means a quarter longer.
     duration_increase: float | None = None
 
+    def facts(self) -> dict[str, float]:
+        """Those that are set, ready for JSON."""
+        values = {
+            "new_failures": self.new_failures,
+            "new_flaky": self.new_flaky,
+            "duration_increase": self.duration_increase,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
 
 @dataclass(frozen=True, slots=True)
 class SuiteSpec:

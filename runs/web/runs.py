@@ -105,10 +105,11 @@ def run_cancel(request: HttpRequest, slug: str, number: int) -> HttpResponse:
 
 @require_POST
 def run_rerun(request: HttpRequest, slug: str, number: int) -> HttpResponse:
-    """Queue the same suite on the same commit once more."""
+    """Queue the same suite on the same commit once more: all of it, or with `only=failed` what failed."""
     access = run_for(request, slug, number, needs=Role.MEMBER)
+    failed_only = request.POST.get("only") == "failed"
     try:
-        made = rerun_run(run_id=access.run.pk, by=person(request))
+        made = rerun_run(run_id=access.run.pk, by=person(request), failed_only=failed_only)
     except ActionError as error:
         messages.error(request, str(error))
         return redirect("run", slug, number)

@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from runs.actions.quarantine import spare_quarantined
+from runs.actions.verdicts import decide_verdict
 from runs.actions.schedules import enqueue_due
 from runs.models import Run
 from runs.vocabulary import Outcome, Role, RunStatus
@@ -71,7 +71,7 @@ def test_a_failing_test_is_quarantined_with_the_keyboard_and_the_next_verdict_is
     now = timezone.now()
     run = make_run(suite, status=RunStatus.FAILED, verdict="fail", queued_at=now)
     failed(run)
-    spare_quarantined(run.pk)
+    decide_verdict(run.pk)
     page.goto("/p/shop/runs/2/")
 
     expect(page.get_by_text(re.compile("The verdict is pass"))).to_be_visible()

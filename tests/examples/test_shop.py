@@ -56,6 +56,18 @@ def test_the_checkout_suite_passes_on_plain_processes_and_stops_services_on_the_
     assert f"tests/checkout/test_notifications.py::{FLAKY}" in {test for test, _ in shop.marks}
 
 
+def test_only_the_tests_that_are_asked_for_run(shop: ShopProcesses, tmp_path: Path) -> None:
+    report = tmp_path / "selected.xml"
+    asked = (
+        "tests.checkout.test_users.test_an_unknown_user_is_missing\ntests/checkout/test_orders.py::nothing"
+    )
+
+    suite = shop.run("pytest", "tests/checkout", "--junitxml", str(report), ITDASH_TESTS=asked)
+
+    assert suite.returncode == 0, suite.stdout
+    assert list(cases_in(report)) == ["test_an_unknown_user_is_missing"]
+
+
 def test_the_database_suite_passes_on_a_plain_server(shop: ShopProcesses, tmp_path: Path) -> None:
     report = tmp_path / "database.xml"
 

@@ -183,6 +183,8 @@ def test_the_verdict_is_told_over_http_with_its_reasons(client: Client) -> None:
         "verdict": "fail",
         "status": "failed",
         "why": "1 test failed; 1 more in quarantine.",
+        "gates": [],
+        "base": None,
         "gating": {"count": 1, "tests": [{"id": cases["test_pay"], "name": "test_pay"}]},
         "quarantined": {
             "count": 1,

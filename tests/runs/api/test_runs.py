@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import ANY
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
 from runs.actions.partitions import ensure_partition
 from runs.models import Event, Failure, Project, Result, Run
-from runs.vocabulary import RunStatus, Scope
+from runs.vocabulary import Outcome, RunStatus, Scope
 from tests.factories import NOW, make_case, make_event, make_project, make_run, make_suite
+from tests.rows import add_results
 from tests.runs.api.test_access import bearer
 
 pytestmark = pytest.mark.django_db
@@ -168,11 +171,37 @@ def test_a_queued_run_is_cancelled_and_a_finished_one_is_not(client: Client, pro
 def test_running_again_takes_the_same_commit(client: Client, project: Project) -> None:
     run = make_run(make_suite(project, "checkout"), status=RunStatus.FAILED, commit="c" * 40)
 
-    answer = client.post(f"/api/v1/runs/{run.pk}/rerun", headers=bearer(project, Scope.TRIGGER))
+    # As curl -X POST sends it: without a body.
+    address = f"/api/v1/runs/{run.pk}/rerun"
+    answer = client.generic("POST", address, headers=bearer(project, Scope.TRIGGER))
 
     assert answer.status_code == 201
     again = Run.objects.get(pk=answer.json()["id"])
     assert (again.commit, again.rerun_of, again.status) == ("c" * 40, run, "queued")
+    assert again.selection == []
+
+
+def test_only_the_failed_tests_are_run_again_when_that_is_asked(client: Client, project: Project) -> None:
+    run = make_run(make_suite(project, "checkout"), status=RunStatus.FAILED)
+    results = add_results(
+        run, {"test_a": Outcome.PASSED, "test_b": Outcome.FAILED, "test_c": Outcome.ERRORED}
+    )
+    green = make_run(run.suite, status=RunStatus.PASSED)
+
+    def rerun(of: Run) -> tuple[int, dict[str, object]]:
+        answer = client.post(
+            f"/api/v1/runs/{of.pk}/rerun",
+            {"failed_only": True},
+            content_type="application/json",
+            headers=bearer(project, Scope.TRIGGER),
+        )
+        return answer.status_code, answer.json()
+
+    status, told = rerun(run)
+    assert status == 201
+    assert Run.objects.get(number=told["number"]).selection == [results[1].case_id, results[2].case_id]
+    assert rerun(green) == (409, ANY)
+    assert Run.objects.count() == 3
 
 
 def test_results_come_in_the_reports_order_and_failures_with_their_texts(

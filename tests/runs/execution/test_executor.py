@@ -12,6 +12,7 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from environments.probes import wait_until
+from runs.actions.errors import NotPossibleError
 from runs.actions.runs import cancel_run, claim_run, queue_run, rerun_run
 from runs.execution.executor import execute
 from runs.models import Artifact, LogChunk, Project, Run, Schedule, Shard
@@ -456,6 +457,37 @@ services:
     run.refresh_from_db()
     assert (run.error_message, run.verdict) == ("Cancelled while it ran.", "none")
     assert set(run.shards.values_list("status", flat=True)) == {"cancelled"}
+
+
+def test_the_gates_are_those_of_the_commit_and_kept_with_the_run(project: Project) -> None:
+    write(project, {"itdash.yml": SUITE_FILE + "    gates: {new_failures: 0, duration_increase: 50%}\n"})
+
+    first = executed(project)
+    write(project, {"suite.py": writing(FAILED)})
+    second = executed(project)
+
+    assert first.gates == second.gates == {"new_failures": 0, "duration_increase": 0.5}
+    assert (second.status, second.verdict, second.verdict_base) == (RunStatus.FAILED, "fail", first)
+    assert second.verdict_reasons[0] == "Fails: 1 new failure against #1 on main, at most 0 allowed."
+
+
+def test_only_the_failed_tests_run_again_when_that_is_asked(project: Project) -> None:
+    write(project, {"suite.py": writing(FAILED)})
+    run = executed(project)
+    tell_names = "print('asked for', os.environ['ITDASH_TESTS'])\nsys.exit(0)"
+    write(project, {"suite.py": "import os\n" + writing(PASSED, then=tell_names)})
+
+    again = rerun_run(run_id=run.pk, by=None, failed_only=True)
+    Run.objects.filter(pk=again.pk).update(commit="")
+    claim = claim_run(again.pk, owner="worker-a")
+    assert claim is not None
+    execute(claim)
+
+    again.refresh_from_db()
+    assert again.selection == [run.results.get(outcome="failed").case_id]
+    assert "asked for orders.conflict" in "".join(chunk.text for chunk in again.log_chunks.all())
+    with pytest.raises(NotPossibleError, match="No test failed in run"):
+        rerun_run(run_id=again.pk, by=None, failed_only=True)
 
 
 def test_the_default_branchs_suite_file_decides_about_schedules_and_no_other(project: Project) -> None:
