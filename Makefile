@@ -3,6 +3,8 @@
 
 .DEFAULT_GOAL := help
 ARGS ?=
+# So many tests at a time, file by file; most of them wait for something.
+PROCESSES ?= 2
 
 # The newest usable of these; name another with `make PYTHON=/path/to/python …`.
 PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3; do \
@@ -33,7 +35,7 @@ up: $(VENV)/runtime.stamp
 	@$(BIN)/itdash up $(ARGS)
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
