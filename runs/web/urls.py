@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from runs.web import accounts, cases, live, project_settings, projects, runs, suites, webhooks
+from runs.web import accounts, cases, live, project_settings, projects, runs, samples, suites, webhooks
 
 urlpatterns = [
     path("", projects.home, name="home"),
@@ -18,6 +18,8 @@ urlpatterns = [
     path("p/<slug:slug>/start/", projects.start, name="start"),
     path("p/<slug:slug>/start/token/", projects.start_token, name="start-token"),
     path("p/<slug:slug>/start/waiting/", projects.start_waiting, name="start-waiting"),
+    path("p/<slug:slug>/start/sample/", samples.sample_load, name="sample-load"),
+    path("p/<slug:slug>/sample/remove/", samples.sample_remove, name="sample-remove"),
     path("p/<slug:slug>/jump/", projects.jump, name="jump"),
     path("p/<slug:slug>/settings/", project_settings.settings_page, name="settings"),
     path("p/<slug:slug>/settings/general/", project_settings.settings_change, name="settings-change"),

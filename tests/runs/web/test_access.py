@@ -21,6 +21,8 @@ SIGNED_IN = {"project-new"}
 #: Addresses that change something, with the role they need.
 CHANGES = {
     "start-token": Role.ADMIN,
+    "sample-load": Role.ADMIN,
+    "sample-remove": Role.ADMIN,
     "suite-add": Role.MEMBER,
     "schedule-add": Role.MEMBER,
     "test-quarantine": Role.MEMBER,
