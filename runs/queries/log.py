@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 
 from runs.models import LogChunk, Run
 from runs.queries.text import clean_line
@@ -60,20 +61,33 @@ class LogView:
         return max(0, self.line_count - len(self.log.lines))
 
 
-def log_view(run: Run, source: str = "") -> LogView:
+@dataclass(frozen=True, slots=True)
+class LogSpan:
+    """The part of a run's log that one environment wrote."""
+
+    shard: int
+    since: datetime
+    until: datetime | None
+
+
+def log_view(run: Run, source: str = "", span: LogSpan | None = None) -> LogView:
     """The last lines, of one service or of all: two queries."""
-    counts = dict(
-        LogChunk.objects.filter(run=run)
-        .values_list("service")
-        .annotate(lines=Sum("line_count"))
-        .order_by("service")
-    )
+    written = _written(run, span)
+    counts = dict(written.values_list("service").annotate(lines=Sum("line_count")).order_by("service"))
     source = source if source in counts else ""
-    chunks = LogChunk.objects.filter(run=run, **({"service": source} if source else {}))
+    chunks = written.filter(**({"service": source} if source else {}))
     newest = list(chunks.order_by("-id")[:SHOWN_CHUNKS])
     log = _log(reversed(newest), limit=SHOWN_LINES)
     total = counts[source] if source else sum(counts.values())
     return LogView(log=log, sources=list(counts), source=source, line_count=total)
+
+
+def _written(run: Run, span: LogSpan | None) -> QuerySet[LogChunk]:
+    chunks = LogChunk.objects.filter(run=run)
+    if span is None:
+        return chunks
+    chunks = chunks.filter(shard=span.shard, last_at__gte=span.since)
+    return chunks if span.until is None else chunks.filter(first_at__lte=span.until)
 
 
 def log_since(run_id: int, cursor: int, source: str = "", seen: Collection[int] = ()) -> Log:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 
+from environments.models import Environment
 from runs.models import Delivery, Membership, Project, Run, Schedule, Suite, TestCase, User
+from runs.queries.environments import run_id_of
 from runs.vocabulary import Role, Visibility
 
 _ORDER = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3}
@@ -46,6 +49,13 @@ class RunAccess(Access):
     """A run of the project."""
 
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentAccess(RunAccess):
+    """An environment of one of the project's runs."""
+
+    environment: Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +143,21 @@ def run_for(request: HttpRequest, slug: str, number: int, *, needs: Role = Role.
         raise Http404
     run.project = access.project
     return RunAccess(project=access.project, role=access.role, run=run)
+
+
+def environment_for(
+    request: HttpRequest, slug: str, name: str, *, needs: Role = Role.VIEWER
+) -> EnvironmentAccess:
+    """The environment of that name, reached through its run; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    environment = Environment.objects.filter(instance=settings.INSTANCE, name=name).first()
+    run_id = run_id_of(environment.owner) if environment else None
+    runs = Run.objects.select_related("suite").filter(project=access.project, pk=run_id)
+    run = runs.first() if run_id is not None else None
+    if environment is None or run is None:
+        raise Http404
+    run.project = access.project
+    return EnvironmentAccess(project=access.project, role=access.role, run=run, environment=environment)
 
 
 def case_for(request: HttpRequest, slug: str, case_id: int, *, needs: Role = Role.VIEWER) -> CaseAccess:

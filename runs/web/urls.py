@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from django.urls import path
 
-from runs.web import accounts, cases, live, project_settings, projects, runs, samples, suites, webhooks
+from runs.web import (
+    accounts,
+    cases,
+    durations,
+    environments,
+    grid,
+    live,
+    project_settings,
+    projects,
+    runs,
+    samples,
+    suites,
+    webhooks,
+)
 
 urlpatterns = [
     path("", projects.home, name="home"),
@@ -59,6 +72,21 @@ urlpatterns = [
         webhooks.delivery_approve,
         name="delivery-approve",
     ),
+    path("p/<slug:slug>/environments/", environments.environments, name="environments"),
+    path("p/<slug:slug>/environments/<slug:environment_name>/", environments.environment, name="environment"),
+    path(
+        "p/<slug:slug>/environments/<slug:environment_name>/live/",
+        environments.environment_live,
+        name="environment-live",
+    ),
+    path(
+        "p/<slug:slug>/environments/<slug:environment_name>/tear-down/",
+        environments.environment_tear_down,
+        name="environment-tear-down",
+    ),
+    path("p/<slug:slug>/flaky/", cases.flaky_board, name="flaky"),
+    path("p/<slug:slug>/grid/", grid.grid, name="grid"),
+    path("p/<slug:slug>/durations/", durations.durations, name="durations"),
     path("p/<slug:slug>/tests/", cases.case_list, name="tests"),
     path("p/<slug:slug>/tests/<int:case_id>/", cases.case, name="test"),
     path("p/<slug:slug>/tests/<int:case_id>/quarantine/", cases.case_quarantine, name="test-quarantine"),

@@ -12,6 +12,7 @@ from runs.models import Project, Run, Schedule
 from runs.vocabulary import Role, RunStatus, Scope
 from runs.web.urls import urlpatterns
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
+from tests.rows import add_environment
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +39,7 @@ CHANGES = {
     "run-new": Role.MEMBER,
     "run-cancel": Role.MEMBER,
     "run-rerun": Role.MEMBER,
+    "environment-tear-down": Role.MEMBER,
     "settings-change": Role.ADMIN,
     "token-add": Role.ADMIN,
     "token-revoke": Role.ADMIN,
@@ -80,6 +82,7 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
         "delivery_id": receive_delivery(hook=hook, key="d-1", event="ping", payload={}).pk,
         "token_id": create_token(project=project, scopes=[Scope.READ]).token.pk,
         "member_id": make_member(project, Role.VIEWER).memberships.get().pk,
+        "environment_name": add_environment(run, {}).name,
         "kind": "report",
         "file_id": 1,
     }

@@ -74,6 +74,9 @@ def addresses(run: Run) -> dict[str, str]:
         "tests": reverse("tests", args=[slug]),
         "suites": reverse("suites", args=[slug]),
         "suite": reverse("suite", args=[slug, run.suite.name]),
+        "environments": reverse("environments", args=[slug]),
+        "environment": reverse("environment", args=[slug, f"itd-{run.pk:08x}-1"]),
+        "environment live": reverse("environment-live", args=[slug, f"itd-{run.pk:08x}-1"]),
         "jump": reverse("jump", args=[slug]) + "?q=refund",
         "webhooks": reverse("webhooks", args=[slug]),
         "settings": reverse("settings", args=[slug]),
@@ -111,6 +114,7 @@ def test_strangers_text_is_inert_and_readable_on_every_page(client: Client) -> N
     results = add_results(run, {HOSTILE: Outcome.FAILED, "x" * 100_000: Outcome.FLAKY}, message=HOSTILE * 9)
     add_log(run, HOSTILE, HOSTILE, "y" * 1_000_000)
     make_event(run, message=HOSTILE, service=HOSTILE)
+    add_environment(run, {HOSTILE: (0.1, 0.2, None)})
     pages = addresses(run) | {"failed test": reverse("test", args=["shop", results[0].case_id])}
 
     del pages["settings"]  # members': tests/runs/web/test_project_settings.py
