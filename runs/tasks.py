@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 from celery import shared_task  # noqa: TID251 - here is where tasks live
 
+from runs.actions.blaming import blame_run as blame
 from runs.actions.judging import judge_run as judge
 from runs.actions.pacing import pace_run
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.runs import claim_run
 from runs.actions.samples import load_samples as load
 from runs.actions.schedules import enqueue_due
+from runs.actions.sending import send_delivery as send
 from runs.actions.sweep import sweep
 from runs.actions.uploads import ingest_upload as ingest
 from runs.actions.webhooks import handle_delivery as handle
@@ -43,9 +45,13 @@ def handle_delivery(delivery_id: int) -> None:
 
 @shared_task(name="runs.tasks.judge_run")
 def judge_run(run_id: int) -> None:
-    """Judge the tests that a finished run touched, and how long they took; again changes nothing."""
+    """Judge the tests that a finished run touched, how long they took, and which service failed them.
+
+    Again changes nothing.
+    """
     judge(run_id)
     pace_run(run_id)
+    blame(run_id)
 
 
 @shared_task(name="runs.tasks.load_samples")
@@ -60,6 +66,12 @@ def do(work: Work, row_id: int) -> None:
         ingest_upload(row_id)
     elif work is Work.JUDGE_RUN:
         judge_run(row_id)
+
+
+@shared_task(name="runs.tasks.send_delivery")
+def send_delivery(delivery_id: int) -> None:
+    """Send a message or a commit's status that is due, unless that is done."""
+    send(delivery_id)
 
 
 @shared_task(name="runs.tasks.sweep_runs")

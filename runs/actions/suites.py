@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,3 +29,12 @@ def remember_services(project: Project, images: Mapping[str, str]) -> None:
         unique_fields=["project", "name"],
         update_fields=["image", "last_seen_at"],
     )
+
+
+def remember_named_services(project_id: int, names: Collection[str], *, at: datetime) -> None:
+    """Keep that reports of the project name these services; an image that is known stays."""
+    Service.objects.bulk_create(
+        [Service(project_id=project_id, name=name[:250]) for name in sorted(names)],
+        ignore_conflicts=True,
+    )
+    Service.objects.filter(project=project_id, name__in=names, last_seen_at__lt=at).update(last_seen_at=at)
