@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -244,6 +245,12 @@ def readable(value: object, limit: int = text.TEXT_LIMIT) -> str:
 def one_line(value: object, limit: int = 300) -> str:
     """The first line of strangers' text, inert, cut."""
     return text.one_line(str(value), limit)
+
+
+@register.filter
+def shell(value: object) -> str:
+    """Strangers' text as one word of a shell command."""
+    return shlex.quote(text.one_line(str(value), 250))
 
 
 @register.filter
