@@ -289,7 +289,11 @@ def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[E
     for service in services:
         for port in service.ports:
             by_port.setdefault(port, []).append(service.name)
-    patterns = {service.name: pattern for service in services if (pattern := _pattern(service))}
+    # Most services are in no line of most failures: found out at once, not line by line.
+    lowered = text.lower()
+    patterns = {service.name: _pattern(service) for service in services if _may_be_in(lowered, service)}
+    if not patterns and not by_port:
+        return {}
     strongest: dict[str, Evidence] = {}
     for line in text.splitlines():
         places = {name: found for name, pattern in patterns.items() if (found := _places(pattern, line))}
@@ -299,6 +303,8 @@ def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[E
             ports = {int(port) for port in _PORT.findall(line)}
             # A port that several services share names none of them.
             named = {names[0] for port in ports if len(names := by_port.get(port, [])) == 1}
+        if not named:
+            continue
         troubled = _TROUBLE.search(line) is not None
         for name in named:
             strong = troubled or name in addressed
@@ -309,11 +315,16 @@ def _mentions(text: str, services: Sequence[WatchedService]) -> dict[str, list[E
     return {name: [evidence] for name, evidence in strongest.items()}
 
 
-def _pattern(service: WatchedService) -> re.Pattern[str] | None:
-    names = {name for name in (service.name, *service.hosts, *service.containers) if name}
-    if not names:
-        return None
-    longest_first = sorted(names, key=lambda name: (-len(name), name))
+def _names(service: WatchedService) -> set[str]:
+    return {name for name in (service.name, *service.hosts, *service.containers) if name}
+
+
+def _may_be_in(lowered: str, service: WatchedService) -> bool:
+    return any(name.lower() in lowered for name in _names(service))
+
+
+def _pattern(service: WatchedService) -> re.Pattern[str]:
+    longest_first = sorted(_names(service), key=lambda name: (-len(name), name))
     either = "|".join(re.escape(name) for name in longest_first)
     return re.compile(rf"(?<![\w.-])(?:{either})(?![\w-]|\.\w)", re.IGNORECASE)
 

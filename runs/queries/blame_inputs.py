@@ -6,6 +6,7 @@ run without environments, an upload, has only what its report says.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -45,8 +46,9 @@ class ShardWatch:
 
     services: tuple[WatchedService, ...] = ()
     events: tuple[ServiceEvent, ...] = ()
-    #: Sorted moments of error lines by service, and the lines themselves.
+    #: Error lines by service, and their moments, both in order.
     errors: Mapping[str, Sequence[ErrorLine]] = field(default_factory=dict)
+    moments: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     windows: Mapping[int, Window] = field(default_factory=dict)
     calm: CalmTime = field(default_factory=lambda: CalmTime([], []))
     #: What could not be looked at, as sentences.
@@ -64,9 +66,7 @@ class ShardWatch:
         return [
             replace(
                 service,
-                usual_error_count=self.calm.usual_count(
-                    [line.at for line in self.errors.get(service.name, ())], seconds
-                ),
+                usual_error_count=self.calm.usual_count(self.moments.get(service.name, ()), seconds),
             )
             for service in self.services
         ]
@@ -76,7 +76,11 @@ class ShardWatch:
         if window is None:
             return []
         since, until = window.started_at - margin_of(window), window.ended_at + margin_of(window)
-        return [line for lines in self.errors.values() for line in lines if since <= line.at <= until]
+        return [
+            line
+            for name, moments in self.moments.items()
+            for line in self.errors[name][bisect_left(moments, since) : bisect_right(moments, until)]
+        ]
 
 
 def margin_of(window: Window | None) -> timedelta:
@@ -120,6 +124,7 @@ def _watch(run: Run, environment: Environment, tests: str) -> ShardWatch:
         # What happens once the tests have ended is the environment being taken down.
         events=tuple(service_events(_recorded(event) for event in events if event.at <= ended)),
         errors=errors,
+        moments={name: [line.at for line in lines] for name, lines in errors.items()},
         windows=windows,
         calm=CalmTime(passing, failing),
         notices=tuple(notices),

@@ -1,4 +1,4 @@
-"""Which service a run's failures are held against: by an environment's events and logs, or by a report alone."""
+"""Which service a run's failures are held against: by events and logs, or by a report alone."""
 
 from __future__ import annotations
 
