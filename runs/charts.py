@@ -218,6 +218,33 @@ def shares(parts: Sequence[tuple[str, float]], *, label: str = "") -> SafeString
     return _svg(f'<svg class="pareto" width="100%" height="32" {_label(words)}>{"".join(drawn)}</svg>')
 
 
+#: Every so many columns of a grid are told by name; a sign's word needs so much room.
+_TOLD_EVERY = 10
+_SIGN_ROOM = 90
+
+
+def run_axis(labels: Sequence[str], signs: Sequence[str], *, step: int = 12) -> SafeString:
+    """The head of a grid, a column per run: some by name, and a triangle over each that has a sign.
+
+    A sign's first word stands beside its triangle where there is room; all of them are listed elsewhere.
+    """
+    parts = [
+        f'<text x="{at * step}" y="12">{escape(one_line(label, 12))}</text>'
+        f'<path class="m-line" d="M{at * step + 0.5} 17v5"/>'
+        for at, label in enumerate(labels)
+        if at % _TOLD_EVERY == 0
+    ]
+    places = [at for at, sign in enumerate(signs) if sign]
+    for place, at in enumerate(places):
+        x, room = at * step + step / 2 - 1, (places[place + 1 :] or [len(labels)])[0] - at
+        parts.append(f'<path class="m-infra" d="M{num(x)} 24.5l4.5 8h-9z"/>')
+        if room * step >= _SIGN_ROOM:
+            word = one_line(signs[at], 16).partition(":")[0]
+            parts.append(f'<text x="{num(x + 8)}" y="33">{escape(word)}</text>')
+    width = max(len(labels) * step - 2, 1)
+    return _svg(f'<svg class="colhead" width="{width}" height="34" aria-hidden="true">{"".join(parts)}</svg>')
+
+
 #: A stretch of a lane: its kind (pull, create, start, wait, up, tests, bad, fault), start and end in seconds.
 type Segment = tuple[str, float, float]
 

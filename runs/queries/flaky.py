@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from django.db.models import Q, QuerySet
 
-from runs.models import CaseState, Project, Quarantine, Suite, TestCase
+from runs.models import CaseState, Project, Quarantine, Run, Suite, TestCase
 from runs.queries.run_page import recent_strips
 from runs.vocabulary import Flakiness
 
@@ -29,7 +29,7 @@ RECOVERED_DAYS = 30
 #: The costliest tests are named in the verdict.
 NAMED = 3
 #: Ends of the scale that intervals are drawn on, 0 to 1.
-_SCALES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0)
+SCALES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.5, 1.0)
 
 
 class Stage(StrEnum):
@@ -108,9 +108,15 @@ class BoardRow:
     share: float
 
     @property
+    def ident(self) -> str:
+        """What the ids of its quarantine's form begin with."""
+        return f"hold-{self.case.pk}"
+
+    @property
     def lost_ms(self) -> int:
-        """Milliseconds per week."""
-        return self.state.lost_ms_per_week if self.state else 0
+        """Milliseconds per week; none once it has recovered."""
+        has_cost = self.state is not None and self.state.flakiness != Flakiness.HEALTHY
+        return self.state.lost_ms_per_week if self.state and has_cost else 0
 
     @property
     def runs_per_week(self) -> float | None:
@@ -149,6 +155,16 @@ class Board:
     def total(self) -> int:
         """Tests in all stages, with the other filters in force."""
         return sum(self.counts.values())
+
+    @property
+    def stages(self) -> list[tuple[Stage, int]]:
+        """Every stage with its tests' number."""
+        return [(stage, self.counts.get(stage, 0)) for stage in Stage]
+
+    @property
+    def last_rank(self) -> int:
+        """Of the last row shown."""
+        return self.rows[-1].rank
 
     @property
     def named_share(self) -> float:
@@ -232,10 +248,16 @@ def board_row(case: TestCase, *, rank: int, now: datetime) -> BoardRow:
     )
 
 
-def scale_of(highs: Collection[float]) -> float:
-    """The end, 0 to 1, of a scale that holds the upper bounds."""
+def has_finished_runs(project: Project) -> bool:
+    """Whether anything could have been judged."""
+    return Run.objects.for_project(project).filter(finished_at__isnull=False).exists()
+
+
+def scale_of(highs: Collection[float], wanted: str = "") -> float:
+    """The end, 0 to 1, of a scale that holds the upper bounds; or a known one that is wanted."""
+    known = {str(end): end for end in SCALES}
     highest = max(highs, default=0.0)
-    return next(end for end in _SCALES if highest <= end)
+    return known.get(wanted) or next(end for end in SCALES if highest <= end)
 
 
 def _quarantines(project: Project, now: datetime) -> QuerySet[Quarantine]:

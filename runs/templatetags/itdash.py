@@ -14,9 +14,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from runs import charts
+from runs import charts, figures
 from runs.models import TestCase
 from runs.queries import text
+from runs.queries.durations import DurationTrend
 from runs.queries.environments import Standing
 from runs.queries.marks import Mark, result_mark, run_mark
 from runs.vocabulary import DeliveryStatus, Outcome, RunStatus, Trigger
@@ -218,6 +219,12 @@ def shares(parts: Sequence[tuple[str, float]], label: str) -> SafeString:
 
 
 @register.simple_tag
+def run_axis(labels: Sequence[str], signs: Sequence[str]) -> SafeString:
+    """Draw the head of a grid; see `charts.run_axis`."""
+    return charts.run_axis(labels, signs)
+
+
+@register.simple_tag
 def swatch(kind: str, height: int = 10) -> SafeString:
     """A legend's sample of one class."""
     return charts.bar([(kind, 1)], width=12, height=height)
@@ -229,10 +236,23 @@ def lane(segments: Sequence[charts.Segment], end: float, label: str, now: float 
     return charts.gantt(segments, end=end, label=label, now=now)
 
 
+@register.inclusion_tag("components/_duration_chart.html")
+def duration_chart(trend: DurationTrend, ident: str) -> dict[str, Any]:
+    """Draw durations over runs, for Plotly to take over; see `figures.duration_figure`. `ident` names it."""
+    figure = figures.duration_figure(trend, duration)
+    return {
+        "trend": trend,
+        "ident": ident,
+        "drawing": figures.as_svg(figure),
+        "data": figures.as_json(figure),
+        "finding": figures.finding(trend, duration),
+    }
+
+
 @register.simple_tag
-def duration_plot(plot: charts.Plot) -> SafeString:
-    """Draw durations in milliseconds over runs; see `charts.durations`."""
-    return charts.durations(plot, unit=duration)
+def spark(values: Sequence[float], *, is_bad: bool = False) -> SafeString:
+    """Draw a direction; decoration beside a number. See `charts.spark`."""
+    return charts.spark(values, is_bad=is_bad)
 
 
 @register.filter
@@ -415,3 +435,9 @@ def per_cent(share: float | None) -> str:
     if share is None:
         return "–"  # noqa: RUF001 - a dash in a table's empty cell
     return f"{share * 100:.1f}%"
+
+
+@register.filter
+def whole_per_cent(share: float) -> str:
+    """A share as per cent without decimals, for sentences and scales."""
+    return f"{share:.0%}"

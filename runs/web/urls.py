@@ -5,16 +5,22 @@ from __future__ import annotations
 from django.urls import path
 
 from runs.web import (
+    account,
     accounts,
+    audit,
     cases,
     durations,
     environments,
     grid,
+    invitations,
+    joining,
+    kit,
     live,
     project_settings,
     projects,
     runs,
     samples,
+    single_sign_on,
     suites,
     webhooks,
 )
@@ -25,6 +31,36 @@ urlpatterns = [
     path("sign-out/", accounts.sign_out, name="sign-out"),
     path("first-account/", accounts.first_account, name="first-account"),
     path("theme/", accounts.theme, name="theme"),
+    path("sign-in/with/<slug:provider_id>/", single_sign_on.begin, name="sign-in-with"),
+    # These three names are django-allauth's.
+    path(
+        "sign-in/with/github/callback/",
+        single_sign_on.callback,
+        {"provider_id": "github"},
+        name="github_callback",
+    ),
+    path(
+        "sign-in/with/gitlab/callback/",
+        single_sign_on.callback,
+        {"provider_id": "gitlab"},
+        name="gitlab_callback",
+    ),
+    path(
+        "sign-in/with/<slug:provider_id>/callback/", single_sign_on.callback, name="openid_connect_callback"
+    ),
+    path("join/", joining.join, name="join"),
+    path("join/<str:secret>/", joining.link, name="join-link"),
+    path("account/", account.account, name="account"),
+    path("account/profile/", account.profile_change, name="profile-change"),
+    path("account/password/", account.password_change, name="password-change"),
+    path("account/preferences/", account.preferences_change, name="preferences-change"),
+    path(
+        "account/providers/<int:account_id>/disconnect/",
+        account.provider_disconnect,
+        name="provider-disconnect",
+    ),
+    path("account/sessions/end/", account.sessions_end, name="sessions-end"),
+    path("kit/", kit.kit, name="kit"),
     path("projects/new/", projects.project_new, name="project-new"),
     path("p/<slug:slug>/", projects.project_overview, name="overview"),
     path("p/<slug:slug>/recent/", projects.overview_runs, name="overview-runs"),
@@ -53,6 +89,13 @@ urlpatterns = [
         project_settings.member_remove,
         name="member-remove",
     ),
+    path("p/<slug:slug>/settings/invitations/", invitations.invitation_add, name="invitation-add"),
+    path(
+        "p/<slug:slug>/settings/invitations/<int:invitation_id>/revoke/",
+        invitations.invitation_revoke,
+        name="invitation-revoke",
+    ),
+    path("p/<slug:slug>/audit/", audit.audit_log, name="audit"),
     path("p/<slug:slug>/suites/", suites.suite_list, name="suites"),
     path("p/<slug:slug>/add-suite/", suites.suite_add, name="suite-add"),
     # A suite's name is whatever its reports say: the address ends with it.

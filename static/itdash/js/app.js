@@ -4,8 +4,10 @@ import { shortcuts } from "./shortcuts.js";
 
 const controllers = {
   autosubmit: () => import("./autosubmit.js"),
+  chart: () => import("./charts.js"),
   copy: () => import("./copy.js"),
   elapsed: () => import("./elapsed.js"),
+  grid: () => import("./grid.js"),
   live: () => import("./live.js"),
   log: () => import("./log.js"),
   newest: () => import("./newest.js"),
