@@ -29,6 +29,7 @@ app.conf.update(
     task_routes={
         "runs.tasks.execute_run": {"queue": "runs"},
         "runs.tasks.ingest_upload": {"queue": "ingest"},
+        "runs.tasks.send_delivery": {"queue": "send"},
     },
     beat_schedule={
         "sweep runs": {

@@ -66,6 +66,11 @@ def demo_variables() -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
 
 
+    #: Networks of private addresses that messages may be sent to, with commas between.
+    allowed_networks: str = ""
+    #: The mail server; without one, no mail is sent.
+    email_url: str = ""
+    email_from: str = "itdash@localhost"
 def process_environment(**values: str) -> dict[str, str]:
     """Return the variables of this process, with `values` in place of its own: for a child process."""
     return {**os.environ, **values}

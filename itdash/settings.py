@@ -10,6 +10,8 @@ from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 
 from itdash.env import DEVELOPMENT_SECRET, environment, git_variables
+from itdash.mail import mailer
+from runs.notify.addresses import Network, read_networks
 
 ENV = environment()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -202,3 +204,16 @@ structlog.configure(
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )
+# --- messages out ---------------------------------------------------------------------------------
+#: Private networks that channels may reach; see docs/decisions/0156.
+try:
+    ALLOWED_NETWORKS: tuple[Network, ...] = read_networks(ENV.allowed_networks)
+except ValueError as error:
+    message = f"ITDASH_ALLOWED_NETWORKS: {error}. Networks with commas between: 10.0.0.0/8, 192.168.7.4."
+    raise ImproperlyConfigured(message) from error
+#: Longest that a message's receiver may take to answer.
+SEND_TIMEOUT_SECONDS = 15
+HAS_MAIL_SERVER = bool(ENV.email_url)
+MAILERS = {"default": mailer(ENV.email_url, timeout_seconds=SEND_TIMEOUT_SECONDS)}
+DEFAULT_FROM_EMAIL = ENV.email_from
+

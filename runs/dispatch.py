@@ -27,12 +27,21 @@ class Work(StrEnum):
     INGEST_UPLOAD = "runs.tasks.ingest_upload"
     HANDLE_DELIVERY = "runs.tasks.handle_delivery"
     JUDGE_RUN = "runs.tasks.judge_run"
+    SEND_DELIVERY = "runs.tasks.send_delivery"
     LOAD_SAMPLES = "runs.tasks.load_samples"
 
     @property
     def queue(self) -> str:
         """Where its workers listen: a long run never keeps an upload waiting."""
-        return {Work.EXECUTE_RUN: "runs", Work.INGEST_UPLOAD: "ingest"}.get(self, "default")
+        return _QUEUES.get(self, "default")
+
+
+_QUEUES = {
+    Work.EXECUTE_RUN: "runs",
+    Work.INGEST_UPLOAD: "ingest",
+    # Receivers may be slow, and nobody else's work should be.
+    Work.SEND_DELIVERY: "send",
+}
 
 
 def after_commit(work: Work, row_id: int) -> None:

@@ -20,6 +20,7 @@ from django.db.models import ExpressionWrapper, F, PositiveBigIntegerField, Quer
 from django.db.models.expressions import CombinedExpression, RawSQL
 from django.db.models.functions import Coalesce, Now
 
+from runs.actions.announcing import announce_run
 from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
@@ -137,6 +138,7 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
         )
         Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
         record_event(run.pk, NewEvent("queued", f"Queued by {by or trigger}."))
+        announce_run(run.pk)
         after_commit(Work.EXECUTE_RUN, run.pk)
     return run
 
@@ -473,10 +475,11 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
         lease_expires_at=None,
     )
     Shard.objects.filter(run__in=finished, finished_at=None).update(status=ending.status, finished_at=Now())
-    if ending.status in _TELLING:
-        for run_id in finished:
+    for run_id in finished:
+        if ending.status in _TELLING:
             decide_verdict(run_id)
             after_commit(Work.JUDGE_RUN, run_id)
+        announce_run(run_id)
     return len(finished)
 
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 #: as likely as not, it is as long again as it has waited, so that bells do not pile up behind a busy worker.
 RING_AGAIN_AFTER = timedelta(seconds=15)
 RING_AGAIN_AT_LAST = timedelta(minutes=5)
+#: A message that is due this long was not only just rung for.
+SEND_AFTER = timedelta(seconds=2)
 #: Of one sweep, so that a long queue does not flood the broker.
 RING_LIMIT = 50
 _SWEEP_LOCK = 0x17DA5
@@ -38,6 +40,7 @@ class Sweep:
     rung_runs: tuple[int, ...] = ()
     rung_uploads: tuple[int, ...] = ()
     rung_deliveries: tuple[int, ...] = ()
+    rung_messages: tuple[int, ...] = ()
 
 
 def sweep() -> Sweep:
@@ -50,6 +53,7 @@ def sweep() -> Sweep:
             rung_runs=tuple(_ring_for_queued_runs()),
             rung_uploads=tuple(_ring_for_uploads()),
             rung_deliveries=tuple(_ring_for_deliveries()),
+            rung_messages=tuple(_ring_for_messages()),
         )
 
 
@@ -90,6 +94,17 @@ def _ring_for_deliveries() -> Iterator[int]:
     ).order_by("pk")
     for delivery_id in list(unheard.values_list("pk", flat=True)[:RING_LIMIT]):
         if not ring(Work.HANDLE_DELIVERY, delivery_id):
+            return
+        yield delivery_id
+
+
+def _ring_for_messages() -> Iterator[int]:
+    """Those whose time has come: the next try, or the first whose bell was lost."""
+    due = Delivery.objects.filter(
+        direction="sent", status=DeliveryStatus.QUEUED, due_at__lt=Now() - SEND_AFTER
+    ).order_by("due_at")
+    for delivery_id in list(due.values_list("pk", flat=True)[:RING_LIMIT]):
+        if not ring(Work.SEND_DELIVERY, delivery_id):
             return
         yield delivery_id
 

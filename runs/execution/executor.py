@@ -18,6 +18,7 @@ from django.conf import settings
 
 from environments.engine import Engine
 from environments.errors import StoppedError
+from runs.actions.announcing import announce_run
 from runs.actions.events import NewEvent
 from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run
 from runs.actions.schedules import sync_schedules
@@ -118,6 +119,7 @@ def _note_checkout(run: Run, checkout: Checkout, lease: Lease, recorder: Recorde
         ),
         lease=lease,
     )
+    announce_run(run.pk)
     title = checkout.message.partition("\n")[0]
     recorder.event(
         NewEvent("checked_out", f"{checkout.commit[:10]} {title}", data={"commit": checkout.commit})

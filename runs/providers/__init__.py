@@ -19,6 +19,7 @@ from runs.providers.events import (
 )
 from runs.providers.payload import read_json
 from runs.providers.signatures import SignatureError
+from runs.providers.statuses import CommitState, CommitStatus, HostCall
 
 
 class Verify(Protocol):
@@ -63,9 +64,48 @@ PROVIDERS: Final[Mapping[str, Provider]] = {
     )
 }
 
+
+@dataclass(frozen=True, slots=True)
+class StatusHost:
+    """How a Git host is told of a commit: plain functions from what there is to say to a request."""
+
+    name: str
+    label: str
+    #: Where most people's repositories are; empty where everybody has a server of their own.
+    default_address: str
+    api_of: Callable[[str], str]
+    auth_headers: Callable[[str], dict[str, str]]
+    status_call: Callable[[CommitStatus, str], HostCall]
+    probe_call: Callable[[str], HostCall]
+    #: Takes the state that was told, the answer's code and its text.
+    is_repeat: Callable[[CommitState, int, str], bool]
+
+
+STATUS_HOSTS: Final[Mapping[str, StatusHost]] = {
+    name: StatusHost(
+        name,
+        PROVIDERS[name].label,
+        default_address,
+        module.api_of,
+        module.auth_headers,
+        module.status_call,
+        module.probe_call,
+        module.is_repeat,
+    )
+    for name, default_address, module in (
+        ("github", "https://github.com", github),
+        ("gitlab", "https://gitlab.com", gitlab),
+        ("gitea", "", gitea),
+    )
+}
+
 __all__ = [
     "PROVIDERS",
+    "STATUS_HOSTS",
+    "CommitState",
+    "CommitStatus",
     "Event",
+    "HostCall",
     "OtherEvent",
     "PayloadError",
     "PingEvent",
@@ -74,5 +114,6 @@ __all__ = [
     "PullRequestEvent",
     "PushEvent",
     "SignatureError",
+    "StatusHost",
     "read_json",
 ]

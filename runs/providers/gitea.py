@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from runs.providers.events import Event, OtherEvent, PingEvent
 from runs.providers.github import pull_request, push
 from runs.providers.payload import Reader
 from runs.providers.signatures import check_hex
+from runs.providers.statuses import CommitState, CommitStatus, HostCall
+
+_STATES: Final = {
+    CommitState.QUEUED: "pending",
+    CommitState.RUNNING: "pending",
+    CommitState.SUCCESS: "success",
+    CommitState.FAILURE: "failure",
+    CommitState.ERROR: "error",
+    CommitState.CANCELLED: "error",
+}
+DESCRIPTION_LIMIT: Final = 250
 
 
 def verify(headers: Mapping[str, str], body: bytes, *, secret: str, now: datetime) -> None:  # noqa: ARG001 - Gitea signs no moment
@@ -40,3 +52,38 @@ def parse(name: str, payload: Mapping[str, Any]) -> tuple[Event, ...]:
         case "pull_request" | "pull_request_sync":
             return (pull_request(reader, ref="refs/pull/{}/head"),)
     return (OtherEvent(name),)
+
+
+def api_of(address: str) -> str:
+    """The API's address, from the server's own."""
+    address = address.rstrip("/")
+    return address if address.endswith("/api/v1") else f"{address}/api/v1"
+
+
+def auth_headers(token: str) -> dict[str, str]:
+    """What proves who asks: an access token with *repository: read and write*."""
+    return {"Authorization": f"token {token}", "Accept": "application/json"}
+
+
+def status_call(status: CommitStatus, repository: str) -> HostCall:
+    """Tell a commit's status; 201 when it was taken."""
+    return HostCall(
+        "POST",
+        f"/repos/{quote(repository)}/statuses/{status.commit}",
+        {
+            "state": _STATES[status.state],
+            "context": status.context,
+            "description": status.description[:DESCRIPTION_LIMIT],
+            "target_url": status.target_url,
+        },
+    )
+
+
+def probe_call(repository: str) -> HostCall:
+    """Ask for the repository: whoever may write statuses may read it."""
+    return HostCall("GET", f"/repos/{quote(repository)}")
+
+
+def is_repeat(state: CommitState, code: int, text: str) -> bool:  # noqa: ARG001 - Gitea takes the same status twice
+    """Whether a refusal only says that the host knows as much already."""
+    return False

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
 from runs.providers.events import Event, OtherEvent, PingEvent, PullRequestAction, PullRequestEvent, PushEvent
 from runs.providers.payload import Reader, branch_and_tag, changed_paths
 from runs.providers.signatures import check_hex
+from runs.providers.statuses import CommitState, CommitStatus, HostCall
 
 #: GitHub lists that many commits of a push and leaves out the rest.
 COMMITS_LISTED = 2048
 _CHANGED = {"opened", "reopened", "synchronize", "synchronized"}
+#: GitHub's words; it has none for an end that nobody waited for.
+_STATES: Final = {
+    CommitState.QUEUED: "pending",
+    CommitState.RUNNING: "pending",
+    CommitState.SUCCESS: "success",
+    CommitState.FAILURE: "failure",
+    CommitState.ERROR: "error",
+    CommitState.CANCELLED: "error",
+}
+DESCRIPTION_LIMIT: Final = 140
 
 
 def verify(headers: Mapping[str, str], body: bytes, *, secret: str, now: datetime) -> None:  # noqa: ARG001 - GitHub signs no moment
@@ -87,3 +99,44 @@ def pull_request(reader: Reader, *, ref: str) -> PullRequestEvent:
         is_fork=not reader.same("pull_request.head.repo.full_name", "pull_request.base.repo.full_name"),
         ref=ref.format(number),
     )
+
+
+def api_of(address: str) -> str:
+    """The API's address of github.com or of an Enterprise server, from the server's own."""
+    address = address.rstrip("/")
+    if urlsplit(address).hostname in {"github.com", "www.github.com", "api.github.com"}:
+        return "https://api.github.com"
+    return address if address.endswith("/api/v3") else f"{address}/api/v3"
+
+
+def auth_headers(token: str) -> dict[str, str]:
+    """What proves who asks: a fine-grained token with *Commit statuses: write*, or one with `repo:status`."""
+    return {
+        "Authorization": f"Bearer {token}",
+        "Accept": "application/vnd.github+json",
+        "X-GitHub-Api-Version": "2022-11-28",
+    }
+
+
+def status_call(status: CommitStatus, repository: str) -> HostCall:
+    """Tell a commit's status; 201 when it was taken."""
+    return HostCall(
+        "POST",
+        f"/repos/{quote(repository)}/statuses/{status.commit}",
+        {
+            "state": _STATES[status.state],
+            "context": status.context,
+            "description": status.description[:DESCRIPTION_LIMIT],
+            "target_url": status.target_url,
+        },
+    )
+
+
+def probe_call(repository: str) -> HostCall:
+    """Ask for the repository: whoever may write statuses may read it."""
+    return HostCall("GET", f"/repos/{quote(repository)}")
+
+
+def is_repeat(state: CommitState, code: int, text: str) -> bool:  # noqa: ARG001 - GitHub takes the same status twice
+    """Whether a refusal only says that the host knows as much already."""
+    return False

@@ -8,16 +8,29 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import quote
 
 from runs.providers.events import Event, OtherEvent, PullRequestAction, PullRequestEvent, PushEvent
 from runs.providers.payload import Reader, branch_and_tag, changed_paths
 from runs.providers.signatures import SignatureError, check_moment, same
+from runs.providers.statuses import CommitState, CommitStatus, HostCall
 
 #: Begins a secret whose rest is the key in base64.
 KEY_PREFIX = "whsec_"
 _CHANGED = {"open", "reopen"}
 _CLOSED = {"close", "merge"}
+#: GitLab has no word for what was nobody's failure.
+_STATES: Final = {
+    CommitState.QUEUED: "pending",
+    CommitState.RUNNING: "running",
+    CommitState.SUCCESS: "success",
+    CommitState.FAILURE: "failed",
+    CommitState.ERROR: "failed",
+    CommitState.CANCELLED: "canceled",
+}
+DESCRIPTION_LIMIT: Final = 250
+_MALFORMED: Final = 400
 
 
 def verify(headers: Mapping[str, str], body: bytes, *, secret: str, now: datetime) -> None:
@@ -114,3 +127,42 @@ def _action(reader: Reader) -> PullRequestAction:
     if action in _CHANGED or (action == "update" and reader.has("object_attributes.oldrev")):
         return PullRequestAction.CHANGED
     return PullRequestAction.CLOSED if action in _CLOSED else PullRequestAction.OTHER
+
+
+def api_of(address: str) -> str:
+    """The API's address, from the server's own."""
+    address = address.rstrip("/")
+    return address if address.endswith("/api/v4") else f"{address}/api/v4"
+
+
+def auth_headers(token: str) -> dict[str, str]:
+    """What proves who asks: a project access token with the scope `api` and the role Developer."""
+    return {"PRIVATE-TOKEN": token, "Accept": "application/json"}
+
+
+def status_call(status: CommitStatus, repository: str) -> HostCall:
+    """Tell a commit's status; 201 when it was taken."""
+    return HostCall(
+        "POST",
+        f"/projects/{quote(repository, safe='')}/statuses/{status.commit}",
+        {
+            "state": _STATES[status.state],
+            "name": status.context,
+            "description": status.description[:DESCRIPTION_LIMIT],
+            "target_url": status.target_url,
+        },
+    )
+
+
+def probe_call(repository: str) -> HostCall:
+    """Ask for the project: whoever may write statuses may read it."""
+    return HostCall("GET", f"/projects/{quote(repository, safe='')}")
+
+
+def is_repeat(state: CommitState, code: int, text: str) -> bool:
+    """Whether a refusal only says that the host knows as much already.
+
+    GitLab refuses to make what runs run, or wait, once more.
+    """
+    is_on_the_way = state in {CommitState.QUEUED, CommitState.RUNNING}
+    return code == _MALFORMED and is_on_the_way and "Cannot transition status" in text
