@@ -1,4 +1,5 @@
-"""The demonstration: the example project, an account to look at it with, and one real run, to its end.
+"""The demonstration: the example project, an account to look at it with, a made-up past, and one real run, to
+its end.
 
 Runs in processes of its own beside the servers, which `itdash demo` starts.
 """
@@ -9,6 +10,7 @@ import os
 import secrets
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import repeat
@@ -26,7 +28,12 @@ from itdash.env import demo_variables, process_environment
 from runs.actions.people import create_first_account
 from runs.actions.projects import create_project
 from runs.actions.runs import queue_run
+from runs.actions.samples import request_samples
+from runs.dispatch import answering
 from runs.models import Project, Run, User
+from runs.queries.samples import sample_progress
+from runs.sample import DAYS
+from runs.tasks import load_samples
 from runs.vocabulary import FINISHED, RunStatus, Trigger, Verdict
 
 EXAMPLE = Path(itdash.__file__).resolve().parent.parent / "examples" / "shop"
@@ -85,15 +92,13 @@ def missing_image(engine: DockerEngine) -> str:
 # --- the run --------------------------------------------------------------------------------------
 
 
-def play(*, leave: bool) -> int:
+def play(*, leave: bool, with_past: bool = True) -> int:
     """Make what is missing, queue a run and follow it: 0 passed, 1 failed, 2 not the tests' fault."""
     person, password = ensure_account()
-    run = queue_run(
-        project=ensure_project(ensure_repository(settings.DATA_DIR / "demo" / "shop"), person),
-        suite=SUITE,
-        trigger=Trigger.DEMO,
-        by=person,
-    )
+    project = ensure_project(ensure_repository(settings.DATA_DIR / "demo" / "shop"), person)
+    if with_past:
+        ensure_past(project, person)
+    run = queue_run(project=project, suite=SUITE, trigger=Trigger.DEMO, by=person)
     tell_where(run, password)
     try:
         run = follow(run)
@@ -174,6 +179,19 @@ def ensure_project(repository: Path, person: User | None) -> Project:
         )
     Project.objects.filter(slug=PROJECT).update(**values)
     return Project.objects.get(slug=PROJECT)
+
+
+def ensure_past(project: Project, person: User | None) -> None:
+    """Send the sample data to a project that has no run yet, or the rest of it where that was interrupted."""
+    is_new = not Run.objects.for_project(project).exists()
+    if not is_new and not (project.is_sample and not sample_progress(project).is_complete):
+        return
+    print(f"Sending {DAYS} days of sample data …", flush=True)
+    began_at = time.monotonic()
+    with answering(lambda _work, _row_id: None):  # not by a worker: here, before the run
+        request_samples(project=project, by=person)
+    count = load_samples(project.pk)
+    print(f"  {count} reports stored and judged in {time.monotonic() - began_at:.1f} s", flush=True)
 
 
 def tell_where(run: Run, password: str) -> None:

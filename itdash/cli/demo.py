@@ -1,8 +1,9 @@
-"""Start everything and run the example's suite: a shop of three services.
+"""Start everything and run the example's suite: a shop of three services, with a past.
 
-The run is a real one: in containers where an engine answers and has the images, else as processes of this
-machine. The servers go on afterwards, so that you can look around; with --exit they are stopped and the exit
-code is 0 only if the run passed.
+Sixty days of sample data are sent first, once: made-up reports, judged like real ones. The run is a real one,
+in containers where an engine answers and has the images, else as processes of this machine. The servers go on
+afterwards, so that you can look around; with --exit they are stopped and the exit code is 0 only if the run
+passed.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit", action="store_true", help="stop after the run; exit 0 only if it passed as expected"
     )
+    parser.add_argument(
+        "--no-sample", action="store_true", help="leave the sample data out: only the real run"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         choose_engine,
         up.start_web,
         up.start_workers,
-        partial(play, leave=options.exit),
+        partial(play, leave=options.exit, bare=options.no_sample),
     )
     return guard(partial(up.serve, up.wish_of(options), steps))
 
@@ -60,8 +64,8 @@ def choose_engine(installation: up.Installation) -> None:
     installation.done("engine", f"{choice['engine']}: {choice['reason']}")
 
 
-def play(installation: up.Installation, *, leave: bool) -> None:
+def play(installation: up.Installation, *, leave: bool, bare: bool) -> None:
     """Start the part that makes the project and follows its run."""
     installation.supervisor.on_end = lambda _name, _code: leave
-    words = ["itdash.cli._demo_part", "leave" if leave else "stay"]
+    words = ["itdash.cli._demo_part", "leave" if leave else "stay", *(["bare"] if bare else [])]
     installation.supervisor.start(installation.program("demo", *words, once=True))

@@ -13,11 +13,12 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from runs.actions.errors import InvalidValueError, TakenError
 from runs.actions.projects import create_project
 from runs.actions.tokens import create_token
-from runs.models import Run
+from runs.models import Project, Run
 from runs.queries.home import project_rows
 from runs.queries.jump import jump_targets
 from runs.queries.overview import overview, recent_runs
 from runs.queries.project_settings import without_credentials
+from runs.queries.samples import SampleProgress, sample_progress
 from runs.vocabulary import Role, Scope, Visibility
 from runs.web.access import person, project_for, signed_in, visible_projects
 from runs.web.pages import project_page
@@ -107,28 +108,48 @@ def start_token(request: HttpRequest, slug: str) -> HttpResponse:
 
 def _start_page(request: HttpRequest, slug: str, *, secret: str = "") -> HttpResponse:
     access = project_for(request, slug)
+    newest, sample = _newest_number(access.project), _sample_of(access.project)
     return project_page(
         request,
         "projects/start.html",
         access,
-        nav="",
+        nav="start",
         secret=secret,
+        newest=newest,
+        sample=sample,
+        may_load_samples=access.may_manage and not newest,
         repository_shown=without_credentials(access.project.repository_url),
         upload_url=request.build_absolute_uri(f"/api/v1/projects/{slug}/uploads"),
         server_url=request.build_absolute_uri("/").rstrip("/"),
     )
 
 
+@never_cache
 @require_GET
 def start_waiting(request: HttpRequest, slug: str) -> HttpResponse:
-    """Asked every two seconds by the first page: moves it on once a run is there."""
-    access = project_for(request, slug)
-    run = Run.objects.for_project(access.project).newest_first().first()
-    if run is None:
-        return render(request, "projects/_waiting.html", {"project": access.project})
+    """Asked every two seconds by the first page: moves it on once a run newer than `after` is there, or all
+    of the sample data."""
+    project = project_for(request, slug).project
+    known = request.GET.get("after", "")
+    after = int(known) if known.isascii() and known.isdigit() and len(known) < 10 else 0  # noqa: PLR2004 - more digits than run numbers
+    newest, sample = _newest_number(project), _sample_of(project)
+    is_loading = project.is_sample and not sample.is_complete
+    if newest <= after or is_loading:
+        context = {"project": project, "newest": after, "sample": sample}
+        return render(request, "projects/_waiting.html", context)
     response = HttpResponse()
-    response["HX-Redirect"] = reverse("run", args=[slug, run.number])
+    has_samples = project.is_sample and not after
+    target = reverse("overview", args=[slug]) if has_samples else reverse("run", args=[slug, newest])
+    response["HX-Redirect"] = target
     return response
+
+
+def _newest_number(project: Project) -> int:
+    return Run.objects.for_project(project).newest_first().values_list("number", flat=True).first() or 0
+
+
+def _sample_of(project: Project) -> SampleProgress:
+    return sample_progress(project) if project.is_sample else SampleProgress()
 
 
 @require_GET
