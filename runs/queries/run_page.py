@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,8 @@ from enum import StrEnum
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q, QuerySet
 
-from runs.models import Artifact, Event, Failure, Report, Result, Run, Shard, TestCase
+from runs.models import Artifact, Blame, Event, Failure, Report, Result, Run, Shard, TestCase
+from runs.queries.blames import GroupBlame, blames_of_run, group_blame
 from runs.queries.boot import Boot, boots
 from runs.queries.log import LogView, log_view
 from runs.queries.marks import Mark, result_mark
@@ -25,6 +26,8 @@ RESULT_LIMIT = 100
 STRIP_LENGTH = 20
 SUITE_SAMPLE = 10
 EVENT_LIMIT = 400
+#: Of failures that nobody looked at.
+NOTHING_FOUND: Mapping[int, Blame] = {}
 _PLACE = re.compile(r"\d{1,4}\.\d{1,9}\.\d{1,18}", re.ASCII)
 #: The kind of event under which execution keeps what it saw of a failed environment.
 ENVIRONMENT_FAILED = "environment_failed"
@@ -54,6 +57,8 @@ class FailureGroup:
     key: str
     failure: Failure | None
     results: list[Result]
+    #: Which service is to blame; None while nobody looked.
+    blame: GroupBlame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +160,7 @@ def run_page(
     return RunPage(
         run=run,
         now=now,
-        groups=grouped(failures),
+        groups=grouped(failures, blames_of_run(run)),
         failing_count=run.failed_count + run.errored_count,
         shards=list(Shard.objects.filter(run=run).order_by("number")),
         boots=boots(run.pk, now),
@@ -192,14 +197,19 @@ def failing_results(run: Run) -> list[Result]:
     return list(found.order_by("position", "case_id")[:FAILURE_LIMIT])
 
 
-def grouped(failures: Sequence[Result]) -> list[FailureGroup]:
+def grouped(failures: Sequence[Result], blames: Mapping[int, Blame] = NOTHING_FOUND) -> list[FailureGroup]:
     """By fingerprint, the largest group first; results without a text are one group."""
     groups: dict[bytes, list[Result]] = {}
     for result in failures:
         fingerprint = bytes(result.failure.fingerprint) if result.failure else b""
         groups.setdefault(fingerprint, []).append(result)
     return [
-        FailureGroup(key=fingerprint.hex()[:12] or "none", failure=members[0].failure, results=members)
+        FailureGroup(
+            key=fingerprint.hex()[:12] or "none",
+            failure=members[0].failure,
+            results=members,
+            blame=group_blame([blames[one.case_id] for one in members if one.case_id in blames]),
+        )
         for fingerprint, members in sorted(groups.items(), key=lambda item: -len(item[1]))
     ]
 

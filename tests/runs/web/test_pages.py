@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from runs.models import Project, Report, Run, Suite
+from runs.models import Blame, Project, Report, Run, Suite
 from runs.vocabulary import Outcome, RunStatus, Trigger
 from tests.factories import NOW, make_event, make_member, make_project, make_run, make_suite, make_user
 from tests.rows import add_delivery, add_environment, add_log, add_results
@@ -364,3 +364,53 @@ def test_an_environment_is_drawn_while_it_comes_up(client: Client) -> None:
     # pull until 0.1 s, wait until 0.2 s, start until 1 s, and up from then on.
     assert [kind for kind, _, _ in boot.lanes[0].segments] == ["pull", "wait", "start", "up"]
     assert boot.lanes[0].segments[2] == ("start", 0.2, 1.0)
+
+
+def test_a_failure_group_says_which_service_it_blames_and_on_what_evidence(client: Client) -> None:
+    run = make_run(shop(), status=RunStatus.FAILED)
+    results = add_results(run, {"test_a": Outcome.FAILED, "test_b": Outcome.FAILED}, message=HOSTILE)
+    address = reverse("run", args=["shop", run.number])
+    assert "lames" not in text_of(client, address).replace("class=", "")
+
+    for result, services in zip(results, [["users" + HOSTILE], []], strict=True):
+        Blame.objects.create(
+            project=run.project,
+            run=run,
+            case=result.case,
+            run_at=run.run_at,
+            services=services,
+            suspects=[
+                {
+                    "service": name,
+                    "rank": 1,
+                    "strength": "strong",
+                    "evidence": [
+                        {
+                            "kind": "died",
+                            "strength": "strong",
+                            "detail": f"died, exit code 137 {HOSTILE}",
+                            "at": "2026-11-21T08:00:30.250000+00:00",
+                        }
+                    ],
+                }
+                for name in services
+            ],
+            ruled_out=[{"service": "orders", "reasons": ["up and well throughout", "not named"]}],
+            unwatched=["ledger"],
+        )
+
+    page = text_of(client, address)
+    assert (
+        "<strong><bdi>users&lt;script&gt;alert(1)&lt;/script&gt;red\\u202egnp\\x07</bdi></strong> for 1 of 2"
+        in page
+    )
+    assert ", strong evidence" in page
+    assert "died, exit code 137 &lt;script&gt;" in page
+    assert "08:00:30.250" in page
+    assert "</bdi>: up and well throughout, not named" in page
+    assert "ledger</bdi>: neither events nor logs of them are known" in page
+    assert "\u202e" not in page
+    Blame.objects.update(services=[], suspects=[])
+    assert "No service blamed: all that were watched were well, and none is named" in text_of(client, address)
+    Blame.objects.update(ruled_out=[])
+    assert "No service blamed: none is named, and nobody watched them" in text_of(client, address)

@@ -1,0 +1,170 @@
+"""What was found of the services behind failures, as pages tell it: a line, the evidence, what it was not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from runs.analytics.blame import EvidenceKind
+from runs.models import Blame, Run
+
+#: Lines of evidence shown of a group, and services it was not.
+EVIDENCE_LIMIT = 8
+RULED_OUT_LIMIT = 12
+#: Failures of a run of which what was found is read.
+READ_LIMIT = 500
+
+#: Icon and word of each kind of evidence.
+KINDS = {
+    EvidenceKind.PROPERTY: ("tests", "Report"),
+    EvidenceKind.OUT_OF_MEMORY: ("env", "Out of memory"),
+    EvidenceKind.DIED: ("env", "Container died"),
+    EvidenceKind.UNHEALTHY: ("env", "Unhealthy"),
+    EvidenceKind.RESTARTED: ("retry", "Restarted"),
+    EvidenceKind.NAMED: ("http", "In the failure"),
+    EvidenceKind.ERROR_LINES: ("logs", "Error log"),
+}
+_STRENGTHS = ["weak", "moderate", "strong"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLine:
+    """One observation against a service. `count` failures of the group share it."""
+
+    service: str
+    kind: EvidenceKind
+    strength: str
+    detail: str
+    at: datetime | None
+    count: int
+
+    @property
+    def icon(self) -> str:
+        """The name of its icon."""
+        return KINDS[self.kind][0]
+
+    @property
+    def word(self) -> str:
+        """The kind in words."""
+        return KINDS[self.kind][1]
+
+    @property
+    def is_logged(self) -> bool:
+        """Whether the service's log is where to look."""
+        return self.at is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NotIt:
+    """A service that was watched and is not to blame, with the reasons."""
+
+    service: str
+    reasons: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupBlame:
+    """What was found of some failures."""
+
+    failure_count: int
+    #: Those of them for which some service is blamed.
+    blamed_count: int
+    #: The services for which they count, with how many of them, the most first.
+    services: list[tuple[str, int]]
+    #: Of the strongest evidence; empty when no service is blamed.
+    strength: str
+    evidence: list[EvidenceLine]
+    #: Services with weaker evidence against them, which therefore are not blamed.
+    lesser: list[str]
+    ruled_out: list[NotIt]
+    unwatched: list[str]
+    hidden_count: int
+
+    @property
+    def nobody_count(self) -> int:
+        """The failures for which no service is blamed."""
+        return self.failure_count - self.blamed_count
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether each of the blamed services is blamed for every failure of the group."""
+        return all(count == self.failure_count for _, count in self.services)
+
+    @property
+    def was_watched(self) -> bool:
+        """Whether any service was watched while the tests ran."""
+        return bool(self.ruled_out) or any(line.at is not None for line in self.evidence)
+
+
+def blames_of_run(run: Run) -> dict[int, Blame]:
+    """What was found of the run's failures, by case: one query, and none for a run without failures."""
+    if not run.is_finished or not (run.failed_count or run.errored_count):
+        return {}
+    found = Blame.objects.filter(run=run).order_by("case_id")[:READ_LIMIT]
+    return {blame.case_id: blame for blame in found}
+
+
+def group_blame(found: Sequence[Blame]) -> GroupBlame | None:
+    """Tell some failures' blames as one; None when none was looked at."""
+    if not found:
+        return None
+    counts = Counter(service for blame in found for service in blame.services)
+    services = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    lines = _lines(found, {service for service, _ in services})
+    strengths = [suspect["strength"] for blame in found for suspect in blame.suspects if suspect["rank"] == 1]
+    suspected = {suspect["service"] for blame in found for suspect in blame.suspects}
+    ruled_out = {
+        one["service"]: ", ".join(one["reasons"])
+        for blame in reversed(found)
+        for one in blame.ruled_out
+        if one["service"] not in suspected
+    }
+    return GroupBlame(
+        failure_count=len(found),
+        blamed_count=sum(1 for blame in found if blame.services),
+        services=services,
+        strength=max(strengths, key=_STRENGTHS.index, default="") if services else "",
+        evidence=lines[:EVIDENCE_LIMIT],
+        lesser=sorted(suspected - set(counts)),
+        ruled_out=[NotIt(service, ruled_out[service]) for service in sorted(ruled_out)][:RULED_OUT_LIMIT],
+        unwatched=sorted({name for blame in found for name in blame.unwatched} - suspected),
+        hidden_count=max(0, len(lines) - EVIDENCE_LIMIT) + max(0, len(ruled_out) - RULED_OUT_LIMIT),
+    )
+
+
+def _lines(found: Sequence[Blame], blamed: set[str]) -> list[EvidenceLine]:
+    """The distinct observations, those against the blamed services first, the strongest first."""
+    seen: dict[tuple[str, str, str], EvidenceLine] = {}
+    for blame in found:
+        for suspect in blame.suspects:
+            for one in suspect["evidence"]:
+                key = (suspect["service"], one["kind"], one["detail"])
+                known = seen.get(key)
+                seen[key] = evidence_line(suspect["service"], one, count=known.count + 1 if known else 1)
+    kinds = list(EvidenceKind)
+    return sorted(
+        seen.values(),
+        key=lambda line: (
+            line.service not in blamed,
+            -_STRENGTHS.index(line.strength),
+            kinds.index(line.kind),
+            -line.count,
+            line.service,
+            line.detail,
+        ),
+    )
+
+
+def evidence_line(service: str, one: dict[str, Any], *, count: int = 1) -> EvidenceLine:
+    """One observation as it was kept."""
+    return EvidenceLine(
+        service=service,
+        kind=EvidenceKind(one["kind"]),
+        strength=one["strength"],
+        detail=one["detail"],
+        at=datetime.fromisoformat(one["at"]) if one.get("at") else None,
+        count=count,
+    )
