@@ -6,6 +6,7 @@ of a chart are few numbers and are worked out when a page asks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -34,6 +35,8 @@ from runs.vocabulary import Outcome, RunStatus
 RUN_LIMIT: Final = 200
 #: Passes of a test that its chart shows: as many as are kept to judge it by.
 PASS_LIMIT: Final = 100
+#: Values of a spark.
+COURSE_LENGTH: Final = 24
 #: Passes before anything is said of a rise.
 LEAST_COUNT: Final = DEFAULTS.recent + DEFAULTS.base
 
@@ -78,6 +81,25 @@ class LevelChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelRow:
+    """A level as a table lists it."""
+
+    first: PacePoint
+    last: PacePoint
+    spread: Spread
+
+    @property
+    def p50_ms(self) -> float:
+        """Milliseconds of its median."""
+        return self.spread.p50 * 1000
+
+    @property
+    def p95_ms(self) -> float:
+        """Milliseconds below which 95 % of it lie."""
+        return self.spread.p95 * 1000
+
+
+@dataclass(frozen=True, slots=True)
 class DurationTrend:
     """Passes in order of time with what can be said of them."""
 
@@ -93,12 +115,33 @@ class DurationTrend:
         return [point.seconds for point in self.points]
 
     @property
+    def course(self) -> list[float]:
+        """As a spark shows it; see `course_of`."""
+        return course_of(self.seconds)
+
+    @property
+    def current(self) -> Spread | None:
+        """What is usual now: since the standing alert began, or of all."""
+        return self.spread if self.alert is None else spread(self.seconds[self.alert.index :])
+
+    @property
     def changes(self) -> list[LevelChange]:
         """From level to level, oldest first."""
         return [
             LevelChange(index=after.start, point=self.points[after.start], before=before, after=after)
             for before, after in pairwise(self.levels)
         ]
+
+    @property
+    def level_rows(self) -> list[LevelRow]:
+        """The levels with their ends and what is usual on them, oldest first."""
+        rows = []
+        for level in self.levels:
+            points = self.points[level.start : level.end]
+            known = spread([point.seconds for point in points])
+            if known:
+                rows.append(LevelRow(points[0], points[-1], known))
+        return rows
 
     @property
     def is_slower(self) -> bool:
@@ -112,13 +155,13 @@ class DurationTrend:
 
     @property
     def p50_ms(self) -> float | None:
-        """Milliseconds of the median."""
-        return None if self.spread is None else self.spread.p50 * 1000
+        """Milliseconds of the current median."""
+        return None if self.current is None else self.current.p50 * 1000
 
     @property
     def p95_ms(self) -> float | None:
-        """Milliseconds below which 95 % lie."""
-        return None if self.spread is None else self.spread.p95 * 1000
+        """Milliseconds below which 95 % lie now."""
+        return None if self.current is None else self.current.p95 * 1000
 
     @property
     def before_ms(self) -> float | None:
@@ -128,7 +171,7 @@ class DurationTrend:
     @property
     def after_ms(self) -> float | None:
         """Milliseconds of the median since it began: the alert itself saw some of the fast ones, too."""
-        return None if self.alert is None else median(self.seconds[self.alert.index :]) * 1000
+        return None if self.alert is None else self.p50_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +202,11 @@ class SlowerCase:
     recent_ms: list[int]
 
     @property
+    def course(self) -> list[float]:
+        """As a spark shows it; see `course_of`."""
+        return course_of(self.recent_ms)
+
+    @property
     def added_ms(self) -> int:
         """How much longer, in milliseconds."""
         return self.after_ms - self.before_ms
@@ -179,6 +227,11 @@ class SlowCase:
     pass_count: int
     share: float
     is_slower: bool
+
+    @property
+    def parts(self) -> list[tuple[str, float]]:
+        """The share as a bar draws it: this test, and the others."""
+        return [("m-dur", self.share), ("m-rest", 1 - self.share)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,6 +343,13 @@ def trend_of(points: list[PacePoint], *, with_levels: bool) -> DurationTrend:
         alert=standing_alert(seconds),
         levels=stretches(seconds) if with_levels else [],
     )
+
+
+def course_of(values: Sequence[float]) -> list[float]:
+    """At most `COURSE_LENGTH` medians of neighbours, in order: a change shows, single ones do not."""
+    count = min(COURSE_LENGTH, len(values))
+    cuts = [round(part * len(values) / count) for part in range(count + 1)] if count else []
+    return [median(values[start:end]) for start, end in pairwise(cuts)]
 
 
 def slower_cases(project: Project, *, limit: int = 3) -> list[SlowerCase]:

@@ -9,7 +9,14 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from runs.models import CaseDuration, Suite
-from runs.queries.durations import case_trend, durations_page, slower_cases, slowest_cases, suite_trends
+from runs.queries.durations import (
+    case_trend,
+    course_of,
+    durations_page,
+    slower_cases,
+    slowest_cases,
+    suite_trends,
+)
 from runs.vocabulary import Outcome, RunStatus
 from tests.factories import NOW, make_case, make_project, make_run, make_suite
 from tests.rows import add_results
@@ -65,6 +72,8 @@ def test_a_suite_that_became_slower_says_since_when_and_how_much() -> None:
     assert found.trend.slower_since is not None
     assert found.trend.slower_since.number == 41
     assert (found.trend.before_ms, found.trend.after_ms) == (60_200, 90_200)
+    # What it takes now, not what it took.
+    assert (found.trend.p50_ms, found.added_ms) == (90_200, 30_000)
     [change] = found.trend.changes
     assert (change.index, round(change.added_seconds)) == (40, 30)
 
@@ -134,3 +143,10 @@ def test_a_tests_trend_is_of_its_passes_on_one_branch_or_on_all() -> None:
     assert case_trend(result.case, branch="main").seconds == [1, 4]
     assert case_trend(result.case, branch="").seconds == [1, 3, 4]
     assert case_trend(make_case(suite), branch="main").spread is None
+
+
+def test_a_spark_shows_the_course_and_not_single_values() -> None:
+    assert course_of([]) == []
+    assert course_of([3, 1]) == [3, 1]
+    # 72 values, three in each part: 1 is what two of three are.
+    assert course_of([1, 1, 9] * 12 + [5, 5, 9] * 12) == [1] * 12 + [5] * 12
