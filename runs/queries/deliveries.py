@@ -12,6 +12,7 @@ from django.db.models import Max, Prefetch
 
 from runs.models import Delivery, Hook, Project, Run
 from runs.providers import PROVIDERS, PayloadError, PullRequestEvent, PushEvent
+from runs.queries.channels import KINDS
 from runs.queries.text import readable
 from runs.vocabulary import DeliveryStatus
 
@@ -19,6 +20,8 @@ PAGE_LENGTH: Final = 50
 #: Characters of a payload that a page shows.
 _PAYLOAD_SHOWN: Final = 60_000
 VIEWS: Final = {"": "Received", "waiting": "Waiting for approval", "refused": "Refused", "sent": "Sent"}
+_HANDLED_AGAIN: Final = {DeliveryStatus.ACCEPTED, DeliveryStatus.IGNORED, DeliveryStatus.FAILED}
+_SENT_AGAIN: Final = {DeliveryStatus.SENT, DeliveryStatus.IGNORED, DeliveryStatus.FAILED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class DeliveryFacts:
     payload: str
     waits: bool
     is_repeatable: bool
+    #: Sent, not received.
+    is_sent: bool
 
 
 def hook_rows(project: Project) -> list[HookRow]:
@@ -89,8 +94,8 @@ def hook_path(hook: Hook) -> str:
 
 
 def label_of(provider: str) -> str:
-    """A Git host as people call it."""
-    return PROVIDERS[provider].label if provider in PROVIDERS else provider
+    """A Git host, or a channel's kind, as people call it."""
+    return PROVIDERS[provider].label if provider in PROVIDERS else KINDS.get(provider, provider)
 
 
 def delivery_list(project: Project, *, view: str, before: int | None) -> DeliveryList:
@@ -125,8 +130,9 @@ def delivery_facts(delivery: Delivery) -> DeliveryFacts:
         reasons=delivery.reason.splitlines(),
         payload=_payload(delivery),
         waits=delivery.status == DeliveryStatus.WAITING,
-        is_repeatable=is_received
-        and delivery.status in {DeliveryStatus.ACCEPTED, DeliveryStatus.IGNORED, DeliveryStatus.FAILED},
+        is_repeatable=delivery.status in (_HANDLED_AGAIN if is_received else _SENT_AGAIN)
+        and (is_received or delivery.channel_id is not None),
+        is_sent=not is_received,
     )
 
 

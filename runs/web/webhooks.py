@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError
+from runs.actions.sending import resend_delivery
 from runs.actions.webhooks import approve_delivery, create_hook, redeliver, remove_hook
 from runs.models import Hook
 from runs.providers import PROVIDERS
@@ -52,18 +53,21 @@ def hook_remove(request: HttpRequest, slug: str, hook_id: int) -> HttpResponse:
 @never_cache
 @require_GET
 def delivery(request: HttpRequest, slug: str, delivery_id: int) -> HttpResponse:
-    """One delivery: what was said and what came of it. What it held is for members."""
+    """One delivery: what was said and what came of it. What it held, or was sent, is for members."""
     access = delivery_for(request, slug, delivery_id)
+    if access.delivery.direction == "sent" and not access.is_member:
+        raise Http404
     facts = delivery_facts(access.delivery)
     return project_page(request, "webhooks/delivery.html", access, nav="webhooks", facts=facts)
 
 
 @require_POST
 def delivery_again(request: HttpRequest, slug: str, delivery_id: int) -> HttpResponse:
-    """Handle a delivery once more."""
+    """Handle a delivery once more, or send it once more."""
     access = delivery_for(request, slug, delivery_id, needs=Role.MEMBER)
+    act = resend_delivery if access.delivery.direction == "sent" else redeliver
     try:
-        redeliver(delivery_id=access.delivery.pk, by=signed_in(request))
+        act(delivery_id=access.delivery.pk, by=signed_in(request))
     except ActionError as error:
         messages.error(request, str(error))
     return redirect("delivery", slug, delivery_id)
@@ -82,6 +86,8 @@ def delivery_approve(request: HttpRequest, slug: str, delivery_id: int) -> HttpR
 
 def _list_page(request: HttpRequest, access: Access, *, made: Hook | None = None) -> HttpResponse:
     before = request.GET.get("before", "")
+    views = VIEWS if access.is_member else {name: VIEWS[name] for name in VIEWS if name != "sent"}
+    view = request.GET.get("view", "")
     return project_page(
         request,
         "webhooks/list.html",
@@ -90,10 +96,10 @@ def _list_page(request: HttpRequest, access: Access, *, made: Hook | None = None
         hooks=hook_rows(access.project),
         page=delivery_list(
             access.project,
-            view=request.GET.get("view", ""),
+            view=view if view in views else "",
             before=int(before) if before.isdecimal() and len(before) < len(str(1 << 62)) else None,
         ),
-        views=VIEWS,
+        views=views,
         providers=PROVIDERS.values(),
         made=made,
         made_label=label_of(made.provider) if made else "",

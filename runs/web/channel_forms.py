@@ -1,0 +1,87 @@
+"""The forms of new channels, one for each group of kinds, and what their section of the settings shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from django import forms
+from django.conf import settings
+from django.http import HttpRequest
+
+from runs.models import Project
+from runs.providers import STATUS_HOSTS
+from runs.queries.channels import KINDS, channel_rows
+from runs.web.once import taken_once
+
+#: Kinds by the form that makes them, which is also the beginning of its fields' ids.
+GROUPS: Final = {
+    "status": list(STATUS_HOSTS),
+    "slack": ["slack"],
+    "email": ["email"],
+    "webhook": ["webhook"],
+}
+
+
+class ChannelForm(forms.Form):
+    """A new channel; which values it needs is its action's to say."""
+
+    kind = forms.ChoiceField(choices=KINDS)
+    address = forms.CharField(max_length=2000, required=False)
+    repository = forms.CharField(max_length=250, required=False)
+    secret = forms.CharField(max_length=1000, required=False)
+    branches = forms.CharField(max_length=4000, required=False)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> ChannelForm:
+        """The form that was filled, with the ids of its group."""
+        kind = str(data.get("kind", ""))
+        group = next((name for name, kinds in GROUPS.items() if kind in kinds), "webhook")
+        return cls(data, auto_id=f"{group}-%s")
+
+    @property
+    def group(self) -> str:
+        """Which of `GROUPS` it is."""
+        return str(self.auto_id).partition("-")[0]
+
+    def clean_branches(self) -> list[str]:
+        """Names with commas or lines between."""
+        return [part.strip() for part in re.split(r"[,\n]", self.cleaned_data["branches"]) if part.strip()]
+
+
+def channel_section(
+    request: HttpRequest, project: Project, refused: ChannelForm | None = None
+) -> dict[str, Any]:
+    """The context of `projects/_settings_channels.html`."""
+    made = taken_once(request, "channel", project.pk)
+    blank = {group: _blank(group, project) for group in GROUPS}
+    return {
+        "channels": channel_rows(project),
+        "channel_forms": blank | ({refused.group: refused} if refused else {}),
+        "channel_refused": refused.group if refused else "",
+        "channel_secret": made["secret"] if made else "",
+        "status_hosts": STATUS_HOSTS.values(),
+        "has_mail_server": settings.HAS_MAIL_SERVER,
+    }
+
+
+def _blank(group: str, project: Project) -> ChannelForm:
+    initial = {"kind": GROUPS[group][0], **(_guess(project) if group == "status" else {})}
+    return ChannelForm(initial=initial, auto_id=f"{group}-%s")
+
+
+def _guess(project: Project) -> dict[str, str]:
+    """Host and repository out of the address that runs are checked out from."""
+    written = project.repository_url
+    if written.startswith("https://"):
+        parts = urlsplit(written)
+        host, path = parts.hostname or "", parts.path
+    elif found := re.fullmatch(r"(?:ssh://)?(?:[^@/]+@)([^:/]+)(?::\d+)?[:/](.+)", written):
+        host, path = found[1], found[2]
+    else:
+        return {}
+    repository = path.strip("/").removesuffix(".git")
+    kind = next((name for name in STATUS_HOSTS if name in host), "gitea")
+    return {"kind": kind, "address": f"https://{host}", "repository": repository}
