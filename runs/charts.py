@@ -198,6 +198,24 @@ def whisker(
     )
 
 
+def columns(counts: Sequence[int], *, label: str, width: int = 1000, height: int = 44) -> SafeString:
+    """How many failures there were in each bucket, oldest left, from the base line up; a dot for none."""
+    highest, step = max(counts, default=0) or 1, width / max(len(counts), 1)
+    tall = empty = ""
+    for place, count in enumerate(counts):
+        x, wide = place * step + 1.5, max(step - 3, 1)
+        if count:
+            high = max(count / highest * (height - 2), 2)
+            tall += f"M{num(x)} {height}v-{num(high)}h{num(wide)}v{num(high)}z"
+        else:
+            empty += f"M{num(x)} {height}v-1h{num(wide)}v1z"
+    return _svg(
+        f'<svg class="strip fluid" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
+        f'height="{height}" {_label(label)}><path class="m-rest" d="{empty}"/>'
+        f'<path class="m-fail" d="{tall}"/></svg>'
+    )
+
+
 #: Letters that a name may take in a part of a bar; the part cuts what does not fit.
 _PART_NAME_LENGTH = 60
 

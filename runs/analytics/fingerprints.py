@@ -26,6 +26,10 @@ _RULES = (
     (re.compile(r"[-+]?\d+(?:[.,:]\d+)*"), "<n>"),
     (re.compile(r"\s+"), " "),
 )
+_GUILLEMETS = {
+    ord("<"): "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
+    ord(">"): "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
+}
 #: Longer lines are cut before the rules run over them: their time must stay bounded.
 _RAW_LIMIT = 2_000
 
@@ -43,6 +47,14 @@ def normalised_line(line: str) -> str:
     for rule, sign in _RULES:
         line = rule.sub(sign, line)
     return line.strip().lower()[:LINE_LIMIT]
+
+
+def shown_line(kind: str, message: str, text: str = "") -> str:
+    """Return the line that a group is known by, for people: what differs by chance stands in guillemets."""
+    line = (first_line(message) or first_line(text) or kind.strip())[:_RAW_LIMIT]
+    for rule, sign in _RULES:
+        line = rule.sub(sign.translate(_GUILLEMETS), line)
+    return line.strip()
 
 
 def first_line(text: str) -> str:

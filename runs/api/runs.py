@@ -10,7 +10,10 @@ from ninja import Query, Router, Status
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.api.auth import TokenAuth, caller_of, project_for, run_for
 from runs.api.paging import LIMIT_MAX, page, read_cursor
+from runs.api.problems import ProblemError
 from runs.api.schemas import (
+    CompareQuery,
+    ComparisonOut,
     EventOut,
     EventPage,
     Paging,
@@ -25,6 +28,7 @@ from runs.api.schemas import (
     VerdictOut,
 )
 from runs.models import Run
+from runs.queries.comparison import told_comparison, usual_base
 from runs.queries.quarantine import gate_of, gating_cases
 from runs.queries.run_records import RunFilter, events_after, failures_of, results_after, runs_before
 from runs.vocabulary import Scope, Trigger
@@ -94,6 +98,22 @@ def get_verdict(request: HttpRequest, run_id: int) -> VerdictOut:
     """Whether the run passes, and why: the failures that decide, and those in quarantine."""
     gate = gate_of(run_for(request, run_id))
     return VerdictOut.of(gate, gating_cases(gate))
+
+
+@router.get(
+    "/runs/{int:run_id}/compare", auth=TokenAuth(Scope.READ), response=ComparisonOut, summary="Compare runs"
+)
+def compare(request: HttpRequest, run_id: int, query: Query[CompareQuery]) -> ComparisonOut:
+    """What differs between this run and another, by id; or the default branch's last green one."""
+    head = run_for(request, run_id)
+    base = run_for(request, query.with_) if query.with_ is not None else usual_base(head)
+    if base is None:
+        detail = "There is no other run on the default branch to compare with. Name one: `?with=ID`."
+        raise ProblemError(HTTPStatus.CONFLICT, detail)
+    if base.suite_id != head.suite_id:
+        detail = "The two runs are of different suites: their tests are others."
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    return ComparisonOut.of(told_comparison(base, head))
 
 
 @router.get(

@@ -8,7 +8,9 @@ from typing import Any
 from django.conf import settings
 from ninja import Field, Schema
 
+from runs.analytics.comparison import Difference, Place
 from runs.models import Event, Quarantine, Result, Run, TestCase
+from runs.queries.comparison import ToldComparison
 from runs.queries.quarantine import NAME_LIMIT, Gate
 from runs.vocabulary import Outcome, RunStatus, Trigger
 
@@ -154,6 +156,106 @@ class VerdictOut(Schema):
                     for held in spared
                 ],
             ),
+        )
+
+
+class CompareQuery(Schema):
+    """What a run is compared with."""
+
+    with_: int | None = Field(None, alias="with", description="Another run's id.")
+
+
+class ComparedRun(Schema):
+    """One of two runs compared."""
+
+    id: int
+    number: int
+    status: str
+    branch: str | None
+    commit: str | None
+    url: str
+
+    @classmethod
+    def of(cls, run: Run) -> ComparedRun:
+        """Shape a run whose project is loaded."""
+        return cls(
+            id=run.pk,
+            number=run.number,
+            status=run.status,
+            branch=run.branch or None,
+            commit=run.commit or None,
+            url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",
+        )
+
+
+class DifferenceOut(Schema):
+    """One test that differs."""
+
+    test_id: int
+    class_name: str
+    name: str
+    parameters: str
+    change: str = Field(
+        description="broke, still_failing, flaky, fixed, new_test, removed or slower: the first that is true."
+    )
+    base: str | None = Field(description="Its outcome there; null where it did not run.")
+    head: str | None
+    base_seconds: float | None
+    head_seconds: float | None
+    also_on_default_branch: bool | None = Field(
+        description="Whether it fails in the default branch's newest run too; null unless it fails here on "
+        "another branch."
+    )
+    fingerprint: str | None = Field(description="Of the failure in this run.")
+
+
+class ComparisonOut(Schema):
+    """What differs between two runs of a suite."""
+
+    base: ComparedRun
+    head: ComparedRun
+    counts: dict[str, int] = Field(description="Tests by category; each is in one.")
+    new_failures: int = Field(description="What broke, and new tests that fail.")
+    unchanged: int | None = Field(description="Tests in no category; null when not all were compared.")
+    is_partial: bool = Field(
+        description="Too many tests to compare all: only those that did not pass in one of the two were."
+    )
+    selected: int | None = Field(
+        description="Tests compared when one of the runs ran selected ones only; null otherwise."
+    )
+    differences: list[DifferenceOut] = Field(description="The first thousand, by category.")
+
+    @classmethod
+    def of(cls, told: ToldComparison) -> ComparisonOut:
+        """Shape a comparison with the names of its tests."""
+        found = told.comparison
+        return cls(
+            base=ComparedRun.of(found.base),
+            head=ComparedRun.of(found.head),
+            counts={str(change): count for change, count in found.result.counts.items()},
+            new_failures=len(found.result.new_failures),
+            unchanged=None if found.is_partial else found.result.unchanged_count,
+            is_partial=found.is_partial,
+            selected=found.selected_count,
+            differences=[cls._difference(told, case, one) for case, one in told.named],
+        )
+
+    @staticmethod
+    def _difference(told: ToldComparison, case: TestCase, one: Difference) -> DifferenceOut:
+        before = told.comparison.base_rows.get(one.case)
+        after = told.comparison.head_rows.get(one.case)
+        return DifferenceOut(
+            test_id=case.pk,
+            class_name=case.class_name,
+            name=case.name,
+            parameters=case.parameters,
+            change=one.change,
+            base=one.base,
+            head=one.head,
+            base_seconds=seconds(before.duration_ms) if before else None,
+            head_seconds=seconds(after.duration_ms) if after else None,
+            also_on_default_branch=None if one.place is None else one.place is Place.ALSO_ON_BASE,
+            fingerprint=told.fingerprints.get(after.failure or 0) if after and one.is_failing else None,
         )
 
 

@@ -73,3 +73,9 @@ def unsound_cases(run: Run) -> set[int]:
     """Cases of which an attempt failed in the run."""
     found = Result.objects.filter(run_at=run.run_at, run=run.pk, outcome__in=_UNSOUND)
     return set(found.values_list("case_id", flat=True))
+
+
+def failing_cases_of(run: Run) -> set[int]:
+    """Cases that failed in the run."""
+    found = Result.objects.filter(run_at=run.run_at, run=run.pk, outcome__in=sorted(FAILING))
+    return set(found.values_list("case_id", flat=True))

@@ -15,8 +15,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from runs import charts, figures
-from runs.models import TestCase
+from runs.analytics.comparison import Change
+from runs.analytics.fingerprints import shown_line
+from runs.models import Failure, TestCase
 from runs.queries import text
+from runs.queries.compare_words import title_of
 from runs.queries.durations import DurationTrend
 from runs.queries.environments import Standing
 from runs.queries.marks import Mark, result_mark, run_mark
@@ -79,6 +82,7 @@ DELIVERY_WORDS = {
     DeliveryStatus.IGNORED: ("skip", "skip", "Ignored"),
     DeliveryStatus.REFUSED: ("fail", "fail", "Refused"),
     DeliveryStatus.WAITING: ("queued", "queued", "Waiting"),
+    DeliveryStatus.QUEUED: ("queued", "queued", "Queued"),
     DeliveryStatus.SENT: ("pass", "pass", "Sent"),
     DeliveryStatus.FAILED: ("infra", "infra", "Failed"),
 }
@@ -225,6 +229,12 @@ def run_axis(labels: Sequence[str], signs: Sequence[str]) -> SafeString:
 
 
 @register.simple_tag
+def columns(counts: Sequence[int], label: str) -> SafeString:
+    """Draw failures per bucket; see `charts.columns`."""
+    return charts.columns(counts, label=label)
+
+
+@register.simple_tag
 def swatch(kind: str, height: int = 10) -> SafeString:
     """A legend's sample of one class."""
     return charts.bar([(kind, 1)], width=12, height=height)
@@ -306,6 +316,28 @@ def duration(milliseconds: float | None) -> str:
         return f"{seconds // 60}m {seconds % 60:02d}s"
     minutes = round(milliseconds / MINUTE)
     return f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+@register.filter
+def change_of_time(milliseconds: float) -> str:
+    """A difference of two durations, with its sign: `+2.3 s`, `−51 ms`."""  # noqa: RUF002 - a minus sign
+    sign = "+" if milliseconds > 0 else "−" if milliseconds < 0 else ""  # noqa: RUF001 - a minus sign
+    return f"{sign}{duration(abs(milliseconds))}"
+
+
+@register.filter
+def change_word(change: str) -> str:
+    """A category of a comparison as people call it."""
+    return title_of(Change(change))
+
+
+@register.filter
+def failure_line(failure: Failure | None, limit: int = 240) -> str:
+    """The line that a failure's group is known by; what differs by chance stands in guillemets."""
+    if failure is None:
+        return "Failed without a message"
+    line = shown_line(*(text.clean(part[:8_000]) for part in (failure.kind, failure.message, failure.text)))
+    return text.cut(line, limit) or "Failed without a message"
 
 
 @register.filter

@@ -1,0 +1,182 @@
+"""What two runs of a suite say of its tests: one narrow statement for each, judged by `analytics.comparison`.
+
+A large run is not read whole: beyond `CASE_LIMIT` tests only those are compared that did not pass in one of
+the two runs, which an index knows. What cannot be told then is said (`is_partial`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from runs.analytics.comparison import CaseResult, Comparison, Difference, compare, is_slower
+from runs.analytics.flakiness import FlakeState
+from runs.models import CaseDuration, CaseState, Failure, Run, TestCase
+from runs.queries.baseline import base_runs, failing_cases_of, last_green, runs_of_branch
+from runs.vocabulary import FAILING, Outcome
+
+#: Tests of both runs together that are read whole.
+CASE_LIMIT = 120_000
+#: Rows of one run that are read beyond it.
+NOTABLE_LIMIT = 20_000
+#: Tests that the API names.
+TOLD_LIMIT = 1_000
+#: So many passes make a test's usual time.
+USUAL_PASSES = 10
+
+_WHOLE = "SELECT case_id, outcome, duration_ms, failure_id FROM runs_result WHERE run_at = %s AND run_id = %s"
+_NOTABLE = """
+SELECT r.case_id, r.outcome, r.duration_ms, r.failure_id FROM (
+    (SELECT case_id FROM runs_result WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed'
+     LIMIT %(limit)s)
+    UNION
+    (SELECT case_id FROM runs_result WHERE run_at = %(head_at)s AND run_id = %(head)s AND outcome <> 'passed'
+     LIMIT %(limit)s)
+) n JOIN runs_result r ON r.run_at = %(own_at)s AND r.run_id = %(own)s AND r.case_id = n.case_id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One test in one run."""
+
+    outcome: Outcome
+    duration_ms: int | None
+    failure: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunComparison:
+    """What changed from one run to another."""
+
+    base: Run
+    head: Run
+    result: Comparison
+    #: By case.
+    base_rows: Mapping[int, Row]
+    head_rows: Mapping[int, Row]
+    #: Only what did not pass in one of the two was compared: new, removed and slower tests are not known.
+    is_partial: bool
+    #: Only these tests were compared, because one of the two ran no others; None when all were.
+    selected_count: int | None
+
+
+def compare_runs(
+    base: Run, head: Run, *, notable_only: bool = False, main: Run | None = None
+) -> RunComparison:
+    """Compare two runs of one suite; at most five statements, whatever their size.
+
+    `main` is the newest run of the default branch: what fails there too is told (`Difference.place`).
+    """
+    is_partial = notable_only or base.test_count + head.test_count > CASE_LIMIT
+    before, after = (_notable(base, head, own) if is_partial else _whole(own) for own in (base, head))
+    selected = _selected(base, head)
+    if selected is not None:
+        before = {case: row for case, row in before.items() if case in selected}
+        after = {case: row for case, row in after.items() if case in selected}
+    turned = {case for case, row in [*before.items(), *after.items()] if row.outcome in FAILING}
+    slow = set() if is_partial else _beyond_usual(before, after)
+    result = compare(
+        _results(before),
+        _results(after, slow=slow),
+        states=_states(turned),
+        base_failing=failing_cases_of(main) if main is not None and main.pk != head.pk else None,
+    )
+    return RunComparison(base, head, result, before, after, is_partial, len(selected) if selected else None)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldComparison:
+    """A comparison with what the API names of it."""
+
+    comparison: RunComparison
+    named: list[tuple[TestCase, Difference]]
+    #: In hexadecimal, by failure.
+    fingerprints: Mapping[int, str]
+
+
+def told_comparison(base: Run, head: Run) -> ToldComparison:
+    """Compare two runs and name the first `TOLD_LIMIT` tests that differ; ten queries at most."""
+    default = head.project.default_branch
+    is_on_main = head.branch == default and not head.pull_request
+    main = None if is_on_main else next(iter(runs_of_branch(head.suite_id, default)), None)
+    found = compare_runs(base, head, main=main)
+    told = found.result.differences[:TOLD_LIMIT]
+    cases = TestCase.objects.in_bulk([one.case for one in told])
+    failures = {row.failure for one in told if (row := found.head_rows.get(one.case)) and row.failure}
+    prints = Failure.objects.filter(pk__in=failures).values_list("pk", "fingerprint")
+    return ToldComparison(
+        comparison=found,
+        named=[(cases[one.case], one) for one in told if one.case in cases],
+        fingerprints={pk: bytes(value).hex() for pk, value in prints},
+    )
+
+
+def usual_base(head: Run) -> Run | None:
+    """What a run is compared with by itself: the default branch's last green one before it, else its last."""
+    found = [run for run in base_runs(head) if run.number < head.number]
+    base = last_green(found) or next(iter(found), None)
+    if base is not None:
+        base.project = head.project
+    return base
+
+
+def _whole(run: Run) -> dict[int, Row]:
+    return _rows(_WHOLE, [run.run_at, run.pk])
+
+
+def _notable(base: Run, head: Run, own: Run) -> dict[int, Row]:
+    values = {"base": base.pk, "head": head.pk, "own": own.pk, "limit": NOTABLE_LIMIT}
+    moments = {"base_at": base.run_at, "head_at": head.run_at, "own_at": own.run_at}
+    return _rows(_NOTABLE, values | moments)
+
+
+def _rows(statement: str, values: Any) -> dict[int, Row]:  # noqa: ANN401 - as the driver takes them
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return {
+            case: Row(_OUTCOMES[outcome], duration, failure)
+            for case, outcome, duration, failure in cursor.fetchall()
+        }
+
+
+_OUTCOMES = {str(outcome): outcome for outcome in Outcome}
+
+
+def _selected(base: Run, head: Run) -> set[int] | None:
+    """The tests that both ran on purpose; None when both ran all."""
+    chosen = [set(run.selection) for run in (base, head) if run.selection]
+    return set.intersection(*chosen) if chosen else None
+
+
+def _beyond_usual(before: Mapping[int, Row], after: Mapping[int, Row]) -> set[int]:
+    """The tests that took longer than in the base, and than nearly always where that is known."""
+    longer = {
+        case
+        for case, row in after.items()
+        if row.duration_ms and case in before and is_slower(_seconds(before[case]), _seconds(row))
+    }
+    paces = CaseDuration.objects.filter(case__in=longer, recent_ms__len__gte=USUAL_PASSES)
+    usual = dict(paces.values_list("case_id", "p95_ms")) if longer else {}
+    return {case for case in longer if (after[case].duration_ms or 0) > usual.get(case, 0)}
+
+
+def _results(rows: Mapping[int, Row], *, slow: set[int] | None = None) -> Iterable[CaseResult]:
+    """As the analytics take them; `slow` are the ones whose time may tell something here."""
+    for case, row in rows.items():
+        yield CaseResult(case, row.outcome, _seconds(row) if slow is None or case in slow else ())
+
+
+def _seconds(row: Row) -> tuple[float, ...]:
+    return () if row.duration_ms is None else (row.duration_ms / 1000,)
+
+
+def _states(cases: set[int]) -> dict[int, FlakeState]:
+    """What is known of the flakiness of these; nothing of the healthy ones."""
+    if not cases:
+        return {}
+    found = CaseState.objects.filter(case__in=cases).exclude(flakiness="healthy")
+    return {case: FlakeState[state.upper()] for case, state in found.values_list("case_id", "flakiness")}
