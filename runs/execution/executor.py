@@ -193,12 +193,11 @@ def _ending(judged: Sequence[Future[Ending]]) -> Ending:
 
 
 def _note_services(run: Run, job: Job, plans: Sequence[ShardPlan]) -> None:
-    tests = job.suite.tests
     facts = {
         **run.environment_facts,
         "images": dict(sorted(job.images.items())),
-        "tests": tests,
-        "services": service_facts(plans, tests=tests),
+        "tests": job.suite.tests,
+        "services": service_facts(plans),
     }
     through_outages(lambda: note_facts(job.claim, environment_facts=facts), lease=job.lease)
 

@@ -13,13 +13,12 @@ from runs.execution.plans import ShardPlan
 _KEPT = 20
 
 
-def service_facts(plans: Sequence[ShardPlan], *, tests: str) -> dict[str, dict[str, Any]]:
-    """The hosts, ports and dependencies of every service but the tests', of all shards together."""
+def service_facts(plans: Sequence[ShardPlan]) -> dict[str, dict[str, Any]]:
+    """The hosts, ports and dependencies of every service, the tests' too, of all shards together."""
     facts: dict[str, dict[str, Any]] = {}
     for plan in plans:
         for name, service in plan.spec.services.items():
-            if name != tests:
-                _add(facts.setdefault(name, {}), service)
+            _add(facts.setdefault(name, {}), service)
     return facts
 
 
