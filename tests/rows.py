@@ -99,7 +99,7 @@ def add_delivery(run: Run) -> Delivery:
         hook=hook,
         direction="received",
         provider="github",
-        key=f"{run.number}{run.branch}",
+        key=f"{run.number}{run.branch}"[:250],
         event=run.branch[:60],
         status="accepted",
         reason=f"{run.commit_message}\n{run.branch}",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 from environments.lifecycle.requests import HappeningKind
 from runs.analytics.lifelines import (
     Fault,
@@ -17,7 +19,7 @@ from runs.analytics.lifelines import (
 )
 
 
-def seen(*told: tuple[float, Kind] | tuple[float, Kind, str] | tuple[float, Kind, int]) -> list[Sighting]:
+def seen(*told: tuple[Any, ...]) -> list[Sighting]:
     return [
         Sighting(
             at,
@@ -33,7 +35,7 @@ def seen(*told: tuple[float, Kind] | tuple[float, Kind, str] | tuple[float, Kind
 BOOT = ((1.0, Kind.CREATED), (2.0, Kind.STARTED), (5.0, Kind.HEALTHY))
 
 
-def lived(*told: tuple[float, Kind] | tuple[float, Kind, str] | tuple[float, Kind, int]) -> Life:
+def lived(*told: tuple[Any, ...]) -> Life:
     return life("orders", seen(*BOOT, *told), end=60)
 
 
@@ -48,14 +50,14 @@ def test_a_service_waits_starts_and_is_well_to_the_end() -> None:
 def test_a_service_without_a_health_check_is_well_as_soon_as_it_runs() -> None:
     alive = life("orders", seen((1, Kind.CREATED), (2, Kind.STARTED)), end=10, has_check=False)
 
-    assert alive.stretches == (("wait", 1, 2), ("up", 2, 10))
+    assert list(alive.stretches) == [("wait", 1, 2), ("up", 2, 10)]
     assert alive.ready_at == 2
 
 
 def test_one_that_dies_for_want_of_memory_has_one_trouble_and_is_well_again_when_it_is_healthy() -> None:
     alive = lived((20, Kind.OUT_OF_MEMORY), (20.5, Kind.EXITED, 137), (22, Kind.STARTED), (30, Kind.HEALTHY))
 
-    assert alive.stretches[2:] == (("up", 5, 20), ("bad", 20, 22), ("start", 22, 30), ("up", 30, 60))
+    assert list(alive.stretches[2:]) == [("up", 5, 20), ("bad", 20, 22), ("start", 22, 30), ("up", 30, 60)]
     assert alive.troubles == (Trouble(TroubleKind.OUT_OF_MEMORY, 20, 30),)
     assert alive.ready_at == 5
 
@@ -88,7 +90,7 @@ def test_a_death_after_the_fault_was_undone_is_the_services_own() -> None:
 def test_a_paused_service_goes_back_to_what_it_was_and_its_checks_failing_meanwhile_say_nothing() -> None:
     alive = lived((20, Kind.CONTROL, "pause"), (20.1, Kind.PAUSED), (25, Kind.UNHEALTHY), (30, Kind.UNPAUSED))
 
-    assert alive.stretches[2:] == (("up", 5, 20.1), ("fault", 20.1, 30), ("up", 30, 60))
+    assert list(alive.stretches[2:]) == [("up", 5, 20.1), ("fault", 20.1, 30), ("up", 30, 60)]
     assert alive.troubles == ()
     assert alive.faults == (Fault("orders", "pause", 20, 30),)
 
@@ -103,8 +105,8 @@ def test_a_job_that_is_done_and_tests_that_fail_are_no_trouble() -> None:
     done = life("orders", seen((1, Kind.STARTED), (4, Kind.EXITED, 0)), end=10)
     tests = life("orders", seen((1, Kind.STARTED), (4, Kind.EXITED, 1)), end=10, is_tests=True)
 
-    assert done.stretches == (("start", 1, 4),)
-    assert tests.stretches == (("tests", 1, 4),)
+    assert list(done.stretches) == [("start", 1, 4)]
+    assert list(tests.stretches) == [("tests", 1, 4)]
     assert done.troubles == tests.troubles == ()
 
 

@@ -1,0 +1,205 @@
+"""Every page there is, found by trying every address, on a project of strangers' words and on an empty one.
+
+An address that is new is walked without being listed anywhere: what its parts are called has to be known to
+`tests.runs.web.test_access.filled`, which that test demands as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from environments.models import Environment
+from runs.actions.audit import note_change
+from runs.actions.blaming import blame_run
+from runs.actions.judging import judge_run
+from runs.actions.pacing import pace_run
+from runs.models import Failure, Project, Quarantine, Run, Suite, TestCase
+from runs.vocabulary import Outcome, Role, RunStatus
+from runs.web.urls import urlpatterns
+from tests.factories import make_event, make_member, make_project, make_run, make_suite
+from tests.rows import add_delivery, add_environment, add_log, add_results
+from tests.runs.web.test_access import STREAMS, filled
+from tests.storms import add_storm
+
+#: What a stranger may call anything. PostgreSQL takes no NUL; what looks like one it does.
+NASTY = (
+    "<script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31mred\x1b[0m\u202egnp\x07"
+    " 100% a/b?c=d#e&amp;\"'`\\x00␀ {{ 7*7 }} {% if %} 🦊"
+)
+HOSTILE = NASTY + "x" * 10_000
+#: Other looks at a page, beside the plain one.
+QUERIES: Mapping[str, tuple[str, ...]] = {
+    "runs": ("?q=nothing-is-called-so", "?status=failed"),
+    "run": ("?show=all", "?show=slow"),
+    "test": ("?branch=all", "?chart=duration"),
+    "jump": ("?q=x", "?q=%00%ff%3Cscript%3E"),
+    "webhooks": ("?view=waiting",),
+    "environments": ("?before=1",),
+    "grid": ("?rows=all", "?order=similarity"),
+    "flaky": ("?state=all",),
+}
+#: Parts of addresses that lead nowhere, unless `filled` knows better.
+UNKNOWN: Mapping[str, object] = {
+    "account_id": 1,
+    "channel_id": 1,
+    "invitation_id": 1,
+    "provider_id": "github",
+    "secret": "unknown",
+}
+RUN_COUNT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Everything:
+    """A project with rows of every kind, what its addresses are made of, and others of the same kind."""
+
+    project: Project
+    parts: Mapping[str, object]
+    others: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+
+
+def full_project(words: str = HOSTILE) -> Everything:
+    """A project in which everything that people name is called by `words`."""
+    project, parts = filled("public")
+    project.name, project.default_branch = words[:120], "main"
+    project.save()
+    now = timezone.now()
+    suite = make_suite(project, words[:110], definition={"compose": "compose.yml", "tests": "tests"})
+    first = now - timedelta(hours=3 * RUN_COUNT)
+    runs = [_run(suite, words, first + timedelta(hours=3 * index), index) for index in range(RUN_COUNT)]
+    broken = runs[-1]
+    storm = add_storm(broken, names=(words[:120] + "1", words[:120] + "2"))
+    add_log(broken, words[:200] + "1", "INFO " + words, "ERROR " + words, "y" * 300_000, at=storm.created_at)
+    make_event(broken, message=words, service=words[:250])
+    live = make_run(suite, status=RunStatus.RUNNING, queued_at=now, started_at=now, branch=words[:250])
+    _hold(add_storm(live, is_gone=False), now)
+    errored = make_run(suite, status=RunStatus.ERRORED, queued_at=now, error_message=words + "\n" + words)
+    failed = add_environment(errored, {words[:255]: (0.1, 0.2, None)})
+    Environment.objects.filter(pk=failed.pk).update(failure_kind="never_healthy", error=words + "\n" + words)
+    for run in runs:
+        judge_run(run.pk)
+        pace_run(run.pk)
+        blame_run(run.pk)
+    cases = list(TestCase.objects.filter(suite=suite).order_by("pk"))
+    # Its form takes no such owner; a row may come from elsewhere.
+    Quarantine.objects.create(
+        case=cases[1],
+        reason=words[:2000],
+        owner=words[:250],
+        created_at=first,
+        until=now + timedelta(days=9),
+    )
+    member = make_member(
+        project, Role.MEMBER, username=words[:150], first_name=words[:150], last_name="y" * 150
+    )
+    note_change(
+        project, by=member, action="token.revoked", subject=words[:500], data={words[:60]: words[:300]}
+    )
+    deliveries = [add_delivery(run) for run in (broken, live)]
+    return Everything(
+        project,
+        UNKNOWN
+        | parts
+        | {
+            "fingerprint": bytes(Failure.objects.filter(project=project).latest("pk").fingerprint).hex(),
+            "number": broken.number,
+            "case_id": cases[2].pk,
+            "name": suite.name,
+            "environment_name": storm.name,
+            "delivery_id": deliveries[0].pk,
+        },
+        {
+            "number": (live.number, errored.number, runs[0].number),
+            "case_id": (cases[0].pk, cases[1].pk),
+            "environment_name": (f"itd-{live.pk:08x}-1", failed.name),
+            "name": (parts["name"],),
+        },
+    )
+
+
+def _run(suite: Suite, words: str, at: datetime, index: int) -> Run:
+    is_last = index == RUN_COUNT - 1
+    run = make_run(
+        suite,
+        status=RunStatus.FAILED if is_last or index % 4 == 1 else RunStatus.PASSED,
+        queued_at=at,
+        started_at=at,
+        commit=f"{index // 2:040x}",
+        branch=words[:250] if index % 5 == 4 else "main",
+        commit_message=words,
+        commit_author=words[:250],
+        ref=words[:250],
+        pull_request=words[:60],
+        ci_url="javascript:alert(1)",
+        tags={words[:60]: words[:100]},
+        environment_facts={"images": {words[:60]: words[:100]}},
+    )
+    failing = Outcome.FAILED if is_last else Outcome.PASSED
+    add_results(
+        run,
+        {
+            words: failing,
+            "test_flaky " + words: Outcome.FLAKY if index % 3 == 0 else Outcome.PASSED,
+            "test_refund": Outcome.FAILED if index % 4 == 1 or is_last else Outcome.PASSED,
+            "test_later": Outcome.SKIPPED,
+            **{f"test_{number:02d}": Outcome.PASSED for number in range(30)},
+        },
+        message=words,
+        text="E   " + words,
+        duration_ms=1200 if index < RUN_COUNT // 2 else 4800,
+    )
+    return run
+
+
+def _hold(environment: Environment, now: datetime) -> None:
+    Environment.objects.filter(pk=environment.pk).update(
+        lease_expires_at=now + timedelta(hours=1), expires_at=now + timedelta(hours=1)
+    )
+
+
+def empty_project() -> Everything:
+    """A project with nothing in it but a suite that never ran."""
+    project = make_project("empty", visibility="public")
+    return Everything(project, {"slug": project.slug, "name": make_suite(project, "never-ran").name})
+
+
+def addresses(everything: Everything) -> Iterator[tuple[str, str]]:
+    """Names and addresses that the parts suffice for, each part's others once, and every known query."""
+    parts = {"slug": everything.project.slug, **everything.parts}
+    for pattern in urlpatterns:
+        name, wanted = str(pattern.name), pattern.pattern.converters
+        if name in STREAMS or not set(wanted) <= set(parts):
+            continue
+        plain = {part: parts[part] for part in wanted}
+        yield name, reverse(name, kwargs=plain)
+        for query in QUERIES.get(name, ()):
+            yield name, reverse(name, kwargs=plain) + query
+        for part in wanted:
+            for other in everything.others.get(part, ()):
+                yield name, reverse(name, kwargs=plain | {part: other})
+
+
+def unknown_parts(everything: Everything) -> set[str]:
+    """Parts of addresses that nobody gave a value: their pages would not be walked."""
+    known = {"slug", *everything.parts}
+    return {part for pattern in urlpatterns for part in pattern.pattern.converters} - known
+
+
+def answers(client: Client, everything: Everything) -> Iterator[tuple[str, str, HttpResponse]]:
+    """What every address that may be read answers; those that only change something are left out."""
+    for name, address in addresses(everything):
+        answer = client.get(address)
+        if answer.status_code != 405:
+            yield name, address, answer
+
+
+def is_page(answer: HttpResponse) -> bool:
+    """A whole page, neither a part of one nor a way to another."""
+    return not answer.streaming and answer.status_code == 200 and b"<html" in answer.content[:2000]
