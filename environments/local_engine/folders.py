@@ -17,6 +17,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -297,8 +298,8 @@ def _sweep(root: Path) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file so that readers see it whole: the old one or the new one."""
-    unfinished = path.with_name(f".{path.name}.new")
+    """Write a file so that readers see it whole: the old one or the new one, whoever else writes it."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.new")
     unfinished.write_text(text)
     unfinished.replace(path)
 

@@ -6,6 +6,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from environments.engine import EngineEventKind, ExecResult, Health
@@ -42,7 +43,8 @@ class HealthWatch:
                     in_start_period = check is not None and (
                         time.monotonic() - started < check.start_period_seconds
                     )
-                    self.note(self.probe(), counts=not in_start_period)
+                    with suppress(FileNotFoundError):  # removed meanwhile
+                        self.note(self.probe(), counts=not in_start_period)
             else:
                 self._conclude(keeper.pid)
                 return
@@ -78,8 +80,9 @@ class HealthWatch:
         state = self.own.state()
         # By now it may have been started again, by another keeper, whose word is not ours to give.
         if state is not None and state.keeper.pid == keeper and state.finished_at is None:
-            self.own.conclude(KILLED_EXIT_CODE)
-            self.tell(self.own.name, EngineEventKind.DIED, KILLED_EXIT_CODE)
+            with suppress(FileNotFoundError):  # its environment was removed this moment: nobody asks any more
+                self.own.conclude(KILLED_EXIT_CODE)
+                self.tell(self.own.name, EngineEventKind.DIED, KILLED_EXIT_CODE)
 
 
 def _after(before: HealthRecord, result: ExecResult, check: HealthCheck, *, counts: bool) -> HealthRecord:
