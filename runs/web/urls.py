@@ -8,7 +8,10 @@ from runs.web import (
     account,
     accounts,
     audit,
+    badges,
     cases,
+    channels,
+    compare,
     durations,
     environments,
     grid,
@@ -96,6 +99,26 @@ urlpatterns = [
         name="invitation-revoke",
     ),
     path("p/<slug:slug>/audit/", audit.audit_log, name="audit"),
+    path("p/<slug:slug>/settings/channels/", channels.channel_add, name="channel-add"),
+    path(
+        "p/<slug:slug>/settings/channels/<int:channel_id>/test/", channels.channel_test, name="channel-test"
+    ),
+    path(
+        "p/<slug:slug>/settings/channels/<int:channel_id>/pause/",
+        channels.channel_pause,
+        name="channel-pause",
+    ),
+    path(
+        "p/<slug:slug>/settings/channels/<int:channel_id>/resume/",
+        channels.channel_resume,
+        name="channel-resume",
+    ),
+    path(
+        "p/<slug:slug>/settings/channels/<int:channel_id>/remove/",
+        channels.channel_remove,
+        name="channel-remove",
+    ),
+    path("badges/<slug:slug>/<path:name>.svg", badges.badge, name="badge"),
     path("p/<slug:slug>/suites/", suites.suite_list, name="suites"),
     path("p/<slug:slug>/add-suite/", suites.suite_add, name="suite-add"),
     # A suite's name is whatever its reports say: the address ends with it.
@@ -134,6 +157,8 @@ urlpatterns = [
     path("p/<slug:slug>/tests/<int:case_id>/", cases.case, name="test"),
     path("p/<slug:slug>/tests/<int:case_id>/quarantine/", cases.case_quarantine, name="test-quarantine"),
     path("p/<slug:slug>/tests/<int:case_id>/lift/", cases.case_lift, name="test-lift"),
+    path("p/<slug:slug>/compare/", compare.compare, name="compare"),
+    path("p/<slug:slug>/failures/<slug:fingerprint>/", compare.failure_group, name="failure-group"),
     path("p/<slug:slug>/runs/", runs.run_list, name="runs"),
     path("p/<slug:slug>/runs/new/", runs.run_new, name="run-new"),
     path("p/<slug:slug>/runs/<int:number>/", runs.run, name="run"),

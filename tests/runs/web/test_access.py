@@ -6,19 +6,27 @@ import pytest
 from django.test import Client
 from django.urls import get_resolver, reverse
 
+from runs.actions.channels import add_channel
+from runs.actions.invitations import create_invitation
 from runs.actions.tokens import create_token
 from runs.actions.webhooks import create_hook, receive_delivery
 from runs.models import Project, Run, Schedule
 from runs.vocabulary import Role, RunStatus, Scope
 from runs.web.urls import urlpatterns
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
-from tests.rows import add_environment
+from tests.rows import add_environment, make_failure
 
 pytestmark = pytest.mark.django_db
 
 #: Addresses that hold nothing of any project.
-PUBLIC = {"home", "sign-in", "sign-out", "first-account", "theme"}
-SIGNED_IN = {"project-new"}
+PUBLIC = {
+    *("home", "kit", "sign-in", "sign-out", "first-account", "theme"),
+    *("sign-in-with", "github_callback", "gitlab_callback", "openid_connect_callback", "join", "join-link"),
+}
+SIGNED_IN = {
+    *("project-new", "account", "profile-change", "password-change", "preferences-change"),
+    *("provider-disconnect", "sessions-end"),
+}
 #: Addresses that change something, with the role they need.
 CHANGES = {
     "start-token": Role.ADMIN,
@@ -43,12 +51,24 @@ CHANGES = {
     "settings-change": Role.ADMIN,
     "token-add": Role.ADMIN,
     "token-revoke": Role.ADMIN,
+    "channel-add": Role.ADMIN,
+    "channel-test": Role.ADMIN,
+    "channel-pause": Role.ADMIN,
+    "channel-resume": Role.ADMIN,
+    "channel-remove": Role.ADMIN,
     "member-add": Role.ADMIN,
     "member-role": Role.ADMIN,
     "member-remove": Role.ADMIN,
+    "invitation-add": Role.ADMIN,
+    "invitation-revoke": Role.ADMIN,
 }
 #: Addresses that even a public project has for its members alone.
 MEMBERS = {
+    "channel-add",
+    "channel-test",
+    "channel-pause",
+    "channel-resume",
+    "channel-remove",
     "settings",
     "settings-change",
     "token-add",
@@ -56,6 +76,9 @@ MEMBERS = {
     "member-add",
     "member-role",
     "member-remove",
+    "invitation-add",
+    "invitation-revoke",
+    "audit",
 }
 NAMES = sorted(str(pattern.name) for pattern in urlpatterns)
 GUARDED = [name for name in NAMES if name not in PUBLIC | SIGNED_IN]
@@ -83,7 +106,12 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
         "token_id": create_token(project=project, scopes=[Scope.READ]).token.pk,
         "member_id": make_member(project, Role.VIEWER).memberships.get().pk,
         "environment_name": add_environment(run, {}).name,
+        "channel_id": add_channel(
+            project=project, kind="slack", address="https://hooks.slack.com/services/T/B/s"
+        ).pk,
+        "invitation_id": create_invitation(project=project, role=Role.VIEWER).invitation.pk,
         "kind": "report",
+        "fingerprint": bytes(make_failure(run, "402 != 201").fingerprint).hex(),
         "file_id": 1,
     }
 
