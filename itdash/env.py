@@ -47,9 +47,30 @@ class Environment(BaseSettings):
     environment_lease_seconds: int = Field(default=30, ge=2)
     sweep_interval_seconds: int = Field(default=5, ge=1)
     reap_interval_seconds: int = Field(default=10, ge=1)
+    #: Proxies in front, each of which adds to X-Forwarded-For: whose sign-ins fail is told by address.
+    proxy_count: int = Field(default=0, ge=0)
+    #: An OpenID Connect server to sign in with: its issuer's address, and what it knows us by.
+    oidc_issuer: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = ""
+    #: What its button says after "Continue with".
+    oidc_name: str = "single sign-on"
+    github_url: str = "https://github.com"
+    github_client_id: str = ""
+    github_client_secret: str = ""
+    gitlab_url: str = "https://gitlab.com"
+    gitlab_client_id: str = ""
+    gitlab_client_secret: str = ""
+    #: Whoever has a verified address of these domains may make an account through a provider.
+    sign_up_domains: str = ""
     #: The server that commands like `itdash run` speak to, and the token they show it.
     url: str = "http://localhost:8000"
     token: str = ""
+    #: Networks of private addresses that messages may be sent to, with commas between.
+    allowed_networks: str = ""
+    #: The mail server; without one, no mail is sent.
+    email_url: str = ""
+    email_from: str = "itdash@localhost"
     log_format: Literal["console", "json"] = "console"
     log_level: str = "INFO"
 
@@ -66,11 +87,6 @@ def demo_variables() -> dict[str, str]:
     return {name.removeprefix(prefix): value for name, value in os.environ.items() if name.startswith(prefix)}
 
 
-    #: Networks of private addresses that messages may be sent to, with commas between.
-    allowed_networks: str = ""
-    #: The mail server; without one, no mail is sent.
-    email_url: str = ""
-    email_from: str = "itdash@localhost"
 def process_environment(**values: str) -> dict[str, str]:
     """Return the variables of this process, with `values` in place of its own: for a child process."""
     return {**os.environ, **values}

@@ -36,6 +36,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
 SESSION_COOKIE_AGE = 14 * 24 * 3600
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if SECURE else None
 SECURE_CONTENT_TYPE_NOSNIFF = True
+#: Links of invitations hold a secret: no other site is told which page led to it.
+SECURE_REFERRER_POLICY = "same-origin"
+PROXY_COUNT = ENV.proxy_count
 X_FRAME_OPTIONS = "DENY"
 SECURE_CSP = {
     "default-src": ["'none'"],
@@ -59,6 +62,12 @@ INSTALLED_APPS = [
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django_htmx",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.github",
+    "allauth.socialaccount.providers.gitlab",
+    "allauth.socialaccount.providers.openid_connect",
     "environments",
     "runs",
 ]
@@ -73,6 +82,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
 ROOT_URLCONF = "itdash.urls"
 ASGI_APPLICATION = "itdash.asgi.application"
@@ -125,6 +135,53 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 
+# --- signing in with other accounts ------------------------------------------------------------------
+SIGN_UP_DOMAINS = [domain.strip().lower() for domain in ENV.sign_up_domains.split(",") if domain.strip()]
+#: Names of the configured providers by the word in their addresses.
+SIGN_IN_PROVIDERS: dict[str, str] = {}
+#: The server behind each: who has an id on one is nobody on another.
+SIGN_IN_SERVERS: dict[str, str] = {}
+SOCIALACCOUNT_PROVIDERS: dict[str, dict[str, Any]] = {}
+if ENV.oidc_issuer and ENV.oidc_client_id:
+    SIGN_IN_PROVIDERS["sso"], SIGN_IN_SERVERS["sso"] = ENV.oidc_name, ENV.oidc_issuer
+    SOCIALACCOUNT_PROVIDERS["openid_connect"] = {
+        "APPS": [
+            {
+                "provider_id": "sso",
+                "name": ENV.oidc_name,
+                "client_id": ENV.oidc_client_id,
+                "secret": ENV.oidc_client_secret,
+                "settings": {"server_url": ENV.oidc_issuer},
+            }
+        ],
+        "OAUTH_PKCE_ENABLED": True,
+    }
+if ENV.github_client_id:
+    SIGN_IN_PROVIDERS["github"], SIGN_IN_SERVERS["github"] = "GitHub", ENV.github_url
+    SOCIALACCOUNT_PROVIDERS["github"] = {
+        "APPS": [{"client_id": ENV.github_client_id, "secret": ENV.github_client_secret}],
+        "SCOPE": ["read:user", "user:email"],
+        "OAUTH_PKCE_ENABLED": True,
+    } | ({} if ENV.github_url == "https://github.com" else {"GITHUB_URL": ENV.github_url})
+if ENV.gitlab_client_id:
+    SIGN_IN_PROVIDERS["gitlab"], SIGN_IN_SERVERS["gitlab"] = "GitLab", ENV.gitlab_url
+    SOCIALACCOUNT_PROVIDERS["gitlab"] = {
+        "APPS": [{"client_id": ENV.gitlab_client_id, "secret": ENV.gitlab_client_secret}],
+        "GITLAB_URL": ENV.gitlab_url.rstrip("/"),
+        "SCOPE": ["read_user"],
+        "OAUTH_PKCE_ENABLED": True,
+    }
+ACCOUNT_ADAPTER = "runs.web.single_sign_on.AccountAdapter"
+SOCIALACCOUNT_ADAPTER = "runs.web.single_sign_on.ProviderAdapter"
+ACCOUNT_EMAIL_VERIFICATION = SOCIALACCOUNT_EMAIL_VERIFICATION = "none"
+SOCIALACCOUNT_QUERY_EMAIL = True
+#: An account is found by what the provider calls it, never by an e-mail address.
+SOCIALACCOUNT_EMAIL_AUTHENTICATION = False
+#: We never act for anybody at their provider.
+SOCIALACCOUNT_STORE_TOKENS = False
+#: Seconds that a provider may take to answer.
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 10
+
 # --- files ----------------------------------------------------------------------------------------
 DATA_DIR = ENV.data_dir.resolve()
 MEDIA_ROOT = DATA_DIR / "files"
@@ -168,6 +225,19 @@ SWEEP_INTERVAL_SECONDS = ENV.sweep_interval_seconds
 REAP_INTERVAL_SECONDS = ENV.reap_interval_seconds
 GIT_VARIABLES = git_variables()
 
+# --- messages out ---------------------------------------------------------------------------------
+#: Private networks that channels may reach; see docs/decisions/0156.
+try:
+    ALLOWED_NETWORKS: tuple[Network, ...] = read_networks(ENV.allowed_networks)
+except ValueError as error:
+    message = f"ITDASH_ALLOWED_NETWORKS: {error}. Networks with commas between: 10.0.0.0/8, 192.168.7.4."
+    raise ImproperlyConfigured(message) from error
+#: Longest that a message's receiver may take to answer.
+SEND_TIMEOUT_SECONDS = 15
+HAS_MAIL_SERVER = bool(ENV.email_url)
+MAILERS = {"default": mailer(ENV.email_url, timeout_seconds=SEND_TIMEOUT_SECONDS)}
+DEFAULT_FROM_EMAIL = ENV.email_from
+
 # --- logs -----------------------------------------------------------------------------------------
 RENDERER = "json" if ENV.log_format == "json" else "console"
 LOGGING = {
@@ -204,16 +274,3 @@ structlog.configure(
     logger_factory=structlog.stdlib.LoggerFactory(),
     cache_logger_on_first_use=True,
 )
-# --- messages out ---------------------------------------------------------------------------------
-#: Private networks that channels may reach; see docs/decisions/0156.
-try:
-    ALLOWED_NETWORKS: tuple[Network, ...] = read_networks(ENV.allowed_networks)
-except ValueError as error:
-    message = f"ITDASH_ALLOWED_NETWORKS: {error}. Networks with commas between: 10.0.0.0/8, 192.168.7.4."
-    raise ImproperlyConfigured(message) from error
-#: Longest that a message's receiver may take to answer.
-SEND_TIMEOUT_SECONDS = 15
-HAS_MAIL_SERVER = bool(ENV.email_url)
-MAILERS = {"default": mailer(ENV.email_url, timeout_seconds=SEND_TIMEOUT_SECONDS)}
-DEFAULT_FROM_EMAIL = ENV.email_from
-

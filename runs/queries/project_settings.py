@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from runs.models import Membership, Project, Token
+from runs.models import Invitation, Membership, Project, Token
+from runs.queries.invitations import pending_invitations
 from runs.vocabulary import Role
 
 #: The newest are shown; the others are counted.
@@ -32,6 +33,8 @@ class ProjectSettings:
     #: Whether there are older tokens than those shown.
     has_more_tokens: bool
     members: Sequence[Membership]
+    #: Those whose link still lets somebody in.
+    invitations: Sequence[Invitation]
     #: Whether there is one administrator, who can therefore not be removed.
     has_one_admin: bool
     #: The repository's address without what it signs in with.
@@ -39,7 +42,7 @@ class ProjectSettings:
 
 
 def project_settings(project: Project, *, now: datetime) -> ProjectSettings:
-    """Two queries: usable tokens before the others, newest first; members by name."""
+    """Three queries: usable tokens before the others, newest first; members by name; open invitations."""
     found = list(project.tokens.select_related("created_by").order_by("-pk")[: TOKENS_SHOWN + 1])
     rows = [TokenRow(token, _state(token, now)) for token in found[:TOKENS_SHOWN]]
     members = list(project.memberships.select_related("user").order_by("user__username", "pk"))
@@ -47,6 +50,7 @@ def project_settings(project: Project, *, now: datetime) -> ProjectSettings:
         tokens=sorted(rows, key=lambda row: row.state != "usable"),
         has_more_tokens=len(found) > TOKENS_SHOWN,
         members=members,
+        invitations=pending_invitations(project, now=now),
         has_one_admin=sum(member.role == Role.ADMIN for member in members) == 1,
         repository_shown=without_credentials(project.repository_url),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from math import ceil
 from typing import Any
 
 from django import forms
@@ -15,30 +17,20 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST
 
 from runs.actions.people import create_first_account
+from runs.actions.sign_ins import begin_attempt, client_address, forgive_attempt, sign_in_limits
 from runs.models import User
+from runs.web.wall import WALL
 
 THEMES = ("light", "dark")
-#: Eleven rows of invented results on the sign-in page's wall: the marks, before any word.
-WALL = (
-    "pppppppppppkpppppppppppppppppppppppppppppppp",
-    "ppppppppppppppppppppppppspppppppppppppppkppp",
-    "pppkpppppppppppppppppppppppppppppppppppppppp",
-    "pppppppppppppppppppfpppppppppppppppppppppppp",
-    "ppppppppppppppppppppppppppppppppkppppppppppp",
-    "pppppppppppppppppppppppkppppppppppppppffffff",
-    "ppppppkpppppppppppppppppppppppppppppppffffff",
-    "ppppppppppppppspppppppppppppppppppppppffffff",
-    "ppppppppppppppppppppppppppppkppppppppppppppp",
-    "ppppkppppppppppppppppppppppppppppppppppppppp",
-    "ppppppppppppppppppfppppppppppppppppppppspppp",
-)
+_NAME_LIMIT = 150
+_TOO_MANY = 429
 
 
 class SignInForm(AuthenticationForm):
     """User name and password, with an error that says what happens next."""
 
     error_messages = {  # noqa: RUF012 - Django's form
-        "invalid_login": "No account with that user name and password. Check both and try again.",
+        "invalid_login": "No account with that user name and password.",
         "inactive": "This account is switched off. Ask an administrator to switch it on.",
     }
 
@@ -49,13 +41,40 @@ class SignIn(LoginView):
     template_name = "accounts/sign_in.html"
     authentication_form = SignInForm
     redirect_authenticated_user = True
-    extra_context = {"wall": WALL}  # noqa: RUF012 - Django's form
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:  # noqa: ANN401 - Django's signature
+        """Add the wall, and the other ways in."""
+        return super().get_context_data(wall=WALL, providers=settings.SIGN_IN_PROVIDERS, **kwargs)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ANN401 - Django's signature
         """Show the form, or the first account's."""
         if not User.objects.exists():
             return redirect("first-account")
         return super().get(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:  # noqa: ANN401, ARG002 - Django's signature
+        """Judge a password, unless too many were wrong lately."""
+        name = request.POST.get("username", "")[:_NAME_LIMIT]
+        if not (name and request.POST.get("password")):
+            return self.form_invalid(self.get_form())
+        limits = sign_in_limits(name, client_address(request.META))
+        attempt = begin_attempt(limits)
+        if attempt.again_at is not None:
+            return self._wait(attempt.again_at)
+        form = self.get_form()
+        if form.is_valid():
+            forgive_attempt(attempt, limits)
+            return self.form_valid(form)
+        return self.render_to_response(self.get_context_data(form=form, tries_left=attempt.left))
+
+    def _wait(self, again_at: datetime) -> HttpResponse:
+        """429: the password is not even looked at."""
+        seconds = max(1, ceil((again_at - datetime.now(tz=UTC)).total_seconds()))
+        form = SignInForm(self.request, initial={"username": self.request.POST["username"][:_NAME_LIMIT]})
+        context = self.get_context_data(form=form, again_at=again_at, wait_minutes=ceil(seconds / 60))
+        response = self.render_to_response(context, status=_TOO_MANY)
+        response["Retry-After"] = str(seconds)
+        return response
 
 
 sign_in = SignIn.as_view()

@@ -96,6 +96,12 @@ class MemberForm(RoleForm):
     username = forms.CharField(max_length=150)
 
 
+class InvitationForm(RoleForm):
+    """Someone who gets a link."""
+
+    email = forms.EmailField(max_length=254, required=False)
+
+
 def settings_form(project: Project) -> ProjectSettingsForm:
     """The form with what the project has."""
     values = {

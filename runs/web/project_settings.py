@@ -12,24 +12,28 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError, InvalidValueError
+from runs.actions.invitations import NewInvitation
 from runs.actions.members import add_member, change_role, remove_member
 from runs.actions.projects import update_project
 from runs.actions.tokens import NewToken, create_token, revoke_token
-from runs.models import Membership, Token
+from runs.models import Invitation, Membership, Token
 from runs.queries.project_settings import project_settings
 from runs.vocabulary import Role, Scope, Visibility
 from runs.web.access import Access, members_project_for, signed_in
+from runs.web.channel_forms import ChannelForm, channel_section
 from runs.web.forms import (
     EXPIRIES,
     ROLES,
     SCOPES,
     VISIBILITIES,
+    InvitationForm,
     MemberForm,
     ProjectSettingsForm,
     RoleForm,
     TokenForm,
     settings_form,
 )
+from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
 
 
@@ -37,7 +41,7 @@ from runs.web.pages import project_page
 @require_GET
 def settings_page(request: HttpRequest, slug: str) -> HttpResponse:
     """What the project is, its tokens and its members; administrators change them here."""
-    return _page(request, members_project_for(request, slug))
+    return settings_with(request, members_project_for(request, slug))
 
 
 @never_cache
@@ -64,17 +68,17 @@ def settings_change(request: HttpRequest, slug: str) -> HttpResponse:
         else:
             messages.success(request, "Saved. Runs that start from now on go by it.")
             return redirect("settings", slug)
-    return _page(request, access, general=form)
+    return settings_with(request, access, general=form)
 
 
 @never_cache
 @require_POST
 def token_add(request: HttpRequest, slug: str) -> HttpResponse:
-    """Make a token and show its secret, once."""
+    """Make a token; the page that this leads to shows its secret, once."""
     access = members_project_for(request, slug, needs=Role.ADMIN)
     form = TokenForm(request.POST)
     if not form.is_valid():
-        return _page(request, access, token=form)
+        return settings_with(request, access, token=form)
     made = create_token(
         project=access.project,
         scopes=[Scope(scope) for scope in form.cleaned_data["scopes"]],
@@ -82,7 +86,8 @@ def token_add(request: HttpRequest, slug: str) -> HttpResponse:
         expires_at=form.expires_at(timezone.now()),
         by=signed_in(request),
     )
-    return _page(request, access, made=made)
+    keep_for_once(request, "token", access.project.pk, secret=made.secret, id=made.token.pk)
+    return redirect("settings", slug)
 
 
 @require_POST
@@ -116,7 +121,7 @@ def member_add(request: HttpRequest, slug: str) -> HttpResponse:
             _add_refusal(form, error, otherwise="username")
         else:
             return _back_to(slug, "members")
-    return _page(request, access, member=form)
+    return settings_with(request, access, member=form)
 
 
 @require_POST
@@ -165,16 +170,18 @@ def _add_refusal(form: Form, error: ActionError, *, otherwise: str) -> None:
     form.add_error(error.field if known and isinstance(error, InvalidValueError) else otherwise, str(error))
 
 
-def _page(
+def settings_with(
     request: HttpRequest,
     access: Access,
     *,
     general: ProjectSettingsForm | None = None,
     token: TokenForm | None = None,
     member: MemberForm | None = None,
-    made: NewToken | None = None,
+    invitation: InvitationForm | None = None,
+    channel: ChannelForm | None = None,
 ) -> HttpResponse:
-    refused = general or token or member
+    """The page, with the form that was refused when there is one."""
+    refused = general or token or member or invitation or channel
     return project_page(
         request,
         "projects/settings.html",
@@ -185,7 +192,9 @@ def _page(
         general=general or settings_form(access.project),
         token=token or TokenForm(initial={"scopes": [Scope.UPLOAD], "expires": "90"}),
         member=member or MemberForm(initial={"role": Role.MEMBER}),
-        made=made,
+        invitation=invitation or InvitationForm(initial={"role": Role.MEMBER}),
+        made=_made_token(request, access),
+        invited=_made_invitation(request, access),
         page=project_settings(access.project, now=timezone.now()),
         scopes=SCOPES,
         expiries=EXPIRIES,
@@ -193,4 +202,19 @@ def _page(
         visibilities=VISIBILITIES,
         upload_url=request.build_absolute_uri(f"/api/v1/projects/{access.project.slug}/uploads"),
         server_url=request.build_absolute_uri("/").rstrip("/"),
+        **channel_section(request, access.project, channel),
     )
+
+
+def _made_token(request: HttpRequest, access: Access) -> NewToken | None:
+    """The token that was made just now, with its secret: this once."""
+    kept = taken_once(request, "token", access.project.pk)
+    token = Token.objects.filter(project=access.project, pk=kept["id"]).first() if kept else None
+    return NewToken(token, str(kept["secret"])) if token else None
+
+
+def _made_invitation(request: HttpRequest, access: Access) -> NewInvitation | None:
+    """The invitation that was made just now, with the secret of its link: this once."""
+    kept = taken_once(request, "invitation", access.project.pk)
+    found = Invitation.objects.filter(project=access.project, pk=kept["id"]).first() if kept else None
+    return NewInvitation(found, str(kept["secret"])) if found else None

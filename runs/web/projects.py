@@ -21,6 +21,7 @@ from runs.queries.project_settings import without_credentials
 from runs.queries.samples import SampleProgress, sample_progress
 from runs.vocabulary import Role, Scope, Visibility
 from runs.web.access import person, project_for, signed_in, visible_projects
+from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
 
 
@@ -98,15 +99,16 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_POST
 def start_token(request: HttpRequest, slug: str) -> HttpResponse:
-    """Make an upload token and show it, once."""
+    """Make an upload token; the page that this leads to shows it, once."""
     access = project_for(request, slug, needs=Role.ADMIN)
     made = create_token(
         project=access.project, scopes=[Scope.UPLOAD], name="Made on the first page", by=person(request)
     )
-    return _start_page(request, slug, secret=made.secret)
+    keep_for_once(request, "start", access.project.pk, secret=made.secret)
+    return redirect("start", slug)
 
 
-def _start_page(request: HttpRequest, slug: str, *, secret: str = "") -> HttpResponse:
+def _start_page(request: HttpRequest, slug: str) -> HttpResponse:
     access = project_for(request, slug)
     newest, sample = _newest_number(access.project), _sample_of(access.project)
     return project_page(
@@ -114,7 +116,7 @@ def _start_page(request: HttpRequest, slug: str, *, secret: str = "") -> HttpRes
         "projects/start.html",
         access,
         nav="start",
-        secret=secret,
+        secret=taken_once(request, "start", access.project.pk).get("secret", ""),
         newest=newest,
         sample=sample,
         may_load_samples=access.may_manage and not newest,

@@ -169,7 +169,9 @@ def test_the_settings_are_linked_for_members_alone(client: Client, project: Proj
 
 def test_a_tokens_secret_is_shown_once_with_commands_that_use_it(client: Client, admin: User) -> None:
     made = client.post(
-        "/p/shop/settings/tokens/", {"name": "Jenkins", "scopes": ["upload", "read"], "expires": "30"}
+        "/p/shop/settings/tokens/",
+        {"name": "Jenkins", "scopes": ["upload", "read"], "expires": "30"},
+        follow=True,
     )
 
     page = made.content.decode()
@@ -183,9 +185,11 @@ def test_a_tokens_secret_is_shown_once_with_commands_that_use_it(client: Client,
     assert (token.name, token.scopes, token.created_by) == ("Jenkins", ["read", "upload"], admin)
     assert token.expires_at is not None
     assert timedelta(days=29, hours=23) < token.expires_at - timezone.now() <= timedelta(days=30)
+    # Loaded again, the page shows no secret and makes no second token.
     again = text_of(client)
     assert secret not in again
     assert f"{token.prefix}…" in again
+    assert Token.objects.count() == 1
 
 
 @pytest.mark.usefixtures("admin")
