@@ -218,6 +218,8 @@ def columns(counts: Sequence[int], *, label: str, width: int = 1000, height: int
 
 #: Letters that a name may take in a part of a bar; the part cuts what does not fit.
 _PART_NAME_LENGTH = 60
+#: Between parts, in per cent of the whole.
+_PART_GAP = 0.3
 
 
 def shares(parts: Sequence[tuple[str, float]], *, label: str = "") -> SafeString:
@@ -227,7 +229,7 @@ def shares(parts: Sequence[tuple[str, float]], *, label: str = "") -> SafeString
         text = f"{one_line(name, _PART_NAME_LENGTH)} {share:.0%}"
         told.append(text)
         drawn.append(
-            f'<svg x="{num(x * 100)}%" width="{num(share * 100)}%" height="32">'
+            f'<svg x="{num(x * 100)}%" width="{num(max(share * 100 - _PART_GAP, 0))}%" height="32">'
             f'<rect class="pa-{min(place, 4)}" width="100%" height="12"/>'
             f'<text x="0" y="28">{escape(text)}</text></svg>'
         )

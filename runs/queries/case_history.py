@@ -7,12 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from runs.analytics.samples import wilson
 from runs.models import Failure, Project, Result, Run, TestCase
 from runs.queries.marks import Mark, result_mark
 from runs.vocabulary import Outcome
 
 HISTORY_LENGTH = 100
 LABEL_COUNT = 5
+BRANCH_STRIP, BRANCH_LIMIT = 30, 8
+#: Marks that say something of the test.
+JUDGED = frozenset({Mark.PASSED, Mark.FAILED, Mark.FLAKY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,33 @@ class HistoryItem:
     result: Result
     run: Run
     mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of results that passed or failed, with its 95 % interval."""
+
+    count: int
+    judged: int
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, items: Sequence[HistoryItem], marks: str = f"{Mark.FAILED}{Mark.FLAKY}") -> Rate:
+        """The share of these marks; skipped results are not judged."""
+        judged = [item.mark for item in items if item.mark in JUDGED]
+        count = sum(mark in marks for mark in judged)
+        return cls(count, len(judged), *wilson(count, len(judged)))
+
+    @property
+    def share(self) -> float | None:
+        """0 to 1; None when nothing was judged."""
+        return self.count / self.judged if self.judged else None
+
+    @property
+    def scale(self) -> float:
+        """The end of a scale that holds the interval."""
+        return next(end for end in (0.1, 0.25, 0.5, 1.0) if self.high <= end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +67,34 @@ class HistoryGroup:
     def last(self) -> HistoryItem:
         """The newest."""
         return self.items[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BranchRow:
+    """The test on one branch, oldest first."""
+
+    name: str
+    items: list[HistoryItem]
+
+    @property
+    def marks(self) -> str:
+        """Its last results as a strip."""
+        return "".join(item.mark for item in self.items[-BRANCH_STRIP:])
+
+    @property
+    def rate(self) -> Rate:
+        """How often it failed at first."""
+        return Rate.of(self.items)
+
+    @property
+    def median_ms(self) -> int | None:
+        """The median duration of its passes."""
+        return median_of(self.items)
+
+    @property
+    def latest(self) -> HistoryItem:
+        """The newest result."""
+        return self.items[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +115,33 @@ class CaseHistory:
     branches: list[str]
     items: list[HistoryItem]
     groups: list[HistoryGroup]
+    #: Of all branches, oldest first, as far as they were read.
+    everything: list[HistoryItem]
+
+    @property
+    def failing_rate(self) -> Rate:
+        """Failed at first, whether or not a retry passed."""
+        return Rate.of(self.items)
+
+    @property
+    def hard_rate(self) -> Rate:
+        """Failed for good."""
+        return Rate.of(self.items, Mark.FAILED)
+
+    @property
+    def branch_rows(self) -> list[BranchRow]:
+        """The branches that it ran on last, the most recently tested first."""
+        found: dict[str, list[HistoryItem]] = {}
+        for item in self.everything:
+            found.setdefault(item.run.branch, []).append(item)
+        rows = [BranchRow(name=name, items=items) for name, items in found.items()]
+        return sorted(rows, key=lambda row: row.latest.run.run_at, reverse=True)[:BRANCH_LIMIT]
+
+    @property
+    def last_failure(self) -> HistoryItem | None:
+        """The newest result that failed at first, on any branch."""
+        marks = {Mark.FAILED, Mark.FLAKY}
+        return next((item for item in reversed(self.everything) if item.mark in marks), None)
 
     @property
     def marks(self) -> str:
@@ -120,12 +206,7 @@ class CaseHistory:
     @property
     def median_ms(self) -> int | None:
         """The median duration of passed results; a failed one may have stopped early."""
-        known = [
-            item.result.duration_ms
-            for item in self.items
-            if item.result.duration_ms is not None and item.mark in {Mark.PASSED, Mark.FLAKY}
-        ]
-        return round(statistics.median(known)) if known else None
+        return median_of(self.items)
 
     @property
     def durations(self) -> Durations:
@@ -159,18 +240,29 @@ def case_history(project: Project, case: TestCase, *, branch: str | None = None)
     branches = sorted({result.run.branch for result in newest if result.run.branch})
     if branch is None:
         branch = project.default_branch if project.default_branch in branches else ""
-    shown = [result for result in newest if not branch or result.run.branch == branch][:HISTORY_LENGTH]
-    items = [
+    everything = [
         HistoryItem(result=result, run=result.run, mark=result_mark(result.outcome))
-        for result in reversed(shown)
+        for result in reversed(newest)
     ]
+    items = [item for item in everything if not branch or item.run.branch == branch][-HISTORY_LENGTH:]
     return CaseHistory(
         case=case,
         branch=branch,
         branches=branches,
         items=items,
         groups=_grouped([item for item in reversed(items) if item.result.outcome in _WITH_TEXT]),
+        everything=everything,
     )
+
+
+def median_of(items: Sequence[HistoryItem]) -> int | None:
+    """Milliseconds: the median of the passes; a failure's duration says when it gave up."""
+    known = [
+        item.result.duration_ms
+        for item in items
+        if item.result.duration_ms is not None and item.mark in {Mark.PASSED, Mark.FLAKY}
+    ]
+    return round(statistics.median(known)) if known else None
 
 
 _WITH_TEXT = {Outcome.FAILED, Outcome.ERRORED, Outcome.FLAKY}

@@ -124,6 +124,11 @@ class BoardRow:
         return self.state.inputs.get("runs_per_week") if self.state else None
 
     @property
+    def failing_streak(self) -> int:
+        """Commits of the default branch that failed, up to now."""
+        return int(self.state.inputs.get("failing_streak", 0)) if self.state else 0
+
+    @property
     def passes(self) -> int:
         """Passing executions in a row."""
         return int(self.state.inputs.get("passing_executions", 0)) if self.state else 0
@@ -181,7 +186,8 @@ class Board:
         """The costs side by side: the named, then the others."""
         shown: list[tuple[str, float]] = [(row.case.name, row.share) for row in self.named]
         left = self.costly_count - len(self.named)
-        return [*shown, (f"the other {left}", 1 - self.named_share)] if left else shown
+        others = "one other" if left == 1 else f"the other {left}"
+        return [*shown, (others, 1 - self.named_share)] if left else shown
 
 
 def board(project: Project, wanted: BoardFilter, *, now: datetime) -> Board:

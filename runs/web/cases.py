@@ -11,11 +11,14 @@ from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError
 from runs.actions.quarantine import lift_quarantine, quarantine_case
+from runs.queries.case_conditions import conditions
+from runs.queries.case_evidence import why
 from runs.queries.case_history import case_history
-from runs.queries.case_list import case_page
+from runs.queries.case_list import CaseFilter, Sort, State, case_page
 from runs.queries.durations import case_trend
 from runs.queries.flaky import BoardFilter, board, board_row, has_finished_runs, scale_of
 from runs.queries.quarantine import quarantine_of
+from runs.queries.reproduce import command
 from runs.vocabulary import Flakiness, Role
 from runs.web.access import CaseAccess, case_for, person, project_for
 from runs.web.pages import project_page
@@ -26,10 +29,23 @@ _DIGITS = 9
 
 @require_GET
 def case_list(request: HttpRequest, slug: str) -> HttpResponse:
-    """The project's tests, found by name."""
+    """The project's tests, narrowed and sorted as the URL asks; the list alone when a script asks."""
     access = project_for(request, slug)
-    page = case_page(access.project, q=request.GET.get("q", ""), before=request.GET.get("before", ""))
-    return project_page(request, "tests/list.html", access, nav="tests", page=page)
+    page = case_page(access.project, CaseFilter.from_query(request.GET), now=timezone.now())
+    if request.headers.get("HX-Request") and not request.headers.get("HX-History-Restore-Request"):
+        response = render(request, "tests/list.html#tests", {"project": access.project, "page": page})
+    else:
+        response = project_page(
+            request,
+            "tests/list.html",
+            access,
+            nav="tests",
+            page=page,
+            states=list(State),
+            sorts=list(Sort),
+        )
+    patch_vary_headers(response, ["HX-Request"])
+    return response
 
 
 @require_GET
@@ -42,6 +58,7 @@ def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
     page = case_history(access.project, access.case, branch=branch)
     held = quarantine_of(access.case, now=timezone.now())
     trend = case_trend(access.case, branch=page.branch)
+    judged = why(access.project, access.case)
     return project_page(
         request,
         "tests/test.html",
@@ -51,6 +68,9 @@ def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
         case=access.case,
         quarantine=held,
         trend=trend,
+        why=judged,
+        when=conditions(page, default_branch=access.project.default_branch, masked_runs=judged.masked_runs),
+        repro=command(access.case),
     )
 
 

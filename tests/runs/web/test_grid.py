@@ -132,10 +132,10 @@ def test_rows_are_ordered_by_file_failures_or_likeness() -> None:
 
     names = {order: list(marks_of(grid_page(suite.project, GridFilter(order=order)))) for order in Order}
 
-    assert names["file"] == ["a_1", "a_2", "b_1", "c_1", "d_1"]
-    assert names["failures"] == ["c_1", "a_1", "b_1", "a_2", "d_1"]
+    assert names[Order.FILE] == ["a_1", "a_2", "b_1", "c_1", "d_1"]
+    assert names[Order.FAILURES] == ["c_1", "a_1", "b_1", "a_2", "d_1"]
     # c_1 shares two of three runs with b_1, a_1 and a_2 both of theirs.
-    assert names["similarity"] == ["c_1", "b_1", "a_1", "a_2", "d_1"]
+    assert names[Order.SIMILARITY] == ["c_1", "b_1", "a_1", "a_2", "d_1"]
 
 
 def test_suite_and_branch_are_chosen_by_the_url_and_else_by_what_ran_last(client: Client) -> None:
