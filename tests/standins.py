@@ -45,7 +45,7 @@ class StandIn:
     def __init__(self, answer: Callable[[Heard], Reply]) -> None:
         self.heard: list[Heard] = []
         self.replies: list[Reply] = []
-        self._answer = answer
+        self.answer = answer
         self._lock = threading.Lock()
         stand_in = self
 
@@ -70,7 +70,7 @@ class StandIn:
                 self.end_headers()
                 self.wfile.write(body)
 
-            do_GET = do_POST = _serve
+            do_GET = do_POST = _serve  # noqa: N815 - the base class's names
 
             def log_message(self, *_: object) -> None:
                 """Nobody reads it."""
@@ -83,7 +83,7 @@ class StandIn:
             self.heard.append(heard)
             if self.replies:
                 return self.replies.pop(0)
-            return self._answer(heard)
+        return self.answer(heard)
 
     @contextmanager
     def running(self) -> Iterator[StandIn]:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
 from runs.actions.announcing import announce_run
 from runs.actions.channels import add_channel, pause_channel, remove_channel, try_channel
 from runs.actions.errors import NotPossibleError
+from runs.actions.quarantine import quarantine_case
 from runs.actions.runs import Ending, cancel_run, claim_run, finish_run, queue_run
-from runs.actions.sending import resend_delivery, send_delivery
+from runs.actions.sending import LEASE, resend_delivery, send_delivery
+from runs.actions.sweep import sweep
 from runs.models import Channel, Delivery, Project, Run
-from runs.vocabulary import DeliveryStatus, ErrorReason, RunStatus, Trigger
-from tests.factories import make_project, make_run, make_suite, make_user
-from tests.standins import HOSTS, REPOSITORY, TOKEN, GitHost, Reply
+from runs.vocabulary import DeliveryStatus, ErrorReason, Outcome, RunStatus, Trigger
+from tests.factories import make_project, make_user
+from tests.rows import add_results
+from tests.standins import HOSTS, REPOSITORY, TOKEN, GitHost, Heard, Reply
 
 pytestmark = pytest.mark.django_db
 
@@ -50,10 +56,10 @@ def kind_of(host: GitHost) -> str:
     return next(name for name, made in HOSTS.items() if isinstance(host, made))
 
 
-def channel_to(host: GitHost, project: Project | None = None, **values: object) -> Channel:
+def channel_to(host: GitHost, project: Project | None = None, **values: Any) -> Channel:
     project = project or make_project(repository_url="https://git.example.org/acme/shop.git")
     wanted = {"address": host.url, "repository": REPOSITORY, "secret": TOKEN} | values
-    return add_channel(project=project, kind=kind_of(host), **wanted)  # type: ignore[arg-type]
+    return add_channel(project=project, kind=kind_of(host), **wanted)
 
 
 def send_all() -> None:
@@ -65,14 +71,13 @@ def send_all() -> None:
 def let_pass(seconds: float) -> None:
     """Move every due moment into the past instead of waiting for it."""
     for delivery in Delivery.objects.filter(status="queued").exclude(due_at=None):
-        delivery.due_at -= timedelta(seconds=seconds)  # type: ignore[operator]
+        assert delivery.due_at is not None
+        delivery.due_at -= timedelta(seconds=seconds)
         delivery.save(update_fields=["due_at"])
 
 
-def queue(project: Project, suite: str = "checkout", **values: str) -> Run:
-    return queue_run(
-        project=project, suite=suite, trigger=Trigger.API, commit=COMMIT, branch="main", **values
-    )  # type: ignore[arg-type]
+def queue(project: Project) -> Run:
+    return queue_run(project=project, suite="checkout", trigger=Trigger.API, commit=COMMIT, branch="main")
 
 
 def end(run: Run, ending: Ending) -> None:
@@ -143,26 +148,27 @@ def test_a_state_that_waited_is_told_as_it_is_by_then(github: GitHost) -> None:
     assert Delivery.objects.count() == 1
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_state_that_changes_while_it_is_sent_is_sent_next_by_the_same_worker(github: GitHost) -> None:
     channel = channel_to(github)
     run = queue(channel.project)
-    answer = github._answer
-    said: list[str] = []
+    delivery = Delivery.objects.get()
+    answer = github.answer
 
-    def answer_and_finish(heard):  # type: ignore[no-untyped-def]
-        said.append(heard.json["state"])
+    def answer_while_it_ends(heard: Heard) -> Reply:
+        """The run ends while the host has the request in its hands; whoever hears the bell is too many."""
+        github.answer = answer
+        end(run, Ending(RunStatus.PASSED))
+        send_delivery(delivery.pk)
+        connection.close()
         return answer(heard)
 
-    github._answer = answer_and_finish
-    delivery = Delivery.objects.get()
-    # Between the claim and the note: as another worker would write it.
-    Delivery.objects.filter(pk=delivery.pk).update(due_at=timezone.now())
-    claim = claim_run(run.pk, owner="w1")
-    assert claim is not None
-    finish_run(claim, Ending(RunStatus.PASSED))
+    github.answer = answer_while_it_ends
     send_delivery(delivery.pk)
 
-    assert said[-1] == "success"
+    assert github.states() == ["pending", "success"]
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.SENT
 
 
 def test_the_newest_run_of_a_commit_speaks_for_it(github: GitHost) -> None:
@@ -184,3 +190,236 @@ def test_a_cancelled_rerun_leaves_the_older_verdict(github: GitHost) -> None:
     send_all()
 
     assert github.states()[-1] == "failure"
+
+
+def test_tests_in_quarantine_do_not_fail_the_status(github: GitHost) -> None:
+    channel = channel_to(github)
+    run = queue(channel.project)
+    results = add_results(run, {"test_a": Outcome.PASSED, "test_b": Outcome.FAILED})
+    quarantine_case(case=results[1].case, reason="SHOP-1", days=7, now=run.run_at - timedelta(hours=1))
+    end(run, Ending(RunStatus.FAILED))
+    send_all()
+
+    [[last]] = github.statuses.values()
+    assert last["state"] == "success"
+    assert last["description"] == ("Nothing failed but 1 test in quarantine. 1 failed, 1 passed of 2 tests.")
+
+
+def test_an_answer_that_may_heal_is_tried_again_later_and_later(github: GitHost) -> None:
+    channel = channel_to(github)
+    queue(channel.project)
+    github.replies = [Reply(503), Reply(500), Reply(429, headers={"Retry-After": "400"})]
+    pauses = []
+    for _ in range(3):
+        send_all()
+        delivery = Delivery.objects.get()
+        assert delivery.due_at is not None
+        pauses.append((delivery.due_at - timezone.now()).total_seconds())
+        let_pass(3600)
+    send_all()
+
+    assert 8 < pauses[0] < 12
+    assert 26 < pauses[1] < 34
+    assert 390 < pauses[2] <= 400
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.try_count) == (DeliveryStatus.SENT, 4)
+
+
+def test_nothing_is_sent_before_its_time(github: GitHost) -> None:
+    queue(channel_to(github).project)
+    github.replies = [Reply(503)]
+    send_all()
+    send_all()
+
+    assert len(github.heard) == 1
+    assert "Tried 1 time; tried again by itself." in Delivery.objects.get().reason
+
+
+def test_after_the_last_try_it_is_given_up(github: GitHost) -> None:
+    queue(channel_to(github).project)
+    github.replies = [Reply(503, {"message": "down"})] * 8
+    for _ in range(9):
+        send_all()
+        let_pass(4 * 3600)
+
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.try_count) == (DeliveryStatus.FAILED, 8)
+    assert delivery.reason == 'It answered 503: {"message": "down"} Given up after 8 tries.'
+    assert len(github.heard) == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [({"secret": "wrong"}, 401), ({"repository": "acme/other"}, 404)],
+    ids=["token", "name"],
+)
+def test_what_will_never_be_taken_fails_at_once(host: GitHost, values: dict[str, Any], code: int) -> None:
+    queue(channel_to(host, **values).project)
+    send_all()
+
+    delivery = Delivery.objects.get()
+    assert (delivery.status, delivery.try_count) == (DeliveryStatus.FAILED, 1)
+    assert f"It answered {code}" in delivery.reason
+    assert host.states() == []
+
+
+def test_a_host_that_is_not_there_is_tried_again() -> None:
+    stand_in = HOSTS["gitea"]()
+    with stand_in.running():
+        channel = channel_to(stand_in)
+    queue(channel.project)
+    send_all()
+
+    delivery = Delivery.objects.get()
+    assert delivery.status == DeliveryStatus.QUEUED
+    assert "could not be spoken to" in delivery.reason
+
+
+def test_a_private_address_is_refused_with_what_to_do(github: GitHost, settings: Settings) -> None:
+    settings.ALLOWED_NETWORKS = ()
+    queue(channel_to(github).project)
+    send_all()
+
+    delivery = Delivery.objects.get()
+    assert delivery.status == DeliveryStatus.FAILED
+    assert "ITDASH_ALLOWED_NETWORKS" in delivery.reason
+    assert github.heard == []
+
+
+def test_what_was_given_up_is_sent_again_as_it_is_now(github: GitHost) -> None:
+    channel = channel_to(github)
+    run = queue(channel.project)
+    github.replies = [Reply(404)]
+    send_all()
+    Run.objects.filter(pk=run.pk).update(status="passed", verdict="pass", finished_at=run.queued_at)
+    resend_delivery(delivery_id=Delivery.objects.get().pk, by=make_user())
+    send_all()
+
+    assert github.states() == ["success"]
+
+
+def test_what_a_removed_channel_sent_is_not_sent_again(github: GitHost) -> None:
+    channel = channel_to(github)
+    queue(channel.project)
+    send_all()
+    remove_channel(channel=channel, by=None)
+
+    with pytest.raises(NotPossibleError):
+        resend_delivery(delivery_id=Delivery.objects.get().pk, by=make_user())
+
+
+def test_a_run_without_a_commit_tells_no_host(github: GitHost) -> None:
+    project = channel_to(github).project
+    queue_run(project=project, suite="checkout", trigger=Trigger.API, ref="main")
+
+    assert not Delivery.objects.exists()
+
+
+def test_a_paused_channel_and_other_branches_hear_nothing(github: GitHost) -> None:
+    project = channel_to(github, branches=["release/*"]).project
+    pause_channel(channel=channel_to(github, project), by=None)
+    queue(project)
+
+    assert not Delivery.objects.exists()
+
+
+def test_what_waits_for_a_channel_that_was_paused_or_removed_is_let_go(github: GitHost) -> None:
+    project = make_project(repository_url="https://git.example.org/acme/shop.git")
+    paused, removed = channel_to(github, project), channel_to(github, project)
+    queue(project)
+    pause_channel(channel=paused, by=None)
+    remove_channel(channel=removed, by=None)
+    send_all()
+
+    assert list(Delivery.objects.order_by("pk").values_list("status", "reason")) == [
+        ("ignored", "The channel is paused."),
+        ("failed", "Its channel was removed."),
+    ]
+    assert github.heard == []
+
+
+def test_a_test_asks_for_the_repository_and_changes_nothing(host: GitHost) -> None:
+    channel = channel_to(host)
+    delivery = try_channel(channel=channel, by=make_user())
+    send_all()
+
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.SENT
+    assert "knows the repository and the token." in delivery.reason
+    assert [heard.method for heard in host.heard] == ["GET"]
+
+
+def test_a_test_that_fails_is_not_tried_again(github: GitHost) -> None:
+    delivery = try_channel(channel=channel_to(github), by=make_user())
+    github.replies = [Reply(503)]
+    send_all()
+
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.due_at) == (DeliveryStatus.FAILED, None)
+
+
+def test_a_token_that_may_not_write_is_named(github: GitHost) -> None:
+    delivery = try_channel(channel=channel_to(github), by=make_user())
+    github.replies = [Reply(200, {"full_name": REPOSITORY, "permissions": {"push": False}})]
+    send_all()
+
+    delivery.refresh_from_db()
+    assert "may not push there" in delivery.reason
+
+
+def test_the_sweeper_rings_for_what_is_due_and_not_before(github: GitHost) -> None:
+    project = channel_to(github).project
+    queue(project)
+    assert sweep().rung_messages == ()
+    let_pass(3)
+
+    assert sweep().rung_messages == (Delivery.objects.get().pk,)
+
+
+def test_a_delivery_whose_worker_died_is_sent_by_another(github: GitHost) -> None:
+    queue(channel_to(github).project)
+    delivery = Delivery.objects.get()
+    # As a worker leaves it that died between claim and note.
+    Delivery.objects.filter(pk=delivery.pk).update(due_at=timezone.now() + LEASE, try_count=1)
+    send_all()
+    assert github.heard == []
+    let_pass(LEASE.total_seconds() + 1)
+    send_all()
+
+    assert github.states() == ["pending"]
+    delivery.refresh_from_db()
+    assert delivery.try_count == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_five_workers_at_once_send_once(github: GitHost) -> None:
+    queue(channel_to(github).project)
+    delivery = Delivery.objects.get()
+
+    def work(_: int) -> None:
+        try:
+            send_delivery(delivery.pk)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(5) as workers:
+        list(workers.map(work, range(5)))
+
+    assert github.states() == ["pending"]
+
+
+def test_a_fault_of_ours_keeps_no_run_from_ending(github: GitHost, caplog: pytest.LogCaptureFixture) -> None:
+    channel = channel_to(github)
+    run = queue(channel.project)
+    Channel.objects.filter(pk=channel.pk).update(branches=["["])
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("out of order")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runs.actions.announcing._announce", broken)
+        end(run, Ending(RunStatus.PASSED))
+
+    run.refresh_from_db()
+    assert run.status == RunStatus.PASSED
+    assert "could not be announced" in caplog.text
