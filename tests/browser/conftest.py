@@ -16,6 +16,7 @@ from environments.probes import wait_until
 from runs.models import User
 from tests.conftest import ROOT, chromium
 from tests.factories import make_user
+from tests.sign_in_servers import Servers, sign_in_servers
 
 ARGUMENTS = [
     "--headless",
@@ -32,32 +33,73 @@ START_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
-def site(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server with collected, hashed, compressed static files."""
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    variables = os.environ | {
+def providers() -> Iterator[Servers]:
+    """The servers that people sign in with beside their passwords."""
+    with sign_in_servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
+def variables(
+    django_db_setup: None, tmp_path_factory: pytest.TempPathFactory, providers: Servers
+) -> dict[str, str]:
+    """What the site's processes are told: the tests' database and broker, a folder of their own."""
+    return os.environ | {
         "DATABASE_URL": database_url(),
         "ITDASH_DATA_DIR": str(tmp_path_factory.mktemp("site")),
-        "ITDASH_PUBLIC_URL": address,
+        "ITDASH_PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
+        "ITDASH_ENGINE": "local",
         "DJANGO_SETTINGS_MODULE": "itdash.settings",
+        **providers.variables(),
     }
+
+
+@pytest.fixture(scope="session")
+def site(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with collected, hashed, compressed static files."""
+    address = variables["ITDASH_PUBLIC_URL"]
+    port = address.rpartition(":")[2]
     manage = [sys.executable, str(ROOT / "manage.py"), "collectstatic", "--noinput", "--verbosity=0"]
     subprocess.run(manage, env=variables, check=True, timeout=120)
     log = tmp_path_factory.mktemp("log") / "server.log"
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "uvicorn", "itdash.asgi:application", "--port", str(port)]
+        command = [sys.executable, "-m", "uvicorn", "itdash.asgi:application", "--port", port]
         server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
     try:
         wait_until(lambda: answers(address), deadline_seconds=START_SECONDS)
         yield address
     finally:
-        server.terminate()
-        try:
-            server.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        end(server)
+
+
+@pytest.fixture(scope="session")
+def worker(site: str, variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A real worker of the site that does all kinds of work, one after the other."""
+    log = tmp_path_factory.mktemp("worker") / "worker.log"
+    command = [sys.executable, "-m", "celery", "--app=itdash.celery", "worker", "--pool=solo"]
+    command += [
+        "--queues=default,ingest,runs,send",
+        "--without-gossip",
+        "--without-mingle",
+        "--loglevel=INFO",
+    ]
+    with log.open("wb") as output:
+        told = variables | {"ITDASH_LOG_LEVEL": "INFO"}  # it is ready when it says so
+        process = subprocess.Popen(command, cwd=ROOT, env=told, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: b" ready." in log.read_bytes(), deadline_seconds=START_SECONDS)
+        yield
+    finally:
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def free_port() -> int:
