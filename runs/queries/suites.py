@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef
+from django.db.models import F, Min, OuterRef
 from django.db.models.functions import JSONObject
 
-from runs.models import Project, Run, Suite
+from runs.models import Project, Run, Schedule, Suite
 from runs.queries.marks import Mark, run_mark
 from runs.vocabulary import RunStatus
 
@@ -26,6 +27,12 @@ class SuiteRun:
     duration_ms: int | None
     commit: str
     flaky_count: int
+    #: Failed and errored results.
+    failed_count: int = 0
+    at: datetime | None = None
+    author: str = ""
+    #: Results that were not skipped.
+    result_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,12 @@ class SuiteRow:
         return sum(run.mark is not Mark.FAILED for run in judged) / len(judged) if judged else None
 
     @property
+    def flake_share(self) -> float | None:
+        """Results that passed only after a retry, as a share of all; None without results."""
+        results = sum(run.result_count for run in self.judged)
+        return sum(run.flaky_count for run in self.judged) / results if results else None
+
+    @property
     def median_ms(self) -> int | None:
         """Milliseconds of the median judged run."""
         known = [run.duration_ms for run in self.judged if run.duration_ms is not None]
@@ -84,15 +97,26 @@ class SuiteRow:
         return self.judged[-self.row_length] if self.is_red else None
 
     @property
+    def newest_judged(self) -> SuiteRun | None:
+        """The newest run that says something of the tests."""
+        return self.judged[-1] if self.judged else None
+
+    @property
+    def last_green(self) -> SuiteRun | None:
+        """The newest judged run that did not fail."""
+        return next((run for run in reversed(self.judged) if run.mark is not Mark.FAILED), None)
+
+    @property
     def is_runnable(self) -> bool:
         """Whether it can be started here: known from a suite file or the repository, not only uploads."""
         return bool(self.suite.project.repository_url)
 
 
-def suite_rows(project: Project, *, suite_id: int | None = None) -> list[SuiteRow]:
-    """Every suite of the project by name, or that one; its last runs are on the default branch or on none."""
+def suite_rows(project: Project, *, suite_id: int | None = None, branch: str = "") -> list[SuiteRow]:
+    """Every suite of the project by name, or that one, with its last runs on that branch, or on the default
+    branch and on none."""
     runs = (
-        Run.objects.filter(suite=OuterRef("pk"), branch__in=[project.default_branch, ""])
+        Run.objects.filter(suite=OuterRef("pk"), branch__in=branches_meant(project, branch))
         .order_by("-number")
         .values(
             facts=JSONObject(
@@ -101,6 +125,10 @@ def suite_rows(project: Project, *, suite_id: int | None = None) -> list[SuiteRo
                 flaky_count="flaky_count",
                 duration_ms="duration_ms",
                 commit="commit",
+                failed_count=F("failed_count") + F("errored_count"),
+                at="run_at",
+                author="commit_author",
+                result_count=F("test_count") - F("skipped_count"),
             )
         )[:STRIP_LENGTH]
     )
@@ -113,6 +141,11 @@ def suite_rows(project: Project, *, suite_id: int | None = None) -> list[SuiteRo
         recent = [_run(facts) for facts in reversed(suite.recent)]
         rows.append(SuiteRow(suite=suite, runs=recent))
     return rows
+
+
+def branches_meant(project: Project, branch: str) -> list[str]:
+    """The branch; uploads that name none count for the default one."""
+    return [branch] if branch and branch != project.default_branch else [project.default_branch, ""]
 
 
 def _run(facts: dict[str, int | str | None]) -> SuiteRun:
@@ -128,4 +161,26 @@ def _run(facts: dict[str, int | str | None]) -> SuiteRun:
         duration_ms=None if duration is None else int(duration),
         commit=str(facts["commit"]),
         flaky_count=flaky,
+        failed_count=int(facts["failed_count"] or 0),
+        at=datetime.fromisoformat(str(facts["at"])),
+        author=str(facts["author"]),
+        result_count=int(facts["result_count"] or 0),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSuite(SuiteRow):
+    """A suite of the list, with the moment its next schedule is due; None when none is."""
+
+    due_at: datetime | None
+
+
+def suite_list_rows(project: Project) -> list[ListedSuite]:
+    """The suites by name; two queries."""
+    due = dict(
+        Schedule.objects.filter(suite__project=project, is_paused=False, due_at__isnull=False)
+        .values_list("suite")
+        .annotate(next_at=Min("due_at"))
+        .values_list("suite", "next_at")
+    )
+    return [ListedSuite(row.suite, row.runs, due.get(row.suite.pk)) for row in suite_rows(project)]

@@ -7,6 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
@@ -16,7 +17,7 @@ from runs.actions.tokens import create_token
 from runs.models import Project, Run
 from runs.queries.home import project_rows
 from runs.queries.jump import jump_targets
-from runs.queries.overview import overview, recent_runs
+from runs.queries.overview import PERIODS, OverviewFilter, overview, recent_runs
 from runs.queries.project_settings import without_credentials
 from runs.queries.samples import SampleProgress, sample_progress
 from runs.vocabulary import Role, Scope, Visibility
@@ -72,12 +73,21 @@ def project_new(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 def project_overview(request: HttpRequest, slug: str) -> HttpResponse:
-    """Is the default branch healthy, and since when; a project without runs is shown how to begin."""
+    """Is the branch healthy, and since when; a project without runs is shown how to begin."""
     access = project_for(request, slug)
-    facts = overview(access.project)
+    wanted = OverviewFilter.from_query(request.GET, access.project.default_branch)
+    facts = overview(access.project, wanted, now=timezone.now())
     if not facts.recent:
         return redirect("start", slug)
-    return project_page(request, "projects/overview.html", access, nav="overview", overview=facts)
+    return project_page(
+        request,
+        "projects/overview.html",
+        access,
+        nav="overview",
+        overview=facts,
+        wanted=wanted,
+        periods=PERIODS,
+    )
 
 
 @require_GET
