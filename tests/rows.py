@@ -10,7 +10,7 @@ from django.conf import settings
 
 from environments.models import Environment, EnvironmentService, EnvironmentState
 from runs.actions.partitions import ensure_partition
-from runs.models import Delivery, Failure, Hook, LogChunk, Result, Run, Shard, TestCase
+from runs.models import Blame, Delivery, Failure, Hook, LogChunk, Result, Run, Service, Shard, TestCase
 from runs.vocabulary import Outcome
 from tests.factories import make_case
 
@@ -143,3 +143,32 @@ def add_environment(
             ready_at=after(ready),
         )
     return environment
+
+
+def add_blame(
+    result: Result, *services: str, kind: str = "died", detail: str = "died, exit code 137"
+) -> Blame:
+    """A failure held against services, with one observation against each; without any, nobody is blamed."""
+    run = result.run
+    for name in services:
+        Service.objects.get_or_create(project=run.project, name=name)
+    return Blame.objects.create(
+        project=run.project,
+        run=run,
+        case=result.case,
+        run_at=run.run_at,
+        services=list(services),
+        suspects=[
+            {
+                "service": name,
+                "rank": 1,
+                "strength": "strong",
+                "evidence": [
+                    {"kind": kind, "strength": "strong", "detail": detail, "at": run.run_at.isoformat()}
+                ],
+            }
+            for name in services
+        ],
+        ruled_out=[{"service": "calm", "reasons": ["up and well throughout"]}],
+        unwatched=["elsewhere"],
+    )

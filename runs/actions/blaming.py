@@ -64,7 +64,7 @@ def _blame(run: Run) -> int:
         return 0
     watches = shard_watches(run)
     tally = _Tally()
-    named: set[str] = set()
+    named = {service.name for watch in watches.values() for service in watch.services}
     for rows in batched(_rows(run, watches, tally, named), _ROWS_AT_ONCE, strict=False):
         Blame.objects.bulk_create(
             rows, update_conflicts=True, unique_fields=["run", "case"], update_fields=_UPDATED

@@ -14,7 +14,16 @@ from math import ceil
 from django.db import connection
 from django.utils import timezone
 
-from runs.models import Project, Service
+from runs.analytics.graphs import Graph, Node, laid_out
+from runs.models import Project, Run, Service
+from runs.queries.blamed import (
+    ANY,
+    BlamedFailures,
+    KindRow,
+    Wanted,
+    blamed_failures,
+    evidence_kinds,
+)
 
 #: The name under which failures count for which no service is blamed.
 NOBODY = ""
@@ -92,8 +101,7 @@ class ServiceHeat:
 
 def service_heat(project: Project, *, days: int = 7, now: datetime | None = None) -> ServiceHeat:
     """The last `days` days up to today's, in two queries."""
-    newest = (now or timezone.now()).astimezone(UTC).date()
-    shown = [newest - timedelta(days=ago) for ago in reversed(range(days))]
+    shown = days_until(now or timezone.now(), days)
     counts, looked_at = _counts(project, shown)
     known = Service.objects.filter(project=project).order_by("name").values_list("name", flat=True)
     names = {*counts, *known[: ROW_LIMIT * 4]} - {NOBODY}
@@ -104,9 +112,15 @@ def service_heat(project: Project, *, days: int = 7, now: datetime | None = None
         days=shown,
         rows=[_row(name, counts.get(name, {}), shown, most) for name in listed],
         failure_count=sum(looked_at.values()),
-        today_count=looked_at.get(newest, 0),
+        today_count=looked_at.get(shown[-1], 0),
         hidden_count=max(0, len(ordered) - ROW_LIMIT),
     )
+
+
+def days_until(now: datetime, count: int) -> list[date]:
+    """That many days, oldest first; today's is the last."""
+    newest = now.astimezone(UTC).date()
+    return [newest - timedelta(days=ago) for ago in reversed(range(count))]
 
 
 def bounds_of(days: list[date]) -> tuple[datetime, datetime]:
@@ -139,3 +153,134 @@ def _row(name: str, own: Mapping[date, int], days: list[date], most: int) -> Hea
 
 def _level(count: int, most: int) -> int:
     return ceil(HEAT_LEVELS * count / max(most, FULL_HEAT))
+
+
+#: How many days a page may show; the first is what it shows unasked.
+DAYS = (14, 7, 28)
+#: Boxes that a drawing of the dependencies may have; of more there is the table alone.
+GRAPH_LIMIT = 30
+#: Newest runs among which one with an environment is looked for.
+_RUNS_LOOKED_AT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A service in the drawing, with the failures that count for it in the days shown."""
+
+    node: Node
+    count: int
+    is_tests: bool
+    is_worst: bool
+
+    @property
+    def words(self) -> str:
+        """What stands below its name."""
+        if self.is_tests:
+            return "the tests"
+        return f"{self.count} blamed"
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Who needs whom by the Compose file of the newest run that had an environment."""
+
+    run: Run
+    graph: Graph | None
+    boxes: list[Box]
+    #: Every service with those it needs.
+    needs: list[tuple[str, list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicesPage:
+    """The services' page."""
+
+    days: int
+    choices: tuple[int, ...]
+    heat: ServiceHeat
+    #: The service and the day of the chosen cell; None where the URL names none that is shown.
+    service: str | None
+    day: date | None
+    failures: BlamedFailures
+    kinds: list[KindRow]
+    dependencies: Dependencies | None
+
+    @property
+    def most_kinds(self) -> int:
+        """The failures of the most frequent kind of evidence."""
+        return max((row.count for row in self.kinds), default=0)
+
+    @property
+    def worst_today(self) -> HeatRow | None:
+        """The service blamed most today; None when none is."""
+        worst = max(self.heat.services, key=lambda row: row.today, default=None)
+        return worst if worst is not None and worst.today else None
+
+    @property
+    def nobody_count(self) -> int:
+        """Failures of the days shown for which no service is blamed."""
+        return next((row.total for row in self.heat.rows if row.is_nobody), 0)
+
+    @property
+    def is_nobody(self) -> bool:
+        """Whether the failures listed are those without a service to blame."""
+        return self.service == NOBODY
+
+    @property
+    def period(self) -> str:
+        """The query string that keeps the chosen days."""
+        return f"days={self.days}"
+
+
+def services_page(
+    project: Project,
+    *,
+    days: str = "",
+    service: str | None = None,
+    day: str = "",
+    now: datetime | None = None,
+) -> ServicesPage:
+    """Six queries. A value that cannot be is as if it had not been said."""
+    count = next((choice for choice in DAYS if str(choice) == days), DAYS[0])
+    heat = service_heat(project, days=count, now=now)
+    chosen_day = next((one for one in heat.days if one.isoformat() == day), None)
+    known = {row.service for row in heat.rows} | {NOBODY}
+    chosen = service.replace("\x00", "") if service is not None else None
+    chosen = chosen if chosen in known else None
+    since, until = bounds_of([chosen_day] if chosen_day else heat.days)
+    wanted = Wanted(project, since, until, ANY if chosen is None else chosen)
+    everything = Wanted(project, *bounds_of(heat.days))
+    return ServicesPage(
+        days=count,
+        choices=tuple(sorted(DAYS)),
+        heat=heat,
+        service=chosen,
+        day=chosen_day,
+        failures=blamed_failures(wanted),
+        kinds=evidence_kinds(everything),
+        dependencies=_dependencies(project, heat),
+    )
+
+
+def _dependencies(project: Project, heat: ServiceHeat) -> Dependencies | None:
+    newest = Run.objects.filter(project=project).newest_first()[:_RUNS_LOOKED_AT]
+    found = Run.objects.filter(pk__in=newest.values("pk"), environment_facts__has_key="services")
+    run = found.select_related("suite").newest_first().first()
+    if run is None:
+        return None
+    facts = run.environment_facts["services"]
+    needs = {str(name): [str(one) for one in own.get("depends_on", [])] for name, own in facts.items()}
+    graph = laid_out(needs) if 1 < len(needs) <= GRAPH_LIMIT else None
+    counts = {row.service: row.total for row in heat.services}
+    worst, tests = heat.worst, run.environment_facts.get("tests", "")
+    boxes = [
+        Box(
+            node=node,
+            count=counts.get(node.name, 0),
+            is_tests=node.name == tests,
+            is_worst=worst is not None and node.name == worst.service,
+        )
+        for node in (graph.nodes if graph else [])
+    ]
+    run.project = project
+    return Dependencies(run=run, graph=graph, boxes=boxes, needs=sorted(needs.items()))

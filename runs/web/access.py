@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 
 from environments.models import Environment
-from runs.models import Delivery, Membership, Project, Run, Schedule, Suite, TestCase, User
+from runs.models import Delivery, Membership, Project, Run, Schedule, Service, Suite, TestCase, User
 from runs.queries.environments import run_id_of
 from runs.vocabulary import Role, Visibility
 
@@ -70,6 +70,13 @@ class SuiteAccess(Access):
     """A suite of the project."""
 
     suite: Suite
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccess(Access):
+    """A service of the project."""
+
+    service: Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +184,15 @@ def suite_for(request: HttpRequest, slug: str, name: str, *, needs: Role = Role.
         raise Http404
     suite.project = access.project
     return SuiteAccess(project=access.project, role=access.role, suite=suite)
+
+
+def service_for(request: HttpRequest, slug: str, name: str) -> ServiceAccess:
+    """The service of that name in the project; refuses as `project_for` does."""
+    access = project_for(request, slug)
+    service = Service.objects.filter(project=access.project, name=name.replace("\x00", "")).first()
+    if service is None:
+        raise Http404
+    return ServiceAccess(project=access.project, role=access.role, service=service)
 
 
 def schedule_for(

@@ -23,6 +23,7 @@ from runs.web import (
     projects,
     runs,
     samples,
+    services,
     single_sign_on,
     suites,
     webhooks,
@@ -128,6 +129,9 @@ urlpatterns = [
     path("p/<slug:slug>/schedules/<int:schedule_id>/pause/", suites.schedule_pause, name="schedule-pause"),
     path("p/<slug:slug>/schedules/<int:schedule_id>/resume/", suites.schedule_resume, name="schedule-resume"),
     path("p/<slug:slug>/schedules/<int:schedule_id>/delete/", suites.schedule_delete, name="schedule-delete"),
+    path("p/<slug:slug>/services/", services.service_list, name="services"),
+    # Reports name services as they like: the address ends with it.
+    path("p/<slug:slug>/services/<path:name>/", services.service, name="service"),
     path("p/<slug:slug>/webhooks/", webhooks.webhook_list, name="webhooks"),
     path("p/<slug:slug>/webhooks/add/", webhooks.hook_add, name="hook-add"),
     path("p/<slug:slug>/webhooks/hooks/<int:hook_id>/remove/", webhooks.hook_remove, name="hook-remove"),

@@ -10,7 +10,7 @@ from runs.actions.channels import add_channel
 from runs.actions.invitations import create_invitation
 from runs.actions.tokens import create_token
 from runs.actions.webhooks import create_hook, receive_delivery
-from runs.models import Project, Run, Schedule
+from runs.models import Project, Run, Schedule, Service
 from runs.vocabulary import Role, RunStatus, Scope
 from runs.web.urls import urlpatterns
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
@@ -93,6 +93,7 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
     suite = make_suite(project)
     run = make_run(suite, status=RunStatus.PASSED)
     case = make_case(suite)
+    Service.objects.create(project=project, name=suite.name)
     schedule = Schedule.objects.create(suite=suite, cron="0 2 * * *")
     hook = create_hook(project=project, provider="github")
     return project, {

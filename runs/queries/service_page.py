@@ -1,0 +1,199 @@
+"""One service's page: when it is blamed, on what evidence, by which tests, and what it ran."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import groupby
+from typing import Any
+
+from django.db import connection
+from django.db.models import Count, QuerySet
+from django.utils import timezone
+
+from runs.models import Blame, Project, Run, Service, TestCase
+from runs.queries.blamed import BlamedFailures, KindRow, Wanted, blamed_failures, evidence_kinds
+from runs.queries.services import DAYS, bounds_of, days_until
+
+#: Tests, runs and images listed.
+LISTED = 15
+#: Newest runs that are asked for the image they ran.
+_RUNS_LOOKED_AT = 300
+
+_BY_DAY = """
+SELECT (run_at AT TIME ZONE 'UTC')::date, count(*),
+       count(*) FILTER (WHERE services @> ARRAY[%(service)s::text])
+FROM runs_blame WHERE project_id = %(project)s AND run_at >= %(since)s AND run_at < %(until)s
+GROUP BY 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    """A day's failures: those of the service, and all that were looked at."""
+
+    day: date
+    count: int
+    looked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlamingTest:
+    """A test and how many of its failures are held against the service."""
+
+    case: TestCase
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlamedRun:
+    """A run and how many of its failures are held against the service."""
+
+    run: Run
+    count: int
+
+    @property
+    def has_log(self) -> bool:
+        """Whether the service ran in it and so may have written a log."""
+        return bool(self.run.environment_facts.get("services"))
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpan:
+    """An image and the newest runs in a row that ran it."""
+
+    image: str
+    first: int
+    first_at: datetime
+    last: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePage:
+    """A service's page."""
+
+    service: Service
+    days: int
+    choices: tuple[int, ...]
+    by_day: list[DayCount]
+    kinds: list[KindRow]
+    failures: BlamedFailures
+    tests: list[BlamingTest]
+    runs: list[BlamedRun]
+    images: list[ImageSpan]
+    #: What the newest run with an environment says it needs, and what needs it.
+    needs: list[str]
+    needed_by: list[str]
+    ports: list[int]
+
+    @property
+    def count(self) -> int:
+        """The failures held against it in the days shown."""
+        return sum(day.count for day in self.by_day)
+
+    @property
+    def looked_at(self) -> int:
+        """All failures of the days shown."""
+        return sum(day.looked_at for day in self.by_day)
+
+    @property
+    def counts(self) -> list[int]:
+        """The failures of each day, for a drawing."""
+        return [day.count for day in self.by_day]
+
+    @property
+    def last_day(self) -> DayCount | None:
+        """The newest day with a failure of the service."""
+        return next((day for day in reversed(self.by_day) if day.count), None)
+
+    @property
+    def most_kinds(self) -> int:
+        """The failures of the most frequent kind of evidence."""
+        return max((row.count for row in self.kinds), default=0)
+
+
+def service_page(
+    project: Project, service: Service, *, days: str = "", now: datetime | None = None
+) -> ServicePage:
+    """Eight queries, each of a limited number of rows."""
+    count = next((choice for choice in DAYS if str(choice) == days), max(DAYS))
+    shown = days_until(now or timezone.now(), count)
+    wanted = Wanted(project, *bounds_of(shown), service=service.name)
+    facts = _facts(project, service.name)
+    own = facts.get(service.name, {})
+    return ServicePage(
+        service=service,
+        days=count,
+        choices=tuple(sorted(DAYS)),
+        by_day=_by_day(wanted, shown),
+        kinds=evidence_kinds(wanted),
+        failures=blamed_failures(wanted),
+        tests=_tests(wanted),
+        runs=_runs(wanted),
+        images=_images(project, service.name),
+        needs=[str(name) for name in own.get("depends_on", [])],
+        needed_by=[name for name, other in facts.items() if service.name in other.get("depends_on", [])],
+        ports=[int(port) for port in own.get("ports", [])],
+    )
+
+
+def _by_day(wanted: Wanted, shown: Sequence[date]) -> list[DayCount]:
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_DAY, wanted.parameters)
+        found = {day: (looked_at, count) for day, looked_at, count in cursor.fetchall()}
+    return [DayCount(day, found.get(day, (0, 0))[1], found.get(day, (0, 0))[0]) for day in shown]
+
+
+def _tests(wanted: Wanted) -> list[BlamingTest]:
+    counts = dict(
+        _blames(wanted).values_list("case").annotate(count=Count("pk")).order_by("-count", "case")[:LISTED]
+    )
+    cases = TestCase.objects.in_bulk(counts)
+    return [BlamingTest(cases[case], count) for case, count in counts.items() if case in cases]
+
+
+def _runs(wanted: Wanted) -> list[BlamedRun]:
+    counts = dict(_blames(wanted).values_list("run").annotate(count=Count("pk")).order_by("-run")[:LISTED])
+    runs = Run.objects.select_related("suite").in_bulk(counts)
+    return [BlamedRun(runs[run], count) for run, count in counts.items() if run in runs]
+
+
+def _blames(wanted: Wanted) -> QuerySet[Blame]:
+    return Blame.objects.filter(
+        project=wanted.project,
+        run_at__gte=wanted.since,
+        run_at__lt=wanted.until,
+        services__contains=[wanted.service],
+    )
+
+
+def _images(project: Project, name: str) -> list[ImageSpan]:
+    """What it ran in the newest runs, the newest first; each stretch of one image once."""
+    newest = Run.objects.filter(project=project).newest_first()[:_RUNS_LOOKED_AT]
+    ran = Run.objects.filter(pk__in=newest.values("pk"), environment_facts__images__has_key=name)
+    rows = [
+        (str(images[name]), number, run_at)
+        for images, number, run_at in ran.newest_first().values_list(
+            "environment_facts__images", "number", "run_at"
+        )
+    ]
+    spans = []
+    for each, stretch in groupby(rows, key=lambda row: row[0]):
+        runs = list(stretch)
+        _, first, first_at = runs[-1]
+        spans.append(ImageSpan(each, first, first_at, runs[0][1], len(runs)))
+    return spans[:LISTED]
+
+
+def _facts(project: Project, name: str) -> dict[str, Any]:
+    """What the newest run in which the service ran says of all services; empty when there is none."""
+    newest = Run.objects.filter(project=project).newest_first()[:_RUNS_LOOKED_AT]
+    run = (
+        Run.objects.filter(pk__in=newest.values("pk"), environment_facts__services__has_key=name)
+        .only("environment_facts")
+        .newest_first()
+        .first()
+    )
+    return dict(run.environment_facts["services"]) if run is not None else {}
