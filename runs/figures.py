@@ -32,7 +32,7 @@ _LINE: Final = 14
 #: Room for the highest dot.
 _HEADROOM: Final = 1.08
 #: From here on a label stands left of its rule, so that it stays inside.
-_LATE: Final = 0.7
+_LATE: Final = 0.5
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 #: Fewer points say nothing of a level.
 _FEW: Final = 10

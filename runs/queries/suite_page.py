@@ -1,4 +1,4 @@
-"""One suite's page: how it does, its newest runs, when it runs by itself, what its file says."""
+"""One suite's page: how it does and how long it takes, its runs and schedules, what its file says of it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from typing import Any
 import yaml
 
 from runs.cron import CronError, in_words, next_dues
-from runs.models import Run, Schedule, Suite
+from runs.models import Run, Schedule, Suite, Token
+from runs.queries.durations import DurationTrend, suite_trends
+from runs.queries.suite_definition import DefinitionRow, definition_rows
 from runs.queries.suites import SuiteRow, suite_rows
+from runs.vocabulary import Scope
 
 RUN_LIMIT = 10
 #: Moments that are shown of each schedule.
 MOMENT_COUNT = 5
+TOKEN_LIMIT = 5
 #: The database forgets the order of keys: as docs/suite-file.md lists them, others last.
 _KEYS = (
     "level",
@@ -50,23 +54,35 @@ class SuitePage:
     """A suite's page."""
 
     row: SuiteRow
+    trend: DurationTrend
     recent: list[Run]
     schedules: list[ScheduleRow]
     #: The definition as YAML; empty before the suite file was read.
     definition: str
+    definition_rows: list[DefinitionRow]
+    #: The newest that may upload to the project.
+    tokens: list[Token]
 
 
 def suite_page(suite: Suite, *, now: datetime) -> SuitePage:
-    """Three queries: the strip, the newest runs of any branch, the schedules."""
+    """Five queries: the strip, the durations, the newest runs of any branch, the schedules, upload tokens."""
     [row] = suite_rows(suite.project, suite_id=suite.pk)
+    [measured] = suite_trends(suite.project, suite_id=suite.pk, with_levels=True)
     schedules = Schedule.objects.filter(suite=suite).order_by("is_paused", "due_at", "pk")
     return SuitePage(
         row=row,
+        trend=measured.trend,
         recent=list(
             Run.objects.filter(suite=suite).select_related("suite", "requested_by").newest_first()[:RUN_LIMIT]
         ),
         schedules=[schedule_row(schedule, suite.project.default_branch, now) for schedule in schedules],
         definition=as_yaml(suite.definition),
+        definition_rows=definition_rows(suite.definition),
+        tokens=list(
+            Token.objects.usable()
+            .filter(project=suite.project, scopes__contains=[Scope.UPLOAD])
+            .order_by("-pk")[:TOKEN_LIMIT]
+        ),
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.urls import reverse
 from django.utils import timezone
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError
@@ -19,19 +22,26 @@ from runs.actions.schedules import (
     pause_schedule,
     resume_schedule,
 )
+from runs.actions.tokens import create_token
 from runs.queries.suite_page import suite_page
-from runs.queries.suites import suite_rows
+from runs.queries.suites import suite_list_rows
 from runs.suitefile import ScheduleSpec
-from runs.vocabulary import Role
-from runs.web.access import project_for, schedule_for, signed_in, suite_for
+from runs.vocabulary import Role, Scope
+from runs.web.access import person, project_for, schedule_for, signed_in, suite_for
+from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
+
+_MADE: Final = "suite token"
 
 
 @require_GET
 def suite_list(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's suites with their recent past."""
     access = project_for(request, slug)
-    return project_page(request, "suites/list.html", access, nav="suites", rows=suite_rows(access.project))
+    rows = suite_list_rows(access.project)
+    return project_page(
+        request, "suites/list.html", access, nav="suites", rows=rows, red=[row for row in rows if row.is_red]
+    )
 
 
 @require_POST
@@ -45,12 +55,37 @@ def suite_add(request: HttpRequest, slug: str) -> HttpResponse:
     return redirect("suites", slug)
 
 
+@never_cache
 @require_GET
 def suite(request: HttpRequest, slug: str, name: str) -> HttpResponse:
-    """A suite: how it does, its newest runs, its schedules, its definition."""
+    """A suite: how it does, how long it takes, its runs and schedules, what it is, how to send reports."""
     access = suite_for(request, slug, name)
-    page = suite_page(access.suite, now=timezone.now())
-    return project_page(request, "suites/suite.html", access, nav="suites", page=page, suite=access.suite)
+    made = taken_once(request, _MADE, access.project.pk) if access.may_manage else {}
+    return project_page(
+        request,
+        "suites/suite.html",
+        access,
+        nav="suites",
+        page=suite_page(access.suite, now=timezone.now()),
+        suite=access.suite,
+        # Only the suite's own page shows it; on another's it is gone.
+        secret=made.get("secret", "") if made.get("suite") == access.suite.pk else "",
+        upload_url=request.build_absolute_uri(f"/api/v1/projects/{slug}/uploads"),
+    )
+
+
+@require_POST
+def suite_token(request: HttpRequest, slug: str, name: str) -> HttpResponse:
+    """Make a token for the suite's uploads; the suite's page shows it, once, filled in."""
+    access = suite_for(request, slug, name, needs=Role.ADMIN)
+    made = create_token(
+        project=access.project,
+        scopes=[Scope.UPLOAD],
+        name=f"Uploads of {access.suite.name}"[:120],
+        by=person(request),
+    )
+    keep_for_once(request, _MADE, access.project.pk, secret=made.secret, suite=access.suite.pk)
+    return redirect(reverse("suite", args=[slug, name]) + "#uploads")
 
 
 @require_POST

@@ -124,6 +124,7 @@ urlpatterns = [
     path("p/<slug:slug>/add-suite/", suites.suite_add, name="suite-add"),
     # A suite's name is whatever its reports say: the address ends with it.
     path("p/<slug:slug>/suites/<path:name>/", suites.suite, name="suite"),
+    path("p/<slug:slug>/suite-token/<path:name>/", suites.suite_token, name="suite-token"),
     path("p/<slug:slug>/add-schedule/<path:name>/", suites.schedule_add, name="schedule-add"),
     path("p/<slug:slug>/schedules/<int:schedule_id>/", suites.schedule_change, name="schedule-change"),
     path("p/<slug:slug>/schedules/<int:schedule_id>/pause/", suites.schedule_pause, name="schedule-pause"),

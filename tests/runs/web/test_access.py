@@ -33,6 +33,7 @@ CHANGES = {
     "sample-load": Role.ADMIN,
     "sample-remove": Role.ADMIN,
     "suite-add": Role.MEMBER,
+    "suite-token": Role.ADMIN,
     "schedule-add": Role.MEMBER,
     "test-quarantine": Role.MEMBER,
     "test-lift": Role.MEMBER,

@@ -93,7 +93,7 @@ def test_a_tests_page_draws_its_passes_and_names_the_change(client: Client) -> N
 
     page = text_of(client, f"/p/shop/tests/{result.case_id}/")
 
-    assert page.count("<circle") == 45
+    assert page.count('r="2.25"') == 45
     # The middle of 4001 … 4030 is 4015.5, shown as 4.0 s; the step is 2.4 s.
     assert ">+2.4 s at 0000030a</text>" in page
     assert "One step up: the median went from 4.0 s to 6.4 s at 0000030a" in page

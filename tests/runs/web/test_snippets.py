@@ -149,7 +149,7 @@ class Taker(BaseHTTPRequestHandler):
         for part in message.walk():
             name = _name_of(part)
             if name:
-                form[name] = bytes(part.get_payload(decode=True) or b"").decode()  # type: ignore[arg-type] # a leaf has bytes
+                form[name] = bytes(part.get_payload(decode=True) or b"").decode()
         self.forms.append(form)
         self.send_response(202)
         self.end_headers()
