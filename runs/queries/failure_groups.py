@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from django.db import connection
 from django.db.models import Min
@@ -127,20 +128,20 @@ class FailureGroupPage:
         return sum(1 for count in self.day_counts if count)
 
 
-def histories(run: Run, fingerprints: Sequence[bytes], *, now: datetime) -> dict[bytes, GroupHistory]:
-    """Where else each group was seen, by fingerprint; two queries, none without groups."""
+def histories(run: Run, fingerprints: Sequence[bytes]) -> dict[bytes, GroupHistory]:
+    """Where else each group was seen, from `WINDOW` before the run on; two queries, none without groups."""
     wanted = [fingerprint for fingerprint in fingerprints if fingerprint]
     if not wanted:
         return {}
     firsts = Failure.objects.filter(fingerprint__in=wanted, project=run.project_id).values_list("fingerprint")
     first = {bytes(key): at for key, at in firsts.annotate(first=Min("first_seen_at"))}
     main = run.project.default_branch
-    values = {
+    values: dict[str, Any] = {
         "own": run.pk,
         "main": main,
         "project": run.project_id,
         "fingerprints": wanted,
-        "since": now - WINDOW,
+        "since": run.run_at - WINDOW,
     }
     with connection.cursor() as cursor:
         cursor.execute(_HISTORIES, values)
@@ -194,9 +195,10 @@ type _Sighting = tuple[int, int, datetime, str, str, bool]
 def _sightings(failures: Sequence[int], *, since: datetime) -> list[_Sighting]:
     """Newest first: case, run, moment, outcome, branch, whether for a pull request."""
     with connection.cursor() as cursor:
-        values = {"failures": list(failures), "since": since, "limit": SIGHTING_LIMIT + 1}
+        values: dict[str, Any] = {"failures": list(failures), "since": since, "limit": SIGHTING_LIMIT + 1}
         cursor.execute(_SIGHTINGS, values)
-        return cursor.fetchall()
+        rows: list[_Sighting] = cursor.fetchall()
+    return rows
 
 
 def _tests(counts: Mapping[int, int], seen: Iterable[_Sighting]) -> list[TestSeen]:

@@ -12,14 +12,17 @@ from enum import StrEnum
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q, QuerySet
 
+from runs.analytics.comparison import Change
 from runs.models import Artifact, Blame, Event, Failure, Report, Result, Run, Shard, TestCase
 from runs.queries.blames import GroupBlame, blames_of_run, group_blame
 from runs.queries.boot import Boot, boots
+from runs.queries.comparison import compare_runs, usual_base
+from runs.queries.failure_groups import GroupHistory, histories
 from runs.queries.log import LogView, log_view
 from runs.queries.marks import Mark, result_mark
 from runs.queries.progress import MARK, Progress, progress
 from runs.queries.quarantine import Gate, gate_of
-from runs.vocabulary import FAILING, Outcome, RunStatus
+from runs.vocabulary import FAILING, Outcome, RunStatus, Verdict
 
 FAILURE_LIMIT = 500
 RESULT_LIMIT = 100
@@ -28,6 +31,8 @@ SUITE_SAMPLE = 10
 EVENT_LIMIT = 400
 #: Of failures that nobody looked at.
 NOTHING_FOUND: Mapping[int, Blame] = {}
+#: Of failures whose past nobody asked for.
+NOWHERE_ELSE: Mapping[bytes, GroupHistory] = {}
 _PLACE = re.compile(r"\d{1,4}\.\d{1,9}\.\d{1,18}", re.ASCII)
 #: The kind of event under which execution keeps what it saw of a failed environment.
 ENVIRONMENT_FAILED = "environment_failed"
@@ -59,6 +64,10 @@ class FailureGroup:
     results: list[Result]
     #: Which service is to blame; None while nobody looked.
     blame: GroupBlame | None = None
+    #: Where else it was seen; None for failures without a text.
+    history: GroupHistory | None = None
+    #: In hexadecimal, as the group's own page is addressed; empty without a text.
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +93,19 @@ class Results:
 
 
 @dataclass(frozen=True, slots=True)
+class Against:
+    """The run beside the one it is measured against: by what did not pass, which is quickly known."""
+
+    base: Run
+    #: Its verdict is pass; else it is the newest there is.
+    is_green: bool
+    new_failures: int
+    counts: Mapping[Change, int]
+    #: Milliseconds that it took longer; None while it is not finished, or for a run of selected tests.
+    change_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class RunPage:
     """A run's page."""
 
@@ -105,6 +127,8 @@ class RunPage:
     progress: Progress
     #: Which failures are in quarantine and what that makes of the verdict.
     gate: Gate
+    #: None before the first run of the default branch, and while nothing is reported.
+    against: Against | None = None
 
     @property
     def parts(self) -> list[tuple[str, float]]:
@@ -160,7 +184,7 @@ def run_page(
     return RunPage(
         run=run,
         now=now,
-        groups=grouped(failures, blames_of_run(run)),
+        groups=grouped(failures, blames_of_run(run), _histories(run, failures)),
         failing_count=run.failed_count + run.errored_count,
         shards=list(Shard.objects.filter(run=run).order_by("number")),
         boots=boots(run.pk, now),
@@ -173,7 +197,29 @@ def run_page(
         usual_ms=usual_duration(run),
         progress=progress(run),
         gate=gate_of(run),
+        against=against(run),
     )
+
+
+def against(run: Run) -> Against | None:
+    """Measure the run against the last green one of the default branch before it; four queries."""
+    base = usual_base(run) if run.test_count else None
+    if base is None:
+        return None
+    found = compare_runs(base, run, notable_only=True)
+    known = base.duration_ms is not None and run.duration_ms is not None and not run.selection
+    return Against(
+        base=base,
+        is_green=base.verdict == Verdict.PASS,
+        new_failures=len(found.result.new_failures),
+        counts=found.result.counts,
+        change_ms=(run.duration_ms or 0) - (base.duration_ms or 0) if known else None,
+    )
+
+
+def _histories(run: Run, failures: Sequence[Result]) -> dict[bytes, GroupHistory]:
+    prints = {bytes(result.failure.fingerprint) for result in failures if result.failure}
+    return histories(run, sorted(prints))
 
 
 def evidence_in(event: Event) -> list[Evidence]:
@@ -197,7 +243,11 @@ def failing_results(run: Run) -> list[Result]:
     return list(found.order_by("position", "case_id")[:FAILURE_LIMIT])
 
 
-def grouped(failures: Sequence[Result], blames: Mapping[int, Blame] = NOTHING_FOUND) -> list[FailureGroup]:
+def grouped(
+    failures: Sequence[Result],
+    blames: Mapping[int, Blame] = NOTHING_FOUND,
+    known: Mapping[bytes, GroupHistory] = NOWHERE_ELSE,
+) -> list[FailureGroup]:
     """By fingerprint, the largest group first; results without a text are one group."""
     groups: dict[bytes, list[Result]] = {}
     for result in failures:
@@ -209,6 +259,8 @@ def grouped(failures: Sequence[Result], blames: Mapping[int, Blame] = NOTHING_FO
             failure=members[0].failure,
             results=members,
             blame=group_blame([blames[one.case_id] for one in members if one.case_id in blames]),
+            history=known.get(fingerprint),
+            fingerprint=fingerprint.hex(),
         )
         for fingerprint, members in sorted(groups.items(), key=lambda item: -len(item[1]))
     ]
@@ -275,7 +327,11 @@ def recent_strips(case_ids: Sequence[int]) -> dict[int, str]:
 def usual_duration(run: Run) -> int | None:
     """Milliseconds: the median of the suite's last passed runs before this one."""
     passed = Run.objects.filter(
-        suite=run.suite_id, status=RunStatus.PASSED, number__lt=run.number, duration_ms__isnull=False
+        suite=run.suite_id,
+        status=RunStatus.PASSED,
+        number__lt=run.number,
+        duration_ms__isnull=False,
+        selection=[],
     )
     sample = list(passed.newest_first().values_list("duration_ms", flat=True)[:SUITE_SAMPLE])
     known = [duration for duration in sample if duration is not None]

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
-from runs.models import Blame, CaseDuration, CaseState, Failure, Result, Run, Shard, Suite
+from runs.models import Blame, CaseDuration, CaseState, Failure, Project, Result, Run, Shard, Suite
 from runs.queries import comparison
 from runs.queries.compare_page import compare_page
 from runs.vocabulary import Outcome, RunStatus, Verdict
@@ -365,12 +366,13 @@ def test_the_api_compares_with_the_run_that_is_named_and_refuses_others(client: 
 
 def test_a_failures_page_says_how_often_where_and_whose_fault(client: Client) -> None:
     suite = shop()
+    now = timezone.now()
     for days in (3, 2, 1):
         run = finished(
-            suite, {"t_a": F, "t_b": F, "t_c": P}, branch="feature", queued_at=NOW - timedelta(days=days)
+            suite, {"t_a": F, "t_b": F, "t_c": P}, branch="feature", queued_at=now - timedelta(days=days)
         )
-    finished(suite, {"t_a": F, "t_c": P, "t_d": P}, queued_at=NOW)
-    finished(make_suite(suite.project, "late"), {"t_x": F}, queued_at=NOW - timedelta(days=120))
+    finished(suite, {"t_a": F, "t_c": P, "t_d": P}, queued_at=now)
+    finished(make_suite(suite.project, "late"), {"t_x": F}, queued_at=now - timedelta(days=120))
     case = suite.cases.get(name="t_b")
     Blame.objects.create(project=suite.project, run=run, case=case, run_at=run.run_at, services=["orders"])
     failure = Failure.objects.get()
@@ -389,7 +391,7 @@ def test_a_failure_that_nobody_saw_lately_says_so_and_one_that_is_not_there_is_n
     client: Client,
 ) -> None:
     suite = shop()
-    finished(suite, {"t_a": F}, queued_at=NOW - timedelta(days=120))
+    finished(suite, {"t_a": F}, queued_at=timezone.now() - timedelta(days=120))
     fingerprint = bytes(Failure.objects.get().fingerprint).hex()
 
     assert "Not seen in the last 90 days." in said(client, "", f"/p/shop/failures/{fingerprint}/")
@@ -406,3 +408,66 @@ def test_tests_that_broke_without_a_text_are_one_group(client: Client) -> None:
     Result.objects.filter(run=head).update(failure=None)
 
     assert "Failed without a message 1 test t_a Passed Failed" in said(client, "?base=1&head=2")
+
+
+def test_a_runs_page_measures_it_against_the_last_green_run_of_the_default_branch(client: Client) -> None:
+    suite = shop()
+    finished(suite, {"t_a": P, "t_b": F, "t_c": P, "t_d": P}, verdict=Verdict.PASS)
+    finished(suite, {"t_a": F, "t_b": F, "t_c": P, "t_d": P})
+    finished(suite, {"t_a": F, "t_b": P, "t_c": P, "t_d": F}, branch="feature", duration_ms=66_300)
+
+    words = said(client, "", "/p/shop/runs/3/")
+
+    assert "Against #1 last green on main New failures 2 Fails there too 0 Fixed 1 Flaky 0" in words
+    assert "Duration +6.3 s Compare the two runs" in words
+    assert 'href="/p/shop/compare/?base=1&amp;head=3"' in client.get("/p/shop/runs/3/").content.decode()
+    assert "Against" not in said(client, "", "/p/shop/runs/1/")
+
+
+def test_each_group_of_a_runs_failures_says_where_else_it_was_seen(client: Client) -> None:
+    suite = shop()
+    finished(suite, {"t_a": F, "t_b": P, "t_c": P}, message="also there", queued_at=NOW - timedelta(days=2))
+    run = finished(suite, {"t_a": F, "t_b": P, "t_c": P}, message="also there", branch="feature")
+    add_results(run, {"t_b2": F}, message="only here")
+
+    words = said(client, "", f"/p/shop/runs/{run.number}/")
+
+    assert "also there 1 test AssertionError Also on main , last 19 Nov" in words
+    assert "Seen in 1 other run, first 19 Nov" in words
+    assert "only here new on this branch 1 test AssertionError Seen in no other run" in words
+    on_main = said(client, "", "/p/shop/runs/1/")
+    assert "new on this branch" not in on_main
+    assert "Also on" not in on_main
+
+
+def test_a_runs_page_tells_what_its_gates_said(client: Client) -> None:
+    suite = shop()
+    base = finished(suite, {"t_a": P})
+    values: dict[str, Any] = {"branch": "feature", "gates": {"new_failures": 0}, "verdict_base": base}
+    finished(suite, {"t_a": F}, verdict_reasons=["Fails: 1 new failure against #1 on main."], **values)
+    finished(suite, {"t_a": P}, verdict="fail", verdict_reasons=["Fails: too slow."], **values)
+    finished(suite, {"t_a": F}, verdict="pass", verdict_reasons=["Holds: 0 new failures."], **values)
+
+    assert "Fails: 1 new failure against #1 on main. Compare with #1" in said(client, "", "/p/shop/runs/2/")
+    assert "The verdict is fail: a gate of the suite does not hold." in said(client, "", "/p/shop/runs/3/")
+    assert "The verdict is pass: the suite\u2019s gates hold." in said(client, "", "/p/shop/runs/4/")
+
+
+def test_a_run_of_selected_tests_says_so_and_only_members_may_make_one(client: Client) -> None:
+    suite = shop()
+    Project.objects.update(repository_url="/srv/shop.git")
+    run = finished(suite, {"t_a": F, "t_b": P})
+    assert "Run the failed tests again" not in said(client, "", "/p/shop/runs/1/")
+    client.force_login(make_member(suite.project))
+    assert "Run the failed tests again" in said(client, "", "/p/shop/runs/1/")
+
+    answer = client.post("/p/shop/runs/1/rerun/", {"only": "failed"})
+
+    assert answer["Location"] == "/p/shop/runs/2/"
+    again = Run.objects.get(number=2)
+    assert again.selection == [run.results.get(outcome=F).case_id]
+    assert "Only 1 selected test was to run." in said(client, "", "/p/shop/runs/2/")
+    finished(suite, {"t_b": P})
+    client.post("/p/shop/runs/3/rerun/", {"only": "failed"})
+    assert Run.objects.count() == 3
+    assert "No test failed in run #3" in said(client, "", "/p/shop/runs/3/")

@@ -16,7 +16,7 @@ from django.urls import reverse
 from runs.models import Blame, Project, Report, Run, Suite
 from runs.vocabulary import Outcome, RunStatus, Trigger
 from tests.factories import NOW, make_event, make_member, make_project, make_run, make_suite, make_user
-from tests.rows import add_delivery, add_environment, add_log, add_results
+from tests.rows import add_blame, add_delivery, add_environment, add_log, add_results
 
 pytestmark = pytest.mark.django_db
 
@@ -52,6 +52,7 @@ def fill(suite: Suite, runs: int) -> Run:
                 "test_later": Outcome.SKIPPED,
             },
         )
+        add_blame(run.results.get(outcome=Outcome.FAILED), "postgres")
         add_environment(run, {"postgres": (0.1, 0.2, 1.0)}, ready_after=1.0)
         add_log(run, "postgres", "LOG ready")
         make_event(run)
@@ -62,6 +63,8 @@ def fill(suite: Suite, runs: int) -> Run:
 def addresses(run: Run) -> dict[str, str]:
     case = run.results.get(outcome=Outcome.FLAKY).case
     slug = run.project.slug
+    failure = run.results.get(outcome=Outcome.FAILED).failure
+    fingerprint = bytes(failure.fingerprint).hex() if failure else ""
     deliveries = [add_delivery(one) for one in run.project.runs.all()]
     return {
         "home": reverse("home"),
@@ -70,6 +73,8 @@ def addresses(run: Run) -> dict[str, str]:
         "run": reverse("run", args=[slug, run.number]),
         "run all results": reverse("run", args=[slug, run.number]) + "?show=all",
         "run live": reverse("run-live", args=[slug, run.number]),
+        "compare": reverse("compare", args=[slug]) + f"?base=1&head={run.number}",
+        "failure group": reverse("failure-group", args=[slug, fingerprint]),
         "test": reverse("test", args=[slug, case.pk]),
         "durations": reverse("durations", args=[slug]),
         "tests": reverse("tests", args=[slug]),
@@ -77,6 +82,8 @@ def addresses(run: Run) -> dict[str, str]:
         "grid": reverse("grid", args=[slug]),
         "suites": reverse("suites", args=[slug]),
         "suite": reverse("suite", args=[slug, run.suite.name]),
+        "services": reverse("services", args=[slug]),
+        "service": reverse("service", args=[slug, run.project.services.get().name]),
         "environments": reverse("environments", args=[slug]),
         "environment": reverse("environment", args=[slug, f"itd-{run.pk:08x}-1"]),
         "environment live": reverse("environment-live", args=[slug, f"itd-{run.pk:08x}-1"]),
@@ -93,7 +100,7 @@ def queries_of(client: Client, address: str) -> int:
     return len([query for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))])
 
 
-@pytest.mark.parametrize("runs", [1, 12])
+@pytest.mark.parametrize("runs", [2, 12])
 def test_pages_keep_to_their_query_budgets_whatever_the_number_of_rows(client: Client, runs: int) -> None:
     suite = shop()
     pages = addresses(fill(suite, runs))
@@ -115,6 +122,7 @@ def test_strangers_text_is_inert_and_readable_on_every_page(client: Client) -> N
         ci_url="javascript:alert(1)",
     )
     results = add_results(run, {HOSTILE: Outcome.FAILED, "x" * 100_000: Outcome.FLAKY}, message=HOSTILE * 9)
+    add_blame(results[0], HOSTILE, detail=HOSTILE)
     add_log(run, HOSTILE, HOSTILE, "y" * 1_000_000)
     make_event(run, message=HOSTILE, service=HOSTILE)
     add_environment(run, {HOSTILE: (0.1, 0.2, None)})
