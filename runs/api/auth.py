@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
+from math import ceil
 from typing import TYPE_CHECKING
 
 from django.http import HttpRequest
+from django.utils import timezone
 
+from runs.actions.sign_ins import begin_attempt, client_address, token_limits
 from runs.actions.tokens import use_token
 from runs.api.problems import ProblemError
 from runs.models import Membership, Project, Run, TestCase, Token, Upload, User
@@ -57,18 +60,19 @@ class TokenAuth:
         """Name the caller.
 
         Raises:
-            ProblemError: 401 for a missing or unknown token, 403 for one without the scope.
+            ProblemError: 401 for a missing or unknown token, 403 for one without the scope, 429 for too many
+                unknown ones.
         """
         header = request.headers.get("Authorization", "")
         if header:
-            return self._token_caller(header)
+            return self._token_caller(request, header)
         user = request.user if isinstance(request.user, User) else None
         if self.scope == Scope.READ:
             return Caller(scope=self.scope, user=user)
         detail = f"This needs a token with the scope “{self.scope}”: `Authorization: Bearer itd_…`."
         raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers=CHALLENGE)
 
-    def _token_caller(self, header: str) -> Caller:
+    def _token_caller(self, request: HttpRequest, header: str) -> Caller:
         kind, _, secret = header.partition(" ")
         token = use_token(secret.strip()) if kind.lower() == "bearer" else None
         if token is None:
@@ -77,12 +81,27 @@ class TokenAuth:
                 "or with `itdash token create`."
             )
             headers = {"WWW-Authenticate": 'Bearer error="invalid_token"'}
+            _refuse_guesses(request)
             raise ProblemError(HTTPStatus.UNAUTHORIZED, detail, headers=headers)
         if self.scope not in token.scopes:
             scopes = ", ".join(token.scopes)
             detail = f"The token “{token.name}” has the scopes {scopes}; this needs “{self.scope}”."
             raise ProblemError(HTTPStatus.FORBIDDEN, detail)
         return Caller(scope=self.scope, token=token)
+
+
+def _refuse_guesses(request: HttpRequest) -> None:
+    """Count an unknown token. Tokens that are known are never held up: whole offices have one address.
+
+    Raises:
+        ProblemError: 429, with when to try again, after too many from this address.
+    """
+    again_at = begin_attempt(token_limits(client_address(request.META))).again_at
+    if again_at is not None:
+        seconds = max(1, ceil((again_at - timezone.now()).total_seconds()))
+        detail = f"Too many unknown tokens came from this address. Try again in {seconds} seconds."
+        headers = {"Retry-After": str(seconds)}
+        raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
 
 
 def caller_of(request: HttpRequest) -> Caller:

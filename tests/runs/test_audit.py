@@ -52,6 +52,29 @@ def delivery_of(project: Project) -> Delivery:
     )
 
 
+def change(project: Project, by: User, **values: object) -> Project:
+    known: dict[str, object] = {
+        "name": project.name,
+        "repository_url": project.repository_url,
+        "default_branch": project.default_branch,
+        "visibility": Visibility(project.visibility),
+        "allow_local_engine": project.allow_local_engine,
+        "variables": project.variables,
+    }
+    return update_project(project_id=project.pk, by=by, **(known | values))  # type: ignore[arg-type]  # by name
+
+
+def resume(schedule: Schedule, by: User) -> None:
+    pause_schedule(schedule_id=schedule.pk)
+    resume_schedule(schedule_id=schedule.pk, by=by)
+
+
+def lift(project: Project, by: User) -> None:
+    case = make_case(make_suite(project), "test_pay")
+    quarantine_case(case=case, reason="SHOP-1", days=3)
+    lift_quarantine(case=case, by=by)
+
+
 CHANGES: dict[str, tuple[Act, str]] = {
     "project.changed": (lambda project, by: change(project, by, name="Shop 2"), "Shop 2"),
     "suite.added": (lambda project, by: ensure_suite(project=project, name="nightly", by=by), "nightly"),
@@ -130,29 +153,6 @@ CHANGES: dict[str, tuple[Act, str]] = {
         "Run 7",
     ),
 }
-
-
-def change(project: Project, by: User, **values: object) -> Project:
-    known: dict[str, object] = {
-        "name": project.name,
-        "repository_url": project.repository_url,
-        "default_branch": project.default_branch,
-        "visibility": Visibility(project.visibility),
-        "allow_local_engine": project.allow_local_engine,
-        "variables": project.variables,
-    }
-    return update_project(project_id=project.pk, by=by, **(known | values))  # type: ignore[arg-type]  # by name
-
-
-def resume(schedule: Schedule, by: User) -> None:
-    pause_schedule(schedule_id=schedule.pk)
-    resume_schedule(schedule_id=schedule.pk, by=by)
-
-
-def lift(project: Project, by: User) -> None:
-    case = make_case(make_suite(project), "test_pay")
-    quarantine_case(case=case, reason="SHOP-1", days=3)
-    lift_quarantine(case=case, by=by)
 
 
 @pytest.fixture

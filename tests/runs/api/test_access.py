@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from runs.actions.sign_ins import begin_attempt, token_limits
 from runs.actions.tokens import create_token
 from runs.api.auth import TokenAuth
 from runs.api.root import api
@@ -119,3 +120,19 @@ def test_an_expired_token_is_unknown(client: Client) -> None:
     Token.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
 
     assert client.get("/api/v1/projects/shop/runs", headers=headers).status_code == 401
+
+
+def test_unknown_tokens_from_one_address_are_told_to_wait_and_known_ones_are_not(client: Client) -> None:
+    known = bearer(make_project("shop"))
+    for _ in range(59):
+        begin_attempt(token_limits("127.0.0.1"))
+
+    answers = [
+        client.get("/api/v1/projects/shop/runs", headers={"Authorization": "Bearer itd_guess"})
+        for _ in range(2)
+    ]
+
+    assert [answer.status_code for answer in answers] == [401, 429]
+    assert 0 < int(answers[1]["Retry-After"]) <= 60
+    assert answers[1]["Content-Type"] == "application/problem+json"
+    assert client.get("/api/v1/projects/shop/runs", headers=known).status_code == 200
