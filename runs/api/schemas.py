@@ -326,59 +326,6 @@ class RerunIn(Schema):
     failed_only: bool = Field(False, description="Only the tests that failed.")  # noqa: FBT003 - a default
 
 
-class TestOut(Schema):
-    """A test case."""
-
-    __test__ = False
-
-    id: int
-    suite: str
-    path: str
-    class_name: str
-    name: str
-    parameters: str
-    variant: str
-    file: str
-    line: int | None
-    first_seen_at: datetime
-    last_seen_at: datetime
-
-    @classmethod
-    def of(cls, case: TestCase) -> TestOut:
-        """Shape a case whose suite is loaded."""
-        return cls(
-            id=case.pk,
-            suite=case.suite.name,
-            path=case.path,
-            class_name=case.class_name,
-            name=case.name,
-            parameters=case.parameters,
-            variant=case.variant,
-            file=case.file,
-            line=case.line,
-            first_seen_at=case.first_seen_at,
-            last_seen_at=case.last_seen_at,
-        )
-
-
-class TestQuery(Paging):
-    """What a list of tests is narrowed to."""
-
-    __test__ = False
-
-    suite: str = ""
-    q: str = Field("", description="Part of a name.")
-
-
-class TestPage(Schema):
-    """Test cases."""
-
-    __test__ = False
-
-    items: list[TestOut]
-    next: str | None
-
-
 class FailureOut(Schema):
     """What failed, in the tool's words."""
 
@@ -428,34 +375,6 @@ class ResultPage(Schema):
     """Results in the report's order."""
 
     items: list[ResultOut]
-    next: str | None
-
-
-class HistoryItem(Schema):
-    """A test's result in one run."""
-
-    run_id: int
-    run_number: int
-    run_url: str
-    branch: str | None
-    commit: str | None
-    at: datetime
-    outcome: str
-    duration_seconds: float | None
-    attempts: int
-    failure: FailureOut | None
-
-
-class HistoryQuery(Paging):
-    """What a test's history is narrowed to."""
-
-    branch: str = ""
-
-
-class HistoryPage(Schema):
-    """A test's results, newest first."""
-
-    items: list[HistoryItem]
     next: str | None
 
 

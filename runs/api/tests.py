@@ -5,28 +5,26 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 
-from django.conf import settings
 from django.http import HttpRequest
-from django.urls import reverse
+from django.utils import timezone
 from ninja import Query, Router, Status
 
 from runs.actions.quarantine import lift_quarantine, quarantine_case
 from runs.api.auth import TokenAuth, caller_of, case_for, project_for
-from runs.api.paging import page, read_cursor
-from runs.api.schemas import (
+from runs.api.case_schemas import (
     HistoryItem,
     HistoryPage,
     HistoryQuery,
-    QuarantineIn,
-    QuarantineOut,
+    TestDetail,
     TestOut,
     TestPage,
     TestQuery,
-    failure_of,
-    seconds,
 )
-from runs.models import Result
-from runs.queries.case_records import cases_after, history_before
+from runs.api.paging import page, read_cursor
+from runs.api.schemas import QuarantineIn, QuarantineOut
+from runs.queries.case_evidence import why
+from runs.queries.case_list import CaseFilter, Sort, cases_like
+from runs.queries.case_records import history_before
 from runs.vocabulary import Scope
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,19 +35,26 @@ router = Router(tags=["tests"])
     "/projects/{project}/tests", auth=TokenAuth(Scope.READ), response=TestPage, summary="A project's tests"
 )
 def list_tests(request: HttpRequest, project: str, query: Query[TestQuery]) -> dict[str, object]:
-    """In the order they were first seen."""
+    """With what is known of each; in the order they were first seen, unless `sort` says otherwise."""
     key = read_cursor(query.cursor, int)
     owner = project_for(request, project)
-    after = key[0] if key else 0
-    rows = cases_after(owner, suite=query.suite, text=query.q, case_id=after, limit=query.limit)
+    wanted = CaseFilter(
+        q=query.q.replace("\x00", ""),
+        state=query.flaky or "",
+        suite=query.suite.replace("\x00", ""),
+        sort=query.sort or Sort.FIRST_SEEN,
+        after=key[0] if key else 0,
+    )
+    rows = cases_like(owner, wanted, now=timezone.now(), limit=query.limit)
     last = [rows[-1].pk] if rows else []
     return page(request, rows, [TestOut.of(row) for row in rows], limit=query.limit, key=last)
 
 
-@router.get("/tests/{int:test_id}", auth=TokenAuth(Scope.READ), response=TestOut, summary="A test")
-def get_test(request: HttpRequest, test_id: int) -> TestOut:
-    """One test case."""
-    return TestOut.of(case_for(request, test_id))
+@router.get("/tests/{int:test_id}", auth=TokenAuth(Scope.READ), response=TestDetail, summary="A test")
+def get_test(request: HttpRequest, test_id: int) -> TestDetail:
+    """One test case, with its state and the evidence for it."""
+    case = case_for(request, test_id)
+    return TestDetail.with_evidence(case, why(case.suite.project, case))
 
 
 @router.get(
@@ -66,7 +71,7 @@ def list_history(request: HttpRequest, test_id: int, query: Query[HistoryQuery])
     rows = history_before(case, moment=moment, limit=query.limit, branch=query.branch)
     last = [_microseconds(rows[-1].run_at), rows[-1].run_id] if rows else []
     slug = case.suite.project.slug
-    return page(request, rows, [_item(row, slug) for row in rows], limit=query.limit, key=last)
+    return page(request, rows, [HistoryItem.of(row, slug) for row in rows], limit=query.limit, key=last)
 
 
 @router.post(
@@ -100,22 +105,6 @@ def delete_quarantine(request: HttpRequest, test_id: int) -> Status[None]:
     caller = caller_of(request)
     lift_quarantine(case=case_for(request, test_id), by=caller.user, token=caller.token)
     return Status(HTTPStatus.NO_CONTENT, None)
-
-
-def _item(result: Result, slug: str) -> HistoryItem:
-    run = result.run
-    return HistoryItem(
-        run_id=run.pk,
-        run_number=run.number,
-        run_url=f"{settings.PUBLIC_URL}{reverse('run', args=[slug, run.number])}",
-        branch=run.branch or None,
-        commit=run.commit or None,
-        at=result.run_at,
-        outcome=result.outcome,
-        duration_seconds=seconds(result.duration_ms),
-        attempts=result.attempt_count,
-        failure=failure_of(result),
-    )
 
 
 def _microseconds(moment: datetime) -> int:

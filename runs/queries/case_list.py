@@ -28,6 +28,7 @@ _DIGITS = 18
 class Sort(StrEnum):
     """What a list is ordered by."""
 
+    FIRST_SEEN = "first_seen"
     RECENT = "recent"
     NAME = "name"
     FLAKY = "flaky"
@@ -161,13 +162,15 @@ def cases_like(project: Project, wanted: CaseFilter, *, now: datetime, limit: in
 
 #: What each order compares; with the id it is one of its own.
 _KEYS: Mapping[Sort, Combinable] = {
+    # Ids grow in the order in which tests are first seen.
+    Sort.FIRST_SEEN: F("pk"),
     Sort.RECENT: F("last_seen_at"),
     Sort.NAME: F("name"),
     Sort.FLAKY: F("state__lost_ms_per_week"),
     Sort.SLOW: F("pace__p50_ms"),
     Sort.SLOWER: F("pace__after_ms") - F("pace__before_ms"),
 }
-_ASCENDING = {Sort.NAME}
+_ASCENDING = {Sort.FIRST_SEEN, Sort.NAME}
 _ORDERS: Mapping[Sort, tuple[OrderBy, OrderBy]] = {
     sort: (
         OrderBy(F("sorted_by"), descending=sort not in _ASCENDING),

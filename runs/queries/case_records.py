@@ -1,4 +1,4 @@
-"""Test cases and their histories, as the API lists them."""
+"""Test cases' histories, as the API lists them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from runs.models import Project, Result, TestCase
-
-
-def cases_after(project: Project, *, suite: str, text: str, case_id: int, limit: int) -> list[TestCase]:
-    """Up to `limit` cases after the one with this id, oldest first."""
-    rows = TestCase.objects.filter(suite__project=project, pk__gt=case_id).select_related("suite")
-    if suite:
-        rows = rows.filter(suite__name=suite)
-    if text:
-        rows = rows.filter(Q(name__icontains=text) | Q(class_name__icontains=text))
-    return list(rows.order_by("pk")[:limit])
+from runs.models import Result, TestCase
 
 
 def history_before(

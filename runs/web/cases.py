@@ -42,7 +42,7 @@ def case_list(request: HttpRequest, slug: str) -> HttpResponse:
             nav="tests",
             page=page,
             states=list(State),
-            sorts=list(Sort),
+            sorts=[sort for sort in Sort if sort is not Sort.FIRST_SEEN],
         )
     patch_vary_headers(response, ["HX-Request"])
     return response

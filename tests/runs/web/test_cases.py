@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from runs.actions.judging import judge_run
@@ -106,6 +108,19 @@ def test_evidence_of_both_kinds_is_named_with_its_runs(client: Client) -> None:
     assert "2 distinct changes on which it failed" in page
     # (2 · 1 + 1) ÷ (2 · 9) = 16.7 %
     assert "Evidence 16.7%, between" in page
+
+
+def test_a_page_with_evidence_asks_as_much_of_a_long_history_as_of_a_short_one(client: Client) -> None:
+    suite = shop()
+    counts = []
+    for start in (0, 20):
+        case = tell(suite, "pppfppkppf" * (1 + start // 10), start=start)
+        with CaptureQueriesContext(connection) as queries:
+            client.get(f"/p/shop/tests/{case.pk}/")
+        counts.append(len(queries))
+
+    # Without anybody signed in: two less than with.
+    assert counts == [9, 9]
 
 
 def test_a_retry_is_evidence_in_one_run(client: Client) -> None:
@@ -228,6 +243,7 @@ def fill_list(suite: Suite) -> None:
 
 
 ORDERS: Mapping[Sort, list[str]] = {
+    Sort.FIRST_SEEN: ["b_flaky", "a_broken", "d_slower", "c_plain"],
     Sort.RECENT: ["b_flaky", "a_broken", "d_slower", "c_plain"],
     Sort.NAME: ["a_broken", "b_flaky", "c_plain", "d_slower"],
     Sort.FLAKY: ["b_flaky", "a_broken"],

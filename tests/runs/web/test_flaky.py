@@ -7,7 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from runs.actions.quarantine import quarantine_case
@@ -152,6 +154,19 @@ def test_a_long_board_comes_in_pages_with_ranks_that_go_on(client: Client) -> No
     assert "?after=30" in first
     assert order_of(second, "test_29", "test_30", "test_31") == ["test_30", "test_31"]
     assert '<td class="fit muted s-hide">31</td>' in second
+
+
+def test_the_board_asks_as_much_of_many_tests_as_of_one(client: Client) -> None:
+    suite = shop()
+    counts = []
+    for many in (1, 31):
+        for number in range(many):
+            make_state(suite, f"test_{many}_{number}")
+        with CaptureQueriesContext(connection) as queries:
+            client.get("/p/shop/flaky/?q=test")
+        counts.append(len(queries))
+
+    assert counts == [8, 8]
 
 
 def test_before_anything_is_known_the_board_says_what_would_be_here(client: Client) -> None:
