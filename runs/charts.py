@@ -271,6 +271,25 @@ type Segment = tuple[str, float, float]
 _SEGMENT_BOX = {"up": (4.0, 5.0), "tests": (4.0, 5.0), "wait": (2.0, 6.0)}
 
 
+def run_columns(counts: Sequence[tuple[int, int]], *, label: str, height: int = 44) -> SafeString:
+    """Runs per slice of time with the failed ones at the bottom, on the base line, oldest left."""
+    width = 1000
+    highest, step = max((total for total, _ in counts), default=0) or 1, width / max(len(counts), 1)
+    rest = bad = ""
+    for place, (total, failed) in enumerate(counts):
+        x, wide = place * step + 1.5, max(step - 3, 1)
+        low, high = failed / highest * (height - 2), (total - failed) / highest * (height - 2)
+        if failed:
+            bad += f"M{num(x)} {height}v-{num(low)}h{num(wide)}v{num(low)}z"
+        if total > failed:
+            rest += f"M{num(x)} {num(height - low - bool(failed))}v-{num(high)}h{num(wide)}v{num(high)}z"
+    return _svg(
+        f'<svg class="strip fluid" viewBox="0 0 {width} {height}" preserveAspectRatio="none" '
+        f'height="{height}" {_label(label)}><path class="m-rest" d="{rest}"/>'
+        f'<path class="m-fail" d="{bad}"/></svg>'
+    )
+
+
 def gantt(
     segments: Sequence[Segment], *, end: float, now: float | None = None, label: str = "", height: int = 14
 ) -> SafeString:

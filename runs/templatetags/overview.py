@@ -1,7 +1,8 @@
-"""What the overview says of now against before, and of what is to come."""
+"""What the overview and the run list say of now against before, of when, and of what is to come."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django import template
@@ -9,6 +10,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from runs import charts
 from runs.templatetags.itdash import duration, icon
 
 register = template.Library()
@@ -49,6 +51,12 @@ def _delta(text: str, *, is_more: bool, more_is_good: bool) -> SafeString:
         "up by " if is_more else "down by ",
         text,
     )
+
+
+@register.simple_tag
+def run_columns(counts: Sequence[tuple[int, int]], label: str) -> SafeString:
+    """Draw runs over time; see `charts.run_columns`."""
+    return charts.run_columns(counts, label=label)
 
 
 @register.filter

@@ -13,6 +13,7 @@ from django.contrib import messages
 from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.utils.http import content_disposition_header
@@ -22,7 +23,7 @@ from runs.actions.errors import ActionError
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.models import Artifact, Report
 from runs.queries.log import whole_log
-from runs.queries.run_list import RunFilter
+from runs.queries.run_list import STARTED, RunFilter
 from runs.queries.run_list import run_page as run_list_page
 from runs.queries.run_page import run_page
 from runs.vocabulary import Role, RunStatus, Trigger
@@ -37,22 +38,18 @@ _FILE_KINDS: dict[str, type[Artifact | Report]] = {"report": Report, "artifact":
 
 @require_GET
 def run_list(request: HttpRequest, slug: str) -> HttpResponse:
-    """The runs that the URL asks for; the list alone when a script asks."""
+    """The runs that the URL asks for; what changed of the page when a script asks."""
     access = project_for(request, slug)
-    page = run_list_page(access.project, RunFilter.from_query(request.GET))
+    wanted = RunFilter.from_query(request.GET)
+    page = run_list_page(access.project, wanted, now=timezone.now(), person=person(request))
+    context = {"page": page, "wanted": wanted, "times": STARTED, "statuses": list(RunStatus)}
+    context["triggers"] = list(Trigger)
     if request.headers.get("HX-Request") and not request.headers.get("HX-History-Restore-Request"):
-        context = {"project": access.project, "page": page}
-        response = render(request, "runs/list.html#runs", context)
+        frame = {"project": access.project, "access": access, "is_part": True}
+        response = render(request, "runs/list.html#answer", frame | context)
+        response["HX-Push-Url"] = reverse("runs", args=[slug]) + wanted.query()
     else:
-        response = project_page(
-            request,
-            "runs/list.html",
-            access,
-            nav="runs",
-            page=page,
-            statuses=list(RunStatus),
-            triggers=list(Trigger),
-        )
+        response = project_page(request, "runs/list.html", access, nav="runs", **context)
     patch_vary_headers(response, ["HX-Request"])
     return response
 
