@@ -15,7 +15,7 @@ from itertools import groupby
 from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
-from runs.queries.axis import axis_end, ticks
+from runs.queries.axis import ticks
 from runs.queries.marks import WORDS, Mark
 from runs.queries.text import one_line
 
@@ -308,52 +308,4 @@ def gantt(
     return _svg(
         f'<svg viewBox="0 0 1000 {height}" preserveAspectRatio="none" {_label(label)}>'
         f"{grid}{''.join(rects)}{mark}</svg>"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """Values in order, one per run; `None` where a run has none."""
-
-    values: Sequence[float | None]
-    marks: str
-    #: (position 0 to 1, text) along the time axis.
-    labels: Sequence[tuple[float, str]]
-
-
-def durations(plot: Plot, *, unit: Callable[[float], str], width: int = 820, height: int = 220) -> SafeString:
-    """Durations as dots from zero, a failed run's in red, with their median as a line."""
-    top, right, bottom, left = 8, 12, 22, 52
-    known = [value for value in plot.values if value is not None]
-    if not known:
-        return _svg("")
-    highest = axis_end(max(known) * 1.05) if max(known) > 0 else 1.0
-    inner_width, inner_height = width - left - right, height - top - bottom
-
-    def place(index: int, value: float) -> tuple[str, str]:
-        x = left + (index + 0.5) * inner_width / len(plot.values)
-        return num(x), num(top + inner_height * (1 - value / highest))
-
-    parts = []
-    for tick in ticks(highest):
-        y = top + inner_height * (1 - tick / highest)
-        parts.append(
-            f'<path class="g-grid" d="M{left} {num(y)}H{width - right}"/>'
-            f'<text x="{left - 6}" y="{num(y + 4)}" text-anchor="end">{escape(unit(tick))}</text>'
-        )
-    parts.extend(
-        f'<text x="{num(left + at * inner_width)}" y="{height - 4}" '
-        f'text-anchor="{"start" if at < 0.05 else "end" if at > 0.95 else "middle"}">{escape(text)}</text>'  # noqa: PLR2004 - the labels at both edges stay inside
-        for at, text in plot.labels
-    )
-    median = sorted(known)[len(known) // 2]
-    level = num(top + inner_height * (1 - median / highest))
-    parts.append(f'<path class="c-line" fill="none" stroke-width="2" d="M{left} {level}H{width - right}"/>')
-    for index, (value, mark) in enumerate(zip(plot.values, plot.marks, strict=True)):
-        if value is not None:
-            at_x, at_y = place(index, value)
-            css = _CLASSES[Mark(mark)] if mark in {Mark.FAILED, Mark.FLAKY} else "m-tick-dot"
-            parts.append(f'<circle class="{css}" cx="{at_x}" cy="{at_y}" r="2.5"/>')
-    return _svg(
-        f'<svg class="graph" viewBox="0 0 {width} {height}" aria-hidden="true">{"".join(parts)}</svg>'
     )

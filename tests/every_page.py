@@ -44,6 +44,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "environments": ("?before=1",),
     "grid": ("?rows=all", "?order=similarity"),
     "flaky": ("?state=all",),
+    "durations": ("?suite=x", "?suite=%00"),
 }
 #: Parts of addresses that lead nowhere, unless `filled` knows better.
 UNKNOWN: Mapping[str, object] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from runs.analytics.samples import wilson
 from runs.models import Failure, Project, Result, Run, TestCase
@@ -95,15 +94,6 @@ class BranchRow:
     def latest(self) -> HistoryItem:
         """The newest result."""
         return self.items[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Durations:
-    """What a plot draws: milliseconds, marks and labels of a time axis."""
-
-    values: list[float | None]
-    marks: str
-    labels: list[tuple[float, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,18 +199,6 @@ class CaseHistory:
         return median_of(self.items)
 
     @property
-    def durations(self) -> Durations:
-        """Every result's duration, with a date at equal steps."""
-        return Durations(
-            values=[item.result.duration_ms for item in self.items],
-            marks=self.marks,
-            labels=[
-                ((index + 0.5) / len(self.items), _day(self.items[index].run.run_at))
-                for index in _spread(len(self.items))
-            ],
-        )
-
-    @property
     def axis(self) -> list[HistoryItem]:
         """A few items at equal steps, to label the strip."""
         return [self.items[index] for index in _spread(len(self.items))]
@@ -284,7 +262,3 @@ def _spread(count: int) -> list[int]:
     if count <= LABEL_COUNT:
         return list(range(count))
     return [round(step * (count - 1) / (LABEL_COUNT - 1)) for step in range(LABEL_COUNT)]
-
-
-def _day(moment: datetime) -> str:
-    return f"{moment:%-d %b}"

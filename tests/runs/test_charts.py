@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -116,23 +115,5 @@ def test_an_axis_has_at_most_six_marks_from_zero_to_its_end() -> None:
     assert ticks(0) == []
 
 
-def test_durations_are_dots_from_zero_with_their_median() -> None:
-    plot = charts.Plot(values=[100, None, 300, 200], marks="psfk", labels=[(0.0, "1 Nov"), (1.0, "4 Nov")])
-
-    markup = charts.durations(plot, unit=lambda value: f"{value:.0f} ms", width=464, height=230)
-
-    drawing = parsed(markup)
-    dots = [dot.attrib for dot in drawing if dot.tag == "circle"]
-    # 400 px for four runs: dots at the middle of each 100; 200 px for 0 to 360 ms.
-    assert [(dot["class"], dot["cx"]) for dot in dots] == [
-        ("m-tick-dot", "102"),
-        ("m-fail", "302"),
-        ("m-flaky", "402"),
-    ]
-    assert re.findall(r">(\d+ ms)<", markup)[0] == "0 ms"
-    assert drawing.find("path[@class='c-line']") is not None
-
-
 def test_nothing_known_is_no_chart() -> None:
-    assert charts.durations(charts.Plot([None], "s", []), unit=str) == ""
     assert charts.spark([1]) == ""
