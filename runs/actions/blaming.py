@@ -103,6 +103,7 @@ def _found(failure: FailureSeen, watch: ShardWatch, *, is_watched: bool) -> Foun
         text=failure.text,
         property_services=failure.services,
         is_estimated=bool(window and window.is_estimated),
+        lag=watch.lag_after(window),
     )
     services, errors = watch.services_in(window), watch.errors_in(window)
     return blame(test, services, watch.events, errors, margin=margin_of(window))

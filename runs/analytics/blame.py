@@ -16,7 +16,9 @@ ALGORITHM_VERSION = 2
 #: What happened this long before or after the test may still belong to it: clocks differ, logs lag.
 MARGIN = timedelta(seconds=5)
 #: The same where the test's window is exact and on the engine's own clock.
-EXACT_MARGIN = timedelta(seconds=0.5)
+EXACT_MARGIN = timedelta(seconds=0.2)
+#: An engine tells of a container's end a little after the end; a busy one, a little later.
+EVENT_LAG = timedelta(seconds=1)
 #: From so many error lines on, a log is more than a hint.
 MANY_ERRORS = 3
 #: A failure's text is searched this far.
@@ -101,6 +103,8 @@ class FailedTest:
     property_services: tuple[str, ...] = ()
     #: The moments are worked out from order and durations; evidence that rests on them says so.
     is_estimated: bool = False
+    #: How long after its end an event may still be its own: until the next test, and no longer than it lags.
+    lag: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +218,9 @@ _EVENTS = {
 
 def _by_events(events: Sequence[ServiceEvent], window: Window, test: FailedTest) -> list[Evidence]:
     """What happened within the window, and the state in which the service came into it."""
-    if window is None:
+    if window is None or test.ended_at is None:
         return []
+    window = (window[0], max(window[1], test.ended_at + test.lag))
     within = [event for event in events if _is_within(event.at, window)]
     found: dict[EventKind, Evidence] = {}
     for event in [*_lasting(events, window), *within]:

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connection
 
 from environments.models import Environment
-from runs.analytics.blame import EXACT_MARGIN, MARGIN, ErrorLine, ServiceEvent, WatchedService
+from runs.analytics.blame import EVENT_LAG, EXACT_MARGIN, MARGIN, ErrorLine, ServiceEvent, WatchedService
 from runs.analytics.incidents import Recorded, service_events
 from runs.analytics.log_errors import CalmTime, is_error_line
 from runs.analytics.windows import CaseName, Mark, Names, Timed, Window, estimated_windows, marked_windows
@@ -36,6 +36,7 @@ KNOWN_LIMIT = 200
 _STAMP = len("2026-11-21T08:00:00.000000Z")
 _MARK = "mark"
 _CREATING = "environment_creating"
+_REMOVING = "environment_removing"
 _TESTS_STARTED = "tests_started"
 _TESTS_FINISHED = "tests_finished"
 
@@ -50,6 +51,8 @@ class ShardWatch:
     errors: Mapping[str, Sequence[ErrorLine]] = field(default_factory=dict)
     moments: Mapping[str, Sequence[datetime]] = field(default_factory=dict)
     windows: Mapping[int, Window] = field(default_factory=dict)
+    #: When tests began by their marks, in order.
+    starts: Sequence[datetime] = ()
     calm: CalmTime = field(default_factory=lambda: CalmTime([], []))
     #: What could not be looked at, as sentences.
     notices: tuple[str, ...] = ()
@@ -57,6 +60,15 @@ class ShardWatch:
     def window_of(self, case: int) -> Window | None:
         """When the test ran, as far as that is known."""
         return self.windows.get(case)
+
+    def lag_after(self, window: Window | None) -> timedelta:
+        """How long after the test an event may still be its own: the next test's beginning is another's."""
+        if window is None or window.is_estimated:
+            return timedelta()
+        after = bisect_left(self.starts, window.ended_at)
+        if after == len(self.starts):
+            return EVENT_LAG
+        return min(EVENT_LAG, self.starts[after] - window.ended_at + EXACT_MARGIN)
 
     def services_in(self, window: Window | None) -> list[WatchedService]:
         """The services, each with the error lines that are usual in so long a window."""
@@ -121,11 +133,11 @@ def _watch(run: Run, environment: Environment, tests: str) -> ShardWatch:
     errors, notices = _error_lines(run, shard, services, started, ended)
     return ShardWatch(
         services=tuple(_service(row.name, environment.name, facts) for row in rows),
-        # What happens once the tests have ended is the environment being taken down.
-        events=tuple(service_events(_recorded(event) for event in events if event.at <= ended)),
+        events=tuple(service_events(map(_recorded, _until_removed(events)))),
         errors=errors,
         moments={name: [line.at for line in lines] for name, lines in errors.items()},
         windows=windows,
+        starts=sorted(window.started_at for window in windows.values() if not window.is_estimated),
         calm=CalmTime(passing, failing),
         notices=tuple(notices),
     )
@@ -138,6 +150,12 @@ def _events_of_try(run: Run, shard: int) -> list[Event]:
     )
     begins = [index for index, event in enumerate(events) if event.kind == _CREATING]
     return events[begins[-1] :] if begins else events
+
+
+def _until_removed(events: Sequence[Event]) -> Sequence[Event]:
+    """Without what happens because the environment is being taken down."""
+    removing = next((event.at for event in events if event.kind == _REMOVING), None)
+    return events if removing is None else [event for event in events if event.at < removing]
 
 
 def _recorded(event: Event) -> Recorded:
