@@ -7,6 +7,7 @@ made of them carry the tag `sample`, by which they are found when they are to go
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -90,19 +91,23 @@ def load_samples(project_id: int, *, answer: Callable[[Work, int], None], now: d
         steps = history(now=until)
         total = sum(isinstance(step, SampleReport) for step in steps)
         count = place = 0
-        with answering(partial(_only_storing, answer)), _unhurried_disk():
+        asked: deque[tuple[Work, int]] = deque()
+        with answering(lambda work, row_id: asked.append((work, row_id))), _unhurried_disk():
             for step in steps:
                 place += isinstance(step, SampleReport)
                 if _is_new(project, step, sent):
                     _take(project, step, {PLACE_TAG: f"{place} of {total}", UNTIL_TAG: until.isoformat()})
+                    _answer(asked, answer)
                     count += isinstance(step, SampleReport)
         return count
 
 
-def _only_storing(answer: Callable[[Work, int], None], work: Work, row_id: int) -> None:
-    """Sample data is stored and judged, and nobody is told of it."""
-    if work in {Work.INGEST_UPLOAD, Work.JUDGE_RUN}:
-        answer(work, row_id)
+def _answer(asked: deque[tuple[Work, int]], answer: Callable[[Work, int], None]) -> None:
+    """Do what was asked for, and what that asks for: sample data is stored and judged, and nobody told."""
+    while asked:
+        work, row_id = asked.popleft()
+        if work in {Work.INGEST_UPLOAD, Work.JUDGE_RUN}:
+            answer(work, row_id)
 
 
 def _is_new(project: Project, step: Step, sent: set[str | None]) -> bool:

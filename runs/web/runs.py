@@ -42,14 +42,21 @@ def run_list(request: HttpRequest, slug: str) -> HttpResponse:
     access = project_for(request, slug)
     wanted = RunFilter.from_query(request.GET)
     page = run_list_page(access.project, wanted, now=timezone.now(), person=person(request))
-    context = {"page": page, "wanted": wanted, "times": STARTED, "statuses": list(RunStatus)}
-    context["triggers"] = list(Trigger)
+    choices = {"times": STARTED, "statuses": list(RunStatus), "triggers": list(Trigger)}
     if request.headers.get("HX-Request") and not request.headers.get("HX-History-Restore-Request"):
-        frame = {"project": access.project, "access": access, "is_part": True}
-        response = render(request, "runs/list.html#answer", frame | context)
+        context = {
+            "project": access.project,
+            "access": access,
+            "page": page,
+            "wanted": wanted,
+            "choices": choices,
+        }
+        response = render(request, "runs/list.html#answer", context | {"is_part": True})
         response["HX-Push-Url"] = reverse("runs", args=[slug]) + wanted.query()
     else:
-        response = project_page(request, "runs/list.html", access, nav="runs", **context)
+        response = project_page(
+            request, "runs/list.html", access, nav="runs", page=page, wanted=wanted, choices=choices
+        )
     patch_vary_headers(response, ["HX-Request"])
     return response
 
