@@ -8,8 +8,7 @@ escaped here, so what is returned is safe to print.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 
 from django.utils.html import escape
@@ -257,12 +256,12 @@ def run_axis(labels: Sequence[str], signs: Sequence[str], *, step: int = 12) -> 
     places = [at for at, sign in enumerate(signs) if sign]
     for place, at in enumerate(places):
         x, room = at * step + step / 2 - 1, (places[place + 1 :] or [len(labels)])[0] - at
-        parts.append(f'<path class="m-infra" d="M{num(x)} 24.5l4.5 8h-9z"/>')
+        parts.append(f'<path class="m-infra" d="M{num(x)} 23.5l4.5 8h-9z"/>')
         if room * step >= _SIGN_ROOM:
             word = one_line(signs[at], 16).partition(":")[0]
-            parts.append(f'<text x="{num(x + 8)}" y="33">{escape(word)}</text>')
+            parts.append(f'<text x="{num(x + 8)}" y="31">{escape(word)}</text>')
     width = max(len(labels) * step - 2, 1)
-    return _svg(f'<svg class="colhead" width="{width}" height="34" aria-hidden="true">{"".join(parts)}</svg>')
+    return _svg(f'<svg class="colhead" width="{width}" height="36" aria-hidden="true">{"".join(parts)}</svg>')
 
 
 #: A stretch of a lane: its kind (pull, create, start, wait, up, tests, bad, fault), start and end in seconds.

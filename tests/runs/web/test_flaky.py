@@ -112,7 +112,7 @@ def test_stages_are_told_by_age_quarantine_and_recovery(client: Client) -> None:
     assert order_of(pages["quarantined"], *names) == ["held"]
     assert order_of(pages["recovered"], *names) == ["mended"]
     assert "31 passes in a row" in pages["recovered"]
-    assert 'Recovered<span class="n">1</span>' in pages["new"]
+    assert 'Recovered <span class="n">1</span>' in pages["new"]
 
 
 def test_filters_narrow_by_state_suite_and_words(client: Client) -> None:
