@@ -20,7 +20,7 @@ from runs.actions.audit import note_change
 from runs.actions.blaming import blame_run
 from runs.actions.judging import judge_run
 from runs.actions.pacing import pace_run
-from runs.models import Failure, Project, Quarantine, Run, Suite, TestCase
+from runs.models import Failure, Project, Quarantine, Run, Service, Suite, TestCase
 from runs.vocabulary import Outcome, Role, RunStatus
 from runs.web.urls import urlpatterns
 from tests.factories import make_event, make_member, make_project, make_run, make_suite
@@ -76,6 +76,8 @@ def full_project(words: str = HOSTILE) -> Everything:
     first = now - timedelta(hours=3 * RUN_COUNT)
     runs = [_run(suite, words, first + timedelta(hours=3 * index), index) for index in range(RUN_COUNT)]
     broken = runs[-1]
+    # One part of addresses names both.
+    Service.objects.create(project=project, name=suite.name, image=words[:500])
     storm = add_storm(broken, names=(words[:120] + "1", words[:120] + "2"))
     add_log(broken, words[:200] + "1", "INFO " + words, "ERROR " + words, "y" * 300_000, at=storm.created_at)
     make_event(broken, message=words, service=words[:250])

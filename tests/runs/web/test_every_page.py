@@ -19,6 +19,7 @@ LONGEST = 300_000
 #: Where there may be nothing for somebody who is signed in and has no link.
 NOWHERE = {
     "first-account",
+    "service",
     "join",
     "join-link",
     "sign-in-with",
@@ -80,7 +81,18 @@ def test_no_page_is_harmed_by_what_strangers_call_things(administrator: Client) 
     seen, wrong = pages_of(administrator, full_project())
 
     assert wrong == []
-    assert {"home", "overview", "runs", "run", "tests", "test", "environment", "delivery", "suite"} <= seen
+    assert {
+        "home",
+        "overview",
+        "runs",
+        "run",
+        "tests",
+        "test",
+        "environment",
+        "delivery",
+        "suite",
+        "service",
+    } <= seen
 
 
 def test_no_page_breaks_where_nothing_is_there_yet(administrator: Client) -> None:
