@@ -13,7 +13,7 @@ from django.utils import timezone
 from runs.actions.sign_ins import begin_attempt, client_address, token_limits
 from runs.actions.tokens import use_token
 from runs.api.problems import ProblemError
-from runs.models import Membership, Project, Run, TestCase, Token, Upload, User
+from runs.models import Membership, Project, Run, Service, TestCase, Token, Upload, User
 from runs.vocabulary import Scope, Visibility
 
 if TYPE_CHECKING:
@@ -127,6 +127,12 @@ def case_for(request: HttpRequest, case_id: int) -> TestCase:
     """The test case; 404 when there is none or the caller may not see it."""
     rows = TestCase.objects.select_related("suite__project").filter(pk=case_id)
     return _allowed(request, rows, lambda case: case.suite.project, "test", case_id)
+
+
+def service_for(request: HttpRequest, slug: str, name: str) -> Service:
+    """The project's service; 404 when there is none or the caller may not see it."""
+    rows = Service.objects.select_related("project").filter(project__slug=slug, name=name.replace("\x00", ""))
+    return _allowed(request, rows, lambda service: service.project, "service", name)
 
 
 def upload_for(request: HttpRequest, upload_id: int) -> Upload:

@@ -9,6 +9,7 @@ from ninja import Query, Router, Status
 
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.api.auth import TokenAuth, caller_of, project_for, run_for
+from runs.api.blame_schemas import FailedResultOut, FailurePage
 from runs.api.paging import LIMIT_MAX, page, read_cursor
 from runs.api.problems import ProblemError
 from runs.api.schemas import (
@@ -28,6 +29,7 @@ from runs.api.schemas import (
     VerdictOut,
 )
 from runs.models import Run
+from runs.queries.blames import blames_of_run
 from runs.queries.comparison import told_comparison, usual_base
 from runs.queries.quarantine import gate_of, gating_cases
 from runs.queries.run_records import RunFilter, events_after, failures_of, results_after, runs_before
@@ -135,12 +137,17 @@ def list_results(request: HttpRequest, run_id: int, query: Query[ResultQuery]) -
 
 
 @router.get(
-    "/runs/{int:run_id}/failures", auth=TokenAuth(Scope.READ), response=ResultPage, summary="A run's failures"
+    "/runs/{int:run_id}/failures",
+    auth=TokenAuth(Scope.READ),
+    response=FailurePage,
+    summary="A run's failures",
 )
 def list_failures(request: HttpRequest, run_id: int) -> dict[str, object]:
-    """Failed and errored results with their texts, the first thousand."""
-    rows = failures_of(run_for(request, run_id), limit=LIMIT_MAX)
-    return {"items": [ResultOut.of(row) for row in rows], "next": None}
+    """Failed and errored results with their texts and the service at fault, the first thousand."""
+    run = run_for(request, run_id)
+    rows = failures_of(run, limit=LIMIT_MAX)
+    blames = blames_of_run(run, limit=LIMIT_MAX)
+    return {"items": [FailedResultOut.failed(row, blames.get(row.case_id)) for row in rows], "next": None}
 
 
 @router.get(

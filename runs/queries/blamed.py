@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 
 from runs.analytics.blame import EvidenceKind
-from runs.models import Project
+from runs.models import Blame, Project, Service
 from runs.queries.blames import KINDS
 
 #: Failures read, newest first, and groups listed.
@@ -183,3 +184,12 @@ def evidence_kinds(wanted: Wanted) -> list[KindRow]:
         cursor.execute(_KINDS, wanted.parameters)
         rows = [KindRow(EvidenceKind(kind), count, alone) for kind, count, alone in cursor.fetchall()]
     return sorted(rows, key=lambda row: (-row.count, list(EvidenceKind).index(row.kind)))
+
+
+def blames_before(service: Service, *, moment: tuple[datetime, int] | None, limit: int) -> list[Blame]:
+    """Up to `limit` blames of the service, newest first, before the one at (run's moment, id)."""
+    rows = Blame.objects.filter(project=service.project_id, services__contains=[service.name])
+    if moment is not None:
+        at, blame = moment
+        rows = rows.filter(Q(run_at__lt=at) | Q(run_at=at, pk__lt=blame))
+    return list(rows.select_related("run", "case").order_by("-run_at", "-pk")[:limit])

@@ -99,11 +99,11 @@ class GroupBlame:
         return bool(self.ruled_out) or any(line.at is not None for line in self.evidence)
 
 
-def blames_of_run(run: Run) -> dict[int, Blame]:
+def blames_of_run(run: Run, *, limit: int = READ_LIMIT) -> dict[int, Blame]:
     """What was found of the run's failures, by case: one query, and none for a run without failures."""
     if not run.is_finished or not (run.failed_count or run.errored_count):
         return {}
-    found = Blame.objects.filter(run=run).order_by("case_id")[:READ_LIMIT]
+    found = Blame.objects.filter(run=run).order_by("pk")[:limit]
     return {blame.case_id: blame for blame in found}
 
 

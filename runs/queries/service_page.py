@@ -35,7 +35,7 @@ class DayCount:
 
     day: date
     count: int
-    looked_at: int
+    looked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,12 @@ def service_page(
         needed_by=[name for name, other in facts.items() if service.name in other.get("depends_on", [])],
         ports=[int(port) for port in own.get("ports", [])],
     )
+
+
+def counts_by_day(service: Service, *, days: int, now: datetime | None = None) -> list[DayCount]:
+    """The failures held against the service in the last `days` days, oldest first."""
+    shown = days_until(now or timezone.now(), days)
+    return _by_day(Wanted(service.project, *bounds_of(shown), service=service.name), shown)
 
 
 def _by_day(wanted: Wanted, shown: Sequence[date]) -> list[DayCount]:
