@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ninja import NinjaAPI
 
-from runs.api import problems, runs, services, tests, uploads, webhooks
+from runs.api import problems, runs, services, split, tests, uploads, webhooks
 
 api = NinjaAPI(
     title="itdash",
@@ -16,6 +16,7 @@ api = NinjaAPI(
 )
 problems.install(api)
 api.add_router("", runs.router)
+api.add_router("", split.router)
 api.add_router("", services.router)
 api.add_router("", tests.router)
 api.add_router("", uploads.router)

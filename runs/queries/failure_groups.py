@@ -145,10 +145,11 @@ def histories(run: Run, fingerprints: Sequence[bytes]) -> dict[bytes, GroupHisto
     }
     with connection.cursor() as cursor:
         cursor.execute(_HISTORIES, values)
-        found = {bytes(key): rest for key, *rest in cursor.fetchall()}
+        found = {bytes(key): (runs, on_main, last) for key, runs, on_main, last in cursor.fetchall()}
     is_branch = bool(run.pull_request) or (run.branch or run.ref) != main
+    nowhere: tuple[int, int, datetime | None] = (0, 0, None)
     return {
-        key: GroupHistory(*found.get(key, [0, 0, None]), first_seen_at=first.get(key), is_branch=is_branch)
+        key: GroupHistory(*found.get(key, nowhere), first_seen_at=first.get(key), is_branch=is_branch)
         for key in wanted
     }
 

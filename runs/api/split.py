@@ -1,0 +1,96 @@
+"""A suite's tests dealt to parallel slices, by measured time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from http import HTTPStatus
+
+from django.http import HttpRequest
+from django.utils import timezone
+from ninja import Field, Query, Router, Schema
+
+from runs.api.auth import TokenAuth, project_for
+from runs.api.problems import ProblemError
+from runs.models import Suite
+from runs.queries.splitting import split_suite, times_of_tests
+from runs.vocabulary import Scope
+
+SHARD_LIMIT = 1_000
+router = Router(tags=["runs"])
+
+
+class SplitBy(StrEnum):
+    """What is dealt whole."""
+
+    TEST = "test"
+    FILE = "file"
+
+
+class SplitQuery(Schema):
+    """What to deal, and to how many."""
+
+    suite: str
+    shards: int = Field(1, ge=1, le=SHARD_LIMIT, description="How many slices.")
+    by: SplitBy = Field(SplitBy.TEST, description="Whether a file's tests stay together.")
+    as_of: datetime | None = Field(
+        None, description="Only runs that had ended by then count: slices that ask later get the same answer."
+    )
+
+
+class SlicePlan(Schema):
+    """One slice."""
+
+    shard: int = Field(description="From 1.")
+    seconds: float = Field(description="What its tests are expected to take.")
+    names: list[str] = Field(description="Its tests or files.")
+
+
+class TimedTest(Schema):
+    """A test and what it takes."""
+
+    test: str = Field(description="As its tool names it: pytest's node id, or class name, dot and name.")
+    file: str | None
+    class_name: str | None
+    seconds: float | None = Field(description="The median of its last five passes; null before the first.")
+
+
+class SplitOut(Schema):
+    """A suite's tests dealt to slices that end together."""
+
+    suite: str
+    by: SplitBy
+    shards: list[SlicePlan]
+    tests: list[TimedTest]
+
+
+@router.get(
+    "/projects/{project}/split", auth=TokenAuth(Scope.READ), response=SplitOut, summary="Split a suite"
+)
+def split(request: HttpRequest, project: str, query: Query[SplitQuery]) -> SplitOut:
+    """Deal a suite's tests to slices, longest first, each to the slice with the least to do so far.
+
+    A suite that nobody has reported to yet has no tests: its slices are empty.
+    """
+    owner = project_for(request, project)
+    moment = query.as_of
+    if moment is not None and timezone.is_naive(moment):
+        detail = "as_of needs a time zone, for example 2026-11-21T08:00:00Z."
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    suite = Suite.objects.filter(project=owner, name=query.suite.replace("\x00", "")).first()
+    times = times_of_tests(suite, now=timezone.now(), as_of=moment) if suite else []
+    found = split_suite(times, shards=query.shards, by_file=query.by is SplitBy.FILE)
+    return SplitOut(
+        suite=query.suite,
+        by=query.by,
+        shards=[
+            SlicePlan(shard=number, seconds=round(plan.seconds, 3), names=list(plan.tests))
+            for number, plan in enumerate(found.plans, 1)
+        ],
+        tests=[
+            TimedTest(
+                test=one.test, file=one.file or None, class_name=one.class_name or None, seconds=one.seconds
+            )
+            for one in found.times
+        ],
+    )
