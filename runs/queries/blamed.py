@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
 from django.db.models import Q
 
 from runs.analytics.blame import EvidenceKind
-from runs.models import Blame, Project, Service
+from runs.models import Blame, Project, Service, TestCase
 from runs.queries.blames import KINDS
 
 #: Failures read, newest first, and groups listed.
@@ -193,3 +194,35 @@ def blames_before(service: Service, *, moment: tuple[datetime, int] | None, limi
         at, blame = moment
         rows = rows.filter(Q(run_at__lt=at) | Q(run_at=at, pk__lt=blame))
     return list(rows.select_related("run", "case").order_by("-run_at", "-pk")[:limit])
+
+
+#: How far back a test's failures are counted by service.
+CASE_DAYS = 28
+_CASE_SERVICES_LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class CaseBlames:
+    """The services that a test's failures of the last days are held against."""
+
+    days: int
+    failure_count: int
+    #: The most blamed first.
+    services: list[tuple[str, int]]
+    nobody_count: int
+
+
+def blames_of_case(case: TestCase, *, now: datetime) -> CaseBlames:
+    """One query, by the index of a case's blames."""
+    found = list(
+        Blame.objects.filter(case=case, run_at__gte=now - timedelta(days=CASE_DAYS)).values_list(
+            "services", flat=True
+        )[:FAILURE_LIMIT]
+    )
+    counts = Counter(service for services in found for service in services)
+    return CaseBlames(
+        days=CASE_DAYS,
+        failure_count=len(found),
+        services=sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_CASE_SERVICES_LISTED],
+        nobody_count=sum(1 for services in found if not services),
+    )

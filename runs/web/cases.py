@@ -11,6 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError
 from runs.actions.quarantine import lift_quarantine, quarantine_case
+from runs.queries.blamed import blames_of_case
 from runs.queries.case_conditions import conditions
 from runs.queries.case_evidence import why
 from runs.queries.case_history import case_history
@@ -71,6 +72,7 @@ def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
         why=judged,
         when=conditions(page, default_branch=access.project.default_branch, masked_runs=judged.masked_runs),
         repro=command(access.case),
+        blamed=blames_of_case(access.case, now=timezone.now()),
     )
 
 

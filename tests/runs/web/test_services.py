@@ -204,3 +204,19 @@ def test_a_service_that_is_not_known_has_no_page(client: Client) -> None:
 
     assert client.get("/p/shop/services/orders/").status_code == 404
     assert client.get("/p/shop/services/%00/").status_code == 404
+
+
+def test_a_tests_page_names_the_services_its_failures_are_held_against(client: Client) -> None:
+    project = make_project("shop", visibility="public")
+    now = timezone.now()
+    for days, services in ((0, ["orders"]), (1, ["orders", "users"]), (2, []), (40, ["old"])):
+        [result] = failed(project, 1, at=now - timedelta(days=days))
+        add_blame(result, *services)
+
+    page = text_of(client, reverse("test", args=["shop", result.case_id]))
+
+    rail = page.partition('id="blamed-h"')[2].partition("</section>")[0]
+    assert '<dt>2 of 3</dt><dd><a href="/p/shop/services/orders/"><bdi>orders</bdi></a></dd>' in rail
+    assert '<dt>1 of 3</dt><dd><a href="/p/shop/services/users/">' in rail
+    assert '<dt>1 of 3</dt><dd class="soft">no service blamed</dd>' in rail
+    assert "old" not in rail
