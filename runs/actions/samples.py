@@ -209,10 +209,11 @@ def _remove_runs(project: Project) -> Removed:
     runs = list(made_up.values_list("pk", flat=True))
     uploads = Upload.objects.filter(run__in=runs)
     began_at = uploads.aggregate(at=Min("received_at"))["at"]
-    if not runs or began_at is None:
+    if not runs:
         return Removed(0, 0)
-    # Before there was sample data there was no test: nobody but it can have put one into quarantine.
-    Quarantine.objects.filter(case__suite__project=project, created_at__lt=began_at).delete()
+    if began_at is not None:
+        # Before there was sample data there was no test: nobody else can have put one into quarantine.
+        Quarantine.objects.filter(case__suite__project=project, created_at__lt=began_at).delete()
     names = list(Report.objects.filter(run__in=runs).values_list("storage_name", flat=True))
     transaction.on_commit(partial(_delete_files, names))
     with connection.cursor() as cursor:

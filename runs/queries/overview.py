@@ -147,7 +147,7 @@ def overview(project: Project, wanted: OverviewFilter, *, now: datetime) -> Over
         costly=costliest(project, COSTLY_CASES),
         slower=slower_cases(project, limit=COSTLY_CASES),
         heat=service_heat(project, days=HEAT_DAYS, now=now),
-        schedules=_schedules(project, suites),
+        schedules=_schedules(project, suites, wanted.branch),
         blamed=_blamed(project, newest_red.number) if newest_red else None,
     )
 
@@ -161,15 +161,16 @@ def _red(suites: list[SuiteRow]) -> list[SuiteRow]:
     return sorted((row for row in suites if row.is_red), key=lambda row: -row.row_length)
 
 
-def _schedules(project: Project, suites: list[SuiteRow]) -> list[NextRun]:
-    usual = {row.suite.pk: row.median_ms for row in suites}
+def _schedules(project: Project, suites: list[SuiteRow], shown: str) -> list[NextRun]:
+    """What is usual is known of the branch that is shown."""
+    usual = {(row.suite.pk, shown): row.median_ms for row in suites}
     due = Schedule.objects.filter(suite__project=project, is_paused=False, due_at__isnull=False)
     return [
         NextRun(
             schedule=schedule,
             words=_words(schedule),
             branch=schedule.branch or project.default_branch,
-            expected_ms=usual.get(schedule.suite_id),
+            expected_ms=usual.get((schedule.suite_id, schedule.branch or project.default_branch)),
         )
         for schedule in due.select_related("suite").order_by("due_at", "pk")[:SCHEDULE_LIMIT]
     ]
