@@ -14,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo up test lint format bench fuzz screens lock clean
+.PHONY: help demo up test lint format bench fuzz screens docs-access lock clean
 
 help:
 	@echo "make demo     start everything and run the example's suite (ARGS=--exit stops after the run)"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench    measure what is promised, each as a ratio"
 	@echo "make fuzz     look for inputs that break the plain core, at length"
 	@echo "make screens  take screenshots of every page"
+	@echo "make docs-access  write the table of rights anew"
 	@echo "make lock     resolve the dependencies anew"
 	@echo "make clean    remove .venv and caches; data in .itdash stays"
 
@@ -58,6 +59,9 @@ fuzz: $(VENV)/dev.stamp
 
 screens: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.browser.screens $(ARGS)
+
+docs-access: $(VENV)/dev.stamp
+	@$(BIN)/python -m pytest tests/runs/web/test_access_table.py --write-docs -q $(ARGS)
 
 lock: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \

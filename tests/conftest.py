@@ -19,6 +19,11 @@ hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None,
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make docs-access` write what the tests compare."""
+    parser.addoption("--write-docs", action="store_true", help="write the tables of docs/ that tests make")
+
+
 def missing(reason: str) -> None:
     """Skip because this machine lacks something; in CI that is a failure."""
     if IN_CI:

@@ -40,10 +40,10 @@ class Caller:
             return False
         if project.visibility == Visibility.PUBLIC:
             return True
-        return (
-            self.user is not None
-            and Membership.objects.filter(project=project, user_id=self.user.pk).exists()
-        )
+        if self.user is None:
+            return False
+        own = Membership.objects.filter(project=project, user_id=self.user.pk)
+        return self.user.is_superuser or own.exists()
 
 
 class TokenAuth:
