@@ -16,9 +16,10 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -154,7 +155,7 @@ def append_raw() -> None:
     )
 
 
-def run_sql(statement: str, values: list[object]) -> None:
+def run_sql(statement: str, values: Sequence[Any]) -> None:
     """Execute one statement."""
     from django.db import connection  # noqa: PLC0415 - once the server is up
 
