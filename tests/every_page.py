@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -47,7 +46,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "durations": ("?suite=x", "?suite=%00"),
 }
 #: Parts of addresses that lead nowhere, unless `filled` knows better.
-UNKNOWN: Mapping[str, object] = {
+UNKNOWN: dict[str, object] = {
     "account_id": 1,
     "channel_id": 1,
     "invitation_id": 1,
@@ -195,7 +194,7 @@ def unknown_parts(everything: Everything) -> set[str]:
     return {part for pattern in urlpatterns for part in pattern.pattern.converters} - known
 
 
-def answers(client: Client, everything: Everything) -> Iterator[tuple[str, str, HttpResponse]]:
+def answers(client: Client, everything: Everything) -> Iterator[tuple[str, str, Any]]:
     """What every address that may be read answers; those that only change something are left out."""
     for name, address in addresses(everything):
         answer = client.get(address)
@@ -203,6 +202,6 @@ def answers(client: Client, everything: Everything) -> Iterator[tuple[str, str, 
             yield name, address, answer
 
 
-def is_page(answer: HttpResponse) -> bool:
+def is_page(answer: Any) -> bool:
     """A whole page, neither a part of one nor a way to another."""
     return not answer.streaming and answer.status_code == 200 and b"<html" in answer.content[:2000]

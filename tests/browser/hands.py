@@ -5,6 +5,7 @@ The keyboard's hand reaches everything with Tab, in the page's own order: what c
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from playwright.sync_api import Locator, Page, expect
@@ -86,4 +87,4 @@ class Keyboard:
         raise AssertionError(f"Tab never came to {control}.")
 
 
-HANDS = {"mouse": Mouse, "keyboard": Keyboard}
+HANDS: Mapping[str, Callable[[Page], Hand]] = {"mouse": Mouse, "keyboard": Keyboard}
