@@ -117,3 +117,55 @@ def test_an_axis_has_at_most_six_marks_from_zero_to_its_end() -> None:
 
 def test_nothing_known_is_no_chart() -> None:
     assert charts.spark([1]) == ""
+
+
+def test_a_whisker_is_to_scale_and_stays_inside() -> None:
+    # 96 wide, 3 left free at each side: 0.1 of 0.2 is the middle, 48.
+    drawn = parsed(charts.whisker(0.05, 0.1, 0.4, end=0.2, label="10%"))
+    [line] = drawn.findall("path")
+    [dot] = drawn.findall("circle")
+
+    assert line.get("d") == "M25.5 8H93M25.5 5v6M93 5v6"
+    assert dot.get("cx") == "48"
+    assert drawn.get("aria-label") == "10%"
+
+
+def test_shares_stand_side_by_side_with_their_names() -> None:
+    drawn = parsed(charts.shares([("test_<b>", 0.75), ("the other 3", 0.25)], label="Time lost"))
+    first, second = drawn.findall("svg")
+
+    assert (first.get("x"), second.get("x"), second.get("width")) == ("0%", "75%", "24.7%")
+    assert [part.findtext("text") for part in (first, second)] == ["test_<b> 75%", "the other 3 25%"]
+    assert drawn.get("aria-label") == "Time lost: test_<b> 75%, the other 3 25%"
+
+
+def test_the_head_of_a_grid_names_every_tenth_run_and_marks_those_not_counted() -> None:
+    labels = [f"#{number}" for number in range(1, 25)]
+    signs = [""] * 5 + ["outage: 9 of 10 failed"] + [""] * 15 + ["no environment", "", ""]
+
+    drawn = parsed(charts.run_axis(labels, signs))
+
+    # The last sign has no room for its words.
+    assert [text.text for text in drawn.findall("text")] == ["#1", "#11", "#21", "outage"]
+    assert [path.get("d", "")[:4] for path in drawn.findall("path[@class='m-infra']")] == ["M65 ", "M257"]
+    assert drawn.get("width") == "286"
+
+
+def test_a_shift_goes_from_an_open_dot_to_a_full_one() -> None:
+    drawn = str(charts.shift(2, 4, end=8, width=86))
+
+    # 80 units for 8: 2 lies at 3 + 20, 4 at 3 + 40.
+    assert 'class="open" cx="23"' in drawn
+    assert 'class="m-fail" cx="43"' in drawn
+    assert 'cx="83"' in str(charts.shift(0, 9, end=8, width=86))
+    assert "<svg" in str(charts.shift(0, 0, end=0))
+
+
+def test_columns_stand_on_the_base_line_and_none_is_a_dot() -> None:
+    drawn = str(charts.columns([0, 2, 4], label="a <b>", width=300, height=42))
+
+    # Each 100 wide with a margin of 1.5; the highest is 40, half of it 20.
+    assert 'd="M101.5 42v-20h97v20zM201.5 42v-40h97v40z"' in drawn
+    assert 'd="M1.5 42v-1h97v1z"' in drawn
+    assert "a &lt;b&gt;" in drawn
+    assert str(charts.columns([], label="")).startswith("<svg")

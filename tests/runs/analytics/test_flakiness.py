@@ -18,6 +18,7 @@ from runs.analytics.flakiness import (
     OutageReason,
     RunFacts,
     chance_flaky,
+    findings,
     judge_case,
     outage,
     outages_among,
@@ -375,3 +376,25 @@ def test_what_never_passed_is_never_called_flaky(rows: list[CaseRun]) -> None:
 
 def test_the_defaults_are_the_ones_that_were_measured() -> None:
     assert (DEFAULTS.window_days, DEFAULTS.flaky_isolated, DEFAULTS.recovery_passes) == (14, 3, 30)
+
+
+def test_findings_are_the_very_executions_that_a_verdict_counts() -> None:
+    rows = [*commits("PFPXPP"), row(10, "c5", "F", days_ago=-0.01)]
+
+    found = findings(rows, {0: OutageReason.SHARED_FAILURE}, now=NOW + timedelta(hours=1))
+
+    # c5 failed in run 10 and passed in run 5; c3 did both at once; c1 stands between c0 and c2.
+    assert [commit.key for commit in found.direct] == ["c5", "c3"]
+    assert [(one.before.key, one.failing.key, one.after.key) for one in found.isolated] == [
+        ("c0", "c1", "c2")
+    ]
+    assert [masked.run for masked in found.masked] == [0]
+
+
+@given(outcomes=st.text("PFX", max_size=40))
+@settings(max_examples=60)
+def test_findings_are_as_many_as_the_verdict_says(outcomes: str) -> None:
+    rows = commits(outcomes)
+    verdict, found = judged(rows), findings(rows, {}, now=NOW + timedelta(hours=1))
+
+    assert (len(found.direct), len(found.isolated)) == (verdict.direct, verdict.isolated)
