@@ -296,28 +296,32 @@ def suite_trends(
     project: Project, *, suite_id: int | None = None, with_levels: bool = False
 ) -> list[SuiteTrend]:
     """Every suite by name, or that one, with its newest passed runs on the default branch; one query."""
-    runs = (
-        Run.objects.filter(
-            Q(branch=project.default_branch) | Q(branch="", ref=project.default_branch),
-            suite=OuterRef("pk"),
-            branch__in=[project.default_branch, ""],
-            pull_request="",
-            status=RunStatus.PASSED,
-            duration_ms__isnull=False,
-        )
-        .order_by("-number")
-        .values(facts=JSONObject(number="number", at="run_at", commit="commit", ms="duration_ms"))[:RUN_LIMIT]
-    )
-    suites = Suite.objects.filter(project=project).annotate(passes=ArraySubquery(runs)).order_by("name")
+    # Apart, since each of the two is read in the order of an index and no further than needed.
+    named = _newest_passes(branch=project.default_branch)
+    meant = _newest_passes(branch="", ref=project.default_branch)
+    suites = Suite.objects.filter(project=project).annotate(named=named, meant=meant).order_by("name")
     if suite_id is not None:
         suites = suites.filter(pk=suite_id)
     found = []
     for suite in suites:
         suite.project = project
-        points = [_point(facts) for facts in suite.passes]
+        points = [_point(facts) for facts in [*suite.named, *suite.meant]]
         points.sort(key=lambda point: (point.at, point.number))
-        found.append(SuiteTrend(suite, trend_of(points, with_levels=with_levels)))
+        found.append(SuiteTrend(suite, trend_of(points[-RUN_LIMIT:], with_levels=with_levels)))
     return found
+
+
+def _newest_passes(**values: str) -> ArraySubquery:
+    """A suite's newest passed runs of that branch that nobody proposed, as facts."""
+    runs = Run.objects.filter(
+        suite=OuterRef("pk"),
+        pull_request="",
+        status=RunStatus.PASSED,
+        duration_ms__isnull=False,
+        **values,
+    )
+    facts = JSONObject(number="number", at="run_at", commit="commit", ms="duration_ms")
+    return ArraySubquery(runs.order_by("-number").values(facts=facts)[:RUN_LIMIT])
 
 
 def case_trend(case: TestCase, *, branch: str) -> DurationTrend:
