@@ -11,6 +11,7 @@ from typing import Final
 from django.db.models import Max, Prefetch
 
 from runs.models import Delivery, Hook, Project, Run
+from runs.notify.news import NewsEvent
 from runs.providers import PROVIDERS, PayloadError, PullRequestEvent, PushEvent
 from runs.queries.channels import KINDS
 from runs.queries.text import readable
@@ -22,6 +23,14 @@ _PAYLOAD_SHOWN: Final = 60_000
 VIEWS: Final = {"": "Received", "waiting": "Waiting for approval", "refused": "Refused", "sent": "Sent"}
 _HANDLED_AGAIN: Final = {DeliveryStatus.ACCEPTED, DeliveryStatus.IGNORED, DeliveryStatus.FAILED}
 _SENT_AGAIN: Final = {DeliveryStatus.SENT, DeliveryStatus.IGNORED, DeliveryStatus.FAILED}
+_SENT_WORDS: Final = {
+    "commit status": "Commit status",
+    NewsEvent.FAILED: "Failure",
+    NewsEvent.NEW_FAILURES: "More failures",
+    NewsEvent.ERRORED: "Could not be run",
+    NewsEvent.PASSED: "Passes again",
+    NewsEvent.TEST: "Test message",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,12 @@ class DeliveryRow:
     delivery: Delivery
     label: str
     runs: Sequence[Run]
+
+    @property
+    def title(self) -> str:
+        """What it is about: the host's own word for what came, ours for what was sent."""
+        event = self.delivery.event
+        return _SENT_WORDS.get(event, event) if self.delivery.direction == "sent" else event
 
 
 @dataclass(frozen=True, slots=True)

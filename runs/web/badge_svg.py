@@ -24,6 +24,7 @@ _WIDTHS: Final = (
     *(636, 601, 623, 521, 623, 596, 352, 623, 633, 274, 344, 592, 274, 973, 633, 607),
     *(623, 623, 427, 521, 394, 633, 592, 818, 592, 592, 525, 635, 454, 635, 818),
 )
+_MARKS: Final = {"·": 364, "…": 818}
 _OTHER, _WIDE = 700, 1000
 
 
@@ -62,6 +63,8 @@ def _width(character: str) -> int:
     place = ord(character) - ord(" ")
     if 0 <= place < len(_WIDTHS):
         return _WIDTHS[place]
+    if character in _MARKS:
+        return _MARKS[character]
     if unicodedata.combining(character):
         return 0
     return _WIDE if unicodedata.east_asian_width(character) in "WF" else _OTHER
