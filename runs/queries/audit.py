@@ -17,6 +17,8 @@ _OFFERED: Final = 50
 _PAIR: Final = 2
 #: Values that are lists and no pair of before and after.
 _LISTS: Final = {"scopes", "variables"}
+#: Numbers of rows, which say nothing to people.
+_KEYS: Final = {"case", "delivery", "invitation"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def _values(entry: AuditEntry) -> list[tuple[str, str, str]]:
         word = name.replace("_", " ")
         if isinstance(value, list) and len(value) == _PAIR and name not in _LISTS:
             values.append((word, _shown(value[0]), _shown(value[1])))
-        elif value not in ("", None, []):
+        elif name not in _KEYS and value not in ("", None, [], entry.subject):
             values.append((word, "", _shown(value)))
     return values
 
