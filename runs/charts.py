@@ -197,6 +197,18 @@ def whisker(
     )
 
 
+def shift(before: float, after: float, *, end: float, width: int = 168) -> SafeString:
+    """From an open dot to a full one on a line from 0 to `end`; decoration: both numbers stand beside it."""
+    first, last = (num(3 + min(value / (end or 1), 1) * (width - 6)) for value in (before, after))
+    return _svg(
+        f'<svg class="whisk" width="{width}" height="16" aria-hidden="true">'
+        f'<line class="m-line" x1="3" y1="15" x2="{width - 3}" y2="15"/>'
+        f'<line x1="{first}" y1="8" x2="{last}" y2="8" stroke-width="1.5"/>'
+        f'<circle class="open" cx="{first}" cy="8" r="3"/>'
+        f'<circle class="m-fail" cx="{last}" cy="8" r="3.5"/></svg>'
+    )
+
+
 def columns(counts: Sequence[int], *, label: str, width: int = 1000, height: int = 44) -> SafeString:
     """How many failures there were in each bucket, oldest left, from the base line up; a dot for none."""
     highest, step = max(counts, default=0) or 1, width / max(len(counts), 1)

@@ -20,7 +20,7 @@ from runs.actions.audit import note_change
 from runs.actions.blaming import blame_run
 from runs.actions.judging import judge_run
 from runs.actions.pacing import pace_run
-from runs.models import Failure, Project, Quarantine, Run, Service, Suite, TestCase
+from runs.models import Channel, Delivery, Failure, Project, Quarantine, Run, Service, Suite, TestCase
 from runs.vocabulary import Outcome, Role, RunStatus
 from runs.web.urls import urlpatterns
 from tests.factories import make_event, make_member, make_project, make_run, make_suite
@@ -39,11 +39,13 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "runs": ("?q=nothing-is-called-so", "?status=failed"),
     "run": ("?show=all", "?show=slow"),
     "test": ("?branch=all", "?chart=duration"),
+    "compare": ("?base=main&head=nowhere", "?base=1&head=2&show=broke"),
     "jump": ("?q=x", "?q=%00%ff%3Cscript%3E"),
-    "webhooks": ("?view=waiting",),
+    "webhooks": ("?view=waiting", "?view=sent"),
     "environments": ("?before=1",),
     "grid": ("?rows=all", "?order=similarity"),
     "flaky": ("?state=all",),
+    "services": ("?days=28&service=", "?day=2026-13-01&service=%00"),
     "durations": ("?suite=x", "?suite=%00"),
 }
 #: Parts of addresses that lead nowhere, unless `filled` knows better.
@@ -106,6 +108,7 @@ def full_project(words: str = HOSTILE) -> Everything:
         project, by=member, action="token.revoked", subject=words[:500], data={words[:60]: words[:300]}
     )
     deliveries = [add_delivery(run) for run in (broken, live)]
+    deliveries.append(_send(project, words))
     return Everything(
         project,
         UNKNOWN
@@ -122,8 +125,33 @@ def full_project(words: str = HOSTILE) -> Everything:
             "number": (live.number, errored.number, runs[0].number),
             "case_id": (cases[0].pk, cases[1].pk),
             "environment_name": (f"itd-{live.pk:08x}-1", failed.name),
+            "delivery_id": (deliveries[2].pk,),
             "name": (parts["name"],),
         },
+    )
+
+
+def _send(project: Project, words: str) -> Delivery:
+    """Channels that are called so, and what came of a message to one of them."""
+    # Their forms take no such values; rows may come from elsewhere.
+    channel = Channel.objects.create(
+        project=project, kind="github", address=f"https://{words[:90]}", repository=words[:250], secret="s"
+    )
+    Channel.objects.create(
+        project=project, kind="email", address=words[:2000], branches=[words[:250]] * 3, is_active=False
+    )
+    return Delivery.objects.create(
+        project=project,
+        direction="sent",
+        provider="github",
+        key=words[:250],
+        channel=channel,
+        event=words[:60],
+        status="queued",
+        reason=words + "\n" + words,
+        payload={words[:60]: words},
+        due_at=timezone.now(),
+        try_count=3,
     )
 
 
@@ -142,7 +170,11 @@ def _run(suite: Suite, words: str, at: datetime, index: int) -> Run:
         pull_request=words[:60],
         ci_url="javascript:alert(1)",
         tags={words[:60]: words[:100]},
-        environment_facts={"images": {words[:60]: words[:100]}},
+        environment_facts={
+            "images": {words[:60]: words[:100]},
+            "tests": "tests",
+            "services": {"tests": {"depends_on": [words[:60]]}, words[:60]: {"depends_on": []}},
+        },
     )
     failing = Outcome.FAILED if is_last else Outcome.PASSED
     add_results(

@@ -114,6 +114,12 @@ class Findings:
         return sum(1 for one in self.comparison.result.of(Change.NEW_TEST) if one.is_failing)
 
     @property
+    def longest_ms(self) -> int:
+        """The longest time among the slower tests that are shown."""
+        rows = self.sections[Change.SLOWER].rows
+        return max((row.head.duration_ms or 0 for row in rows if row.head), default=0)
+
+    @property
     def change_ms(self) -> int | None:
         """How much longer the head's run took."""
         before, after = self.base.duration_ms, self.head.duration_ms

@@ -229,6 +229,12 @@ def run_axis(labels: Sequence[str], signs: Sequence[str]) -> SafeString:
 
 
 @register.simple_tag
+def shift(before: float, after: float, end: float) -> SafeString:
+    """Draw a value before and after; see `charts.shift`."""
+    return charts.shift(before, after, end=end)
+
+
+@register.simple_tag
 def columns(counts: Sequence[int], label: str) -> SafeString:
     """Draw failures per bucket; see `charts.columns`."""
     return charts.columns(counts, label=label)
