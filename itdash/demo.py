@@ -17,6 +17,7 @@ from itertools import repeat
 from pathlib import Path
 
 from django.conf import settings
+from django.urls import reverse
 
 import itdash
 from environments.docker_engine import DockerEngine
@@ -196,9 +197,9 @@ def ensure_past(project: Project, person: User | None) -> None:
 
 def tell_where(run: Run, password: str) -> None:
     """Say where to look and how to sign in."""
-    print(f"\nLook at it: {settings.PUBLIC_URL}{run.get_absolute_url()}")
+    print(f"\nLook at it: {settings.PUBLIC_URL}{reverse('overview', args=[PROJECT])}")
     print(f"Sign in as: {ACCOUNT}   password: {password}" if password else "Sign in with your account.")
-    print(f"Run {run.number} of {PROJECT}/{SUITE}:", flush=True)
+    print(f"Run {run.number} of {PROJECT}/{SUITE}, live at {run.get_absolute_url()}:", flush=True)
 
 
 def follow(run: Run) -> Run:

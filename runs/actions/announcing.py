@@ -20,6 +20,7 @@ from runs.models import Channel, Delivery, Run
 from runs.notify.news import NewsEvent
 from runs.providers import STATUS_HOSTS
 from runs.queries.news import STANDING_OF, Standing, news_of
+from runs.queries.samples import is_made_up
 from runs.suitefile import Branches, objection
 from runs.vocabulary import DeliveryStatus, Trigger
 
@@ -50,6 +51,8 @@ def _announce(run_id: int, now: datetime) -> None:
     if not channels:
         return
     run = Run.objects.select_related("project", "suite").get(pk=run_id)
+    if is_made_up(run):
+        return
     meant = [channel for channel in channels if is_meant(channel, run.branch)]
     for channel in meant:
         if channel.kind in STATUS_HOSTS and run.commit:

@@ -394,6 +394,9 @@ def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | No
         run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
         ending = _judge_totals(run, problem)
         _finish(Run.objects.filter(pk=run_id), ending, duration_ms=duration_ms)
+        ended_at = run.run_at + timedelta(milliseconds=duration_ms or 0)
+        if ended_at < datetime.now(tz=UTC):  # an old report's tests did not end when it came
+            Run.objects.filter(pk=run_id).update(finished_at=ended_at)
         if run.status != ending.status:
             record_event(run_id, NewEvent("finished", ending.message or f"The run {said(ending.status)}."))
     return ending.status
@@ -441,7 +444,7 @@ def _fitting(field: str, value: str) -> str:
 
 def _moments(run_at: datetime | None = None) -> dict[str, datetime]:
     now = datetime.now(tz=UTC)
-    return {"run_at": run_at or now, "queued_at": now, "rung_at": now}
+    return {"run_at": run_at or now, "queued_at": run_at or now, "rung_at": now}
 
 
 def held_run(claim: Claim) -> QuerySet[Run]:

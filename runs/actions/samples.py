@@ -42,7 +42,7 @@ from runs.queries.samples import PLACE_TAG, UNTIL_TAG, sample_runs
 from runs.sample import Lifted, Quarantined, SampleReport, Step, history
 from runs.vocabulary import FINISHED, Level
 
-_LOCK_CLASS = 7_145_014
+_LOCK_CLASS = 7_145_020
 _LOCK_RANGE = 2**31
 
 

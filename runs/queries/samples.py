@@ -29,6 +29,11 @@ def sample_runs(project: Project) -> RunQuerySet:
     return Run.objects.for_project(project).filter(tags__has_keys=[PLACE_TAG, UNTIL_TAG])
 
 
+def is_made_up(run: Run) -> bool:
+    """Whether the run is sample data: nobody outside is told of it."""
+    return PLACE_TAG in run.tags and UNTIL_TAG in run.tags
+
+
 def sample_progress(project: Project) -> SampleProgress:
     """One query: the newest of them says."""
     tags = sample_runs(project).newest_first().values_list("tags", flat=True).first() or {}

@@ -129,7 +129,7 @@ def _start_page(request: HttpRequest, slug: str) -> HttpResponse:
         secret=taken_once(request, "start", access.project.pk).get("secret", ""),
         newest=newest,
         sample=sample,
-        may_load_samples=access.may_manage and not newest,
+        may_load_samples=access.may_manage and not newest and not access.project.is_sample,
         repository_shown=without_credentials(access.project.repository_url),
         upload_url=request.build_absolute_uri(f"/api/v1/projects/{slug}/uploads"),
         server_url=request.build_absolute_uri("/").rstrip("/"),

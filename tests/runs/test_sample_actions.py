@@ -19,6 +19,8 @@ from runs.models import (
     Blame,
     CaseDuration,
     CaseState,
+    Channel,
+    Delivery,
     Failure,
     Project,
     Quarantine,
@@ -199,3 +201,22 @@ def test_asking_marks_the_project_and_rings_for_it() -> None:
 def test_a_project_without_sample_data_has_none_to_remove() -> None:
     with pytest.raises(NotPossibleError):
         remove_samples(project=make_project(), by=None)
+
+
+def test_nobody_is_told_of_runs_that_were_made_up() -> None:
+    project = make_project(is_sample=True)
+    Channel.objects.create(project=project, kind="gitea", address="https://git.example.org", repository="a/b")
+    Channel.objects.create(project=project, kind="slack", address="https://hooks.example.org/1")
+
+    make_samples(project, 3)
+
+    assert not Delivery.objects.exists()
+
+
+def test_an_old_report_ended_when_its_tests_did() -> None:
+    project = make_project(is_sample=True)
+    make_samples(project, 1)
+    run = Run.objects.get()
+
+    assert run.queued_at == run.run_at
+    assert run.finished_at == run.run_at + timedelta(milliseconds=run.duration_ms or 0)

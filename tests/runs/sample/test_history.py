@@ -49,7 +49,7 @@ def test_whatever_the_day_it_has_its_size_its_order_and_keys_of_its_own(days_lat
 
 
 def test_its_reports_are_read_without_a_problem_and_hold_what_a_suite_has() -> None:
-    found = {}
+    found: dict[str, list[CaseRead]] = {}
     for report in reports():
         found.setdefault(report.suite, read(report))
     first = {suite: len(cases) for suite, cases in found.items()}
