@@ -9,10 +9,10 @@ from itertools import groupby
 from typing import Any
 
 from django.db import connection
-from django.db.models import Count, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 
-from runs.models import Blame, Project, Run, Service, TestCase
+from runs.models import Project, Run, Service, TestCase
 from runs.queries.blamed import BlamedFailures, KindRow, Wanted, blamed_failures, evidence_kinds
 from runs.queries.services import DAYS, bounds_of, days_until
 
@@ -117,7 +117,7 @@ class ServicePage:
 def service_page(
     project: Project, service: Service, *, days: str = "", now: datetime | None = None
 ) -> ServicePage:
-    """Eight queries, each of a limited number of rows."""
+    """Six queries, each of a limited number of rows."""
     count = next((choice for choice in DAYS if str(choice) == days), max(DAYS))
     shown = days_until(now or timezone.now(), count)
     wanted = Wanted(project, *bounds_of(shown), service=service.name)
@@ -153,25 +153,23 @@ def _by_day(wanted: Wanted, shown: Sequence[date]) -> list[DayCount]:
 
 
 def _tests(wanted: Wanted) -> list[BlamingTest]:
-    counts = dict(
-        _blames(wanted).values_list("case").annotate(count=Count("pk")).order_by("-count", "case")[:LISTED]
-    )
-    cases = TestCase.objects.in_bulk(counts)
-    return [BlamingTest(cases[case], count) for case, count in counts.items() if case in cases]
+    held = _held(wanted)
+    cases = TestCase.objects.filter(held).annotate(count=Count("blames")).order_by("-count", "pk")
+    return [BlamingTest(case, case.count) for case in cases[:LISTED]]
 
 
 def _runs(wanted: Wanted) -> list[BlamedRun]:
-    counts = dict(_blames(wanted).values_list("run").annotate(count=Count("pk")).order_by("-run")[:LISTED])
-    runs = Run.objects.select_related("suite").in_bulk(counts)
-    return [BlamedRun(runs[run], count) for run, count in counts.items() if run in runs]
+    runs: QuerySet[Any] = Run.objects.filter(_held(wanted)).annotate(count=Count("blames"))
+    return [BlamedRun(run, run.count) for run in runs.select_related("suite").order_by("-number")[:LISTED]]
 
 
-def _blames(wanted: Wanted) -> QuerySet[Blame]:
-    return Blame.objects.filter(
-        project=wanted.project,
-        run_at__gte=wanted.since,
-        run_at__lt=wanted.until,
-        services__contains=[wanted.service],
+def _held(wanted: Wanted) -> Q:
+    """Of tests or runs: a failure of that time is held against the service."""
+    return Q(
+        blames__project=wanted.project,
+        blames__run_at__gte=wanted.since,
+        blames__run_at__lt=wanted.until,
+        blames__services__contains=[wanted.service],
     )
 
 

@@ -87,7 +87,7 @@ def test_the_page_begins_with_who_is_blamed_today(client: Client) -> None:
     assert "Container died" in page
     day = now.astimezone(UTC).date().isoformat()
     assert f"?days=14&amp;service=orders&amp;day={day}#failures" in page
-    assert "not 201" in page
+    assert "expected 201" in page
 
 
 def test_a_cell_lists_its_failures_and_no_others(client: Client) -> None:
