@@ -90,6 +90,8 @@ def addresses(run: Run) -> dict[str, str]:
         "jump": reverse("jump", args=[slug]) + "?q=refund",
         "webhooks": reverse("webhooks", args=[slug]),
         "settings": reverse("settings", args=[slug]),
+        "audit": reverse("audit", args=[slug]),
+        "account": reverse("account"),
         "delivery": reverse("delivery", args=[slug, deliveries[0].pk]),
     }
 
