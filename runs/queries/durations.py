@@ -318,6 +318,7 @@ def _newest_passes(**values: str) -> ArraySubquery:
         pull_request="",
         status=RunStatus.PASSED,
         duration_ms__isnull=False,
+        selection=[],
         **values,
     )
     facts = JSONObject(number="number", at="run_at", commit="commit", ms="duration_ms")

@@ -325,6 +325,12 @@ def duration(milliseconds: float | None) -> str:
 
 
 @register.filter
+def hexadecimal(value: bytes | memoryview) -> str:
+    """Bytes as addresses name them."""
+    return bytes(value).hex()
+
+
+@register.filter
 def change_of_time(milliseconds: float) -> str:
     """A difference of two durations, with its sign: `+2.3 s`, `−51 ms`."""  # noqa: RUF002 - a minus sign
     sign = "+" if milliseconds > 0 else "−" if milliseconds < 0 else ""  # noqa: RUF001 - a minus sign

@@ -471,3 +471,14 @@ def test_a_run_of_selected_tests_says_so_and_only_members_may_make_one(client: C
     client.post("/p/shop/runs/3/rerun/", {"only": "failed"})
     assert Run.objects.count() == 3
     assert "No test failed in run #3" in said(client, "", "/p/shop/runs/3/")
+
+
+def test_a_tests_page_leads_to_its_failures_wherever_they_were_seen(client: Client) -> None:
+    suite = shop()
+    run = finished(suite, {"t_a": F, "t_b": P})
+    fingerprint = bytes(Failure.objects.get().fingerprint).hex()
+    case = run.results.get(outcome=F).case_id
+
+    content = client.get(f"/p/shop/tests/{case}/").content.decode()
+
+    assert f'href="/p/shop/failures/{fingerprint}/"' in content
