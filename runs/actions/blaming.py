@@ -27,14 +27,13 @@ from runs.queries.blame_inputs import (
     margin_of,
     shard_watches,
 )
+from runs.queries.live import BLAMED
 
 #: Failures of a run that are held against what was watched while they ran; of those beyond, only what
 #: their own text and properties say.
 WATCHED_LIMIT = 500
 #: Failures of a run that are looked at at all.
 FAILURE_LIMIT = 10_000
-#: The kind of event that says it was done, and what was left out.
-BLAMED = "blamed"
 _ROWS_AT_ONCE = 500
 _LOCK_CLASS = 7_145_013
 _LOCK_RANGE = 2**31

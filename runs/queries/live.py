@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
@@ -12,6 +13,10 @@ from environments.models import EnvironmentService
 from runs.models import Event, LogChunk, Run, Shard
 from runs.queries.boot import environments_of_run
 
+#: A page waits so long after a run's end for the services to blame.
+LOOKED_THROUGH_WITHIN = timedelta(seconds=20)
+#: The kind of event that says that a run's failures were held against services.
+BLAMED = "blamed"
 _FIELDS = (
     "status",
     "error_message",
@@ -31,6 +36,20 @@ class Pulse:
 
     facts: Hashable
     last_chunk: int
+
+
+def is_settled(run: Run, now: datetime) -> bool:
+    """Whether nothing more will come: the run is finished and its failures were held against services.
+
+    A run that ended a while ago is not waited for: its environment failed, or nobody looks at the moment.
+    """
+    if not run.is_finished:
+        return False
+    if not (run.failed_count or run.errored_count):
+        return True
+    if run.finished_at is None or now - run.finished_at > LOOKED_THROUGH_WITHIN:
+        return True
+    return Event.objects.filter(run=run, kind=BLAMED).exists()
 
 
 def pulse(run_id: int) -> Pulse | None:

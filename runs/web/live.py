@@ -23,7 +23,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET
 
 from runs.models import Run
-from runs.queries.live import Pulse, pulse
+from runs.queries.live import Pulse, is_settled, pulse
 from runs.queries.log import Log, log_since, recent_chunk_ids
 from runs.queries.run_page import run_page
 from runs.queries.shell import shell
@@ -107,7 +107,7 @@ class Follower:
         log = self._log(beat)
         if log.lines:
             html += log_lines(log)
-        is_finished = self.access.run.is_finished and not log.lines
+        is_finished = not log.lines and is_settled(self.access.run, self.now())
         return Changes(html=html, cursor=self.cursor, is_finished=is_finished)
 
     def _sections(self) -> str:

@@ -14,6 +14,7 @@ from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
 
 from runs.models import LogChunk, Run
+from runs.queries.live import is_settled
 from runs.queries.log import SHOWN_LINES, log_since, log_view
 from runs.queries.progress import progress
 from runs.vocabulary import Outcome, Role, RunStatus
@@ -324,3 +325,14 @@ def test_a_test_that_is_tried_again_runs_again() -> None:
 def mark(run: Run, test: str, phase: str, second: int) -> None:
     at = NOW + timedelta(seconds=second)
     make_event(run, "mark", message=f"{test}: {phase}", at=at, data={"test": test, "phase": phase})
+
+
+def test_a_page_waits_a_little_for_the_service_to_blame() -> None:
+    run = make_run(status=RunStatus.FAILED, finished_at=NOW, failed_count=1)
+
+    assert not is_settled(run, NOW + timedelta(seconds=20))
+    assert is_settled(run, NOW + timedelta(seconds=21))
+    make_event(run, "blamed")
+    assert is_settled(run, NOW)
+    assert is_settled(make_run(run.suite, status=RunStatus.PASSED, finished_at=NOW), NOW)
+    assert not is_settled(make_run(run.suite, status=RunStatus.RUNNING, failed_count=1), NOW)
