@@ -93,6 +93,7 @@ def addresses(run: Run) -> dict[str, str]:
         "audit": reverse("audit", args=[slug]),
         "account": reverse("account"),
         "delivery": reverse("delivery", args=[slug, deliveries[0].pk]),
+        "badge": reverse("badge", args=[slug, run.suite.name]),
     }
 
 
