@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from runs.actions.pacing import KEPT, judge_pace, pace_run
 from runs.models import CaseDuration, Result, Run, Suite, TestCase
+from runs.tasks import judge_run
 from runs.vocabulary import Outcome, RunStatus
 from tests.factories import NOW, make_suite
 from tests.factories import make_run as make_any_run
@@ -203,3 +205,33 @@ def test_a_thousand_cases_cost_as_many_questions_as_one() -> None:
     one = count(["test_pay"], 0)
 
     assert count([f"test_{number}" for number in range(300)], 1) == one
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_who_pace_one_suite_at_once_lose_nothing() -> None:
+    suite = make_suite()
+    runs = [make_run(suite, day, commit=f"{day:040x}") for day in range(6)]
+    for run in runs:
+        add_results(run, {"test_pay": Outcome.PASSED}, duration_ms=1000 + run.number)
+
+    def paced(run: Run) -> int:
+        try:
+            return pace_run(run.pk)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(4) as pool:
+        changed = list(pool.map(paced, [*reversed(runs), *runs]))
+
+    assert sum(changed) == 6
+    assert pace().recent_runs == [run.pk for run in runs]
+    assert pace().recent_ms == [1000 + run.number for run in runs]
+
+
+def test_the_doorbell_of_a_finished_run_paces_it_too() -> None:
+    run = make_run(make_suite(), 0, commit="a" * 40)
+    add_results(run, {"test_pay": Outcome.PASSED}, duration_ms=1000)
+
+    judge_run(run.pk)
+
+    assert pace().recent_ms == [1000]
