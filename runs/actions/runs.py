@@ -35,13 +35,6 @@ from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, U
 #: A run is tried again once when its worker was lost and nothing was reported.
 TRY_LIMIT = 2
 
-_VERDICTS = {
-    RunStatus.PASSED: Verdict.PASS,
-    RunStatus.FAILED: Verdict.FAIL,
-    RunStatus.TIMED_OUT: Verdict.FAIL,
-    RunStatus.ERRORED: Verdict.NONE,
-    RunStatus.CANCELLED: Verdict.NONE,
-}
 _ACTIVE = sorted(ACTIVE)
 #: Runs that end so say something about their tests.
 _TELLING = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
@@ -471,7 +464,7 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
         status=ending.status,
         error_reason=ending.reason or "",
         error_message=ending.message,
-        verdict=_VERDICTS[ending.status],
+        verdict=Verdict.NONE,
         finished_at=Now(),
         duration_ms=ExpressionWrapper(elapsed, output_field=PositiveBigIntegerField()),
         lease_owner="",
