@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Barrier
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -249,3 +252,25 @@ def test_another_projects_administrator_cannot_take_an_invitation_back(
 
     assert answer.status_code == 404
     assert Invitation.objects.get().revoked_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_people_who_press_at_once_one_gets_in() -> None:
+    invitation = create_invitation(project=make_project("shop"), role=Role.ADMIN).invitation
+    people = [make_user(), make_user()]
+    at_once = Barrier(2)
+
+    def press(user: User) -> bool:
+        at_once.wait(10)
+        try:
+            accept_invitation(invitation_id=invitation.pk, by=user)
+        except NotPossibleError:
+            return False
+        else:
+            return True
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        assert sorted(threads.map(press, people)) == [False, True]
+    assert Membership.objects.count() == 1
