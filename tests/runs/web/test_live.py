@@ -327,6 +327,7 @@ def mark(run: Run, test: str, phase: str, second: int) -> None:
     make_event(run, "mark", message=f"{test}: {phase}", at=at, data={"test": test, "phase": phase})
 
 
+@pytest.mark.django_db
 def test_a_page_waits_a_little_for_the_service_to_blame() -> None:
     run = make_run(status=RunStatus.FAILED, finished_at=NOW, failed_count=1)
 
