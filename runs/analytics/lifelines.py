@@ -111,6 +111,8 @@ class _Follower:
     troubles: list[Trouble] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     ready_at: float | None = None
+    #: It ended as it should: being ready is then a thing of the past.
+    is_done: bool = False
     #: The state to which a paused service returns.
     before_pause: str = ""
 
@@ -121,9 +123,10 @@ class _Follower:
             case Kind.CREATED:
                 self._turn("wait", seen.at)
             case Kind.STARTED:
+                self.is_done = False
                 self._turn("tests" if self.is_tests else "start" if self.has_check else "up", seen.at)
-            case Kind.READY | Kind.HEALTHY if not self.is_tests and self.state != "fault":
-                self._turn("up", seen.at)
+            case Kind.READY | Kind.HEALTHY:
+                self._well(seen.at)
             case Kind.UNHEALTHY if not self.is_tests and self.state not in {"bad", "fault"}:
                 self._trouble(TroubleKind.UNHEALTHY, seen)
             case Kind.OUT_OF_MEMORY:
@@ -159,6 +162,12 @@ class _Follower:
         if state != self.state:
             self.state, self.since = state, at
 
+    def _well(self, at: float) -> None:
+        if self.is_done:
+            self.ready_at = at if self.ready_at is None else self.ready_at
+        elif not self.is_tests and self.state != "fault":
+            self._turn("up", at)
+
     def _disturb(self, seen: Sighting) -> None:
         if seen.action in _DISTURBING:
             self.faults.append(Fault(self.service, seen.action, seen.at))
@@ -182,6 +191,7 @@ class _Follower:
     def _end(self, seen: Sighting) -> None:
         is_on_purpose = any(one.until is None for one in self.faults)
         if self.is_tests or (seen.exit_code == 0 and not is_on_purpose):
+            self.is_done = True
             self._turn("", seen.at)
         elif is_on_purpose:
             self._turn("fault", seen.at)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from runs.models import Run, Shard
+from runs.queries.samples import PLACE_TAG, UNTIL_TAG
 
 #: Longer values are cut; they are compared whole.
 NAME_LIMIT, VALUE_LIMIT = 120, 300
@@ -54,7 +55,8 @@ def _settings(run: Run, shards: Iterable[Shard]) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         yield str(name).replace("_", " ").capitalize() if name in _OWN else str(name), str(value)
     for name, value in run.tags.items() if isinstance(run.tags, Mapping) else ():
-        yield f"Tag {name}", str(value)
+        if name not in {PLACE_TAG, UNTIL_TAG}:  # ours, and of no run's making
+            yield f"Tag {name}", str(value)
     yield from _matrix(shards)
 
 

@@ -105,7 +105,7 @@ ENVIRONMENT_WORDS = {
 }
 HEALTH_WORDS = {
     "healthy": ("pass", "pass", "Healthy"),
-    "running": ("pass", "pass", "Running, no health check"),
+    "running": ("pass", "pass", "Up, no check"),
     "completed": ("pass", "pass", "Completed"),
     "starting": ("run", "running", "Starting"),
     "waiting": ("queued", "queued", "Waiting"),
@@ -380,8 +380,8 @@ def clock_second(moment: datetime | None) -> SafeString | str:
 
 @register.filter
 def digest(value: str) -> str:
-    """The first letters of an image's digest: `sha256:` and repository aside."""
-    return value.rpartition(":")[2][:12]
+    """The first letters of an image's digest; nothing where an engine has no images."""
+    return value.rpartition("sha256:")[2][:12] if "sha256:" in value else ""
 
 
 @register.filter

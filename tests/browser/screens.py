@@ -28,9 +28,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from environments.probes import wait_until
 from itdash.embedded import Running, find_running
-from tests.browser.conftest import ARGUMENTS, free_port
 from tests.conftest import ROOT, chromium
 
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 FOLDER = ROOT / ".cache" / "screens"
 SHOWN = ROOT / "docs" / "screens"
 #: Which pictures the documentation shows: the page's name, and how it is looked at.
@@ -104,7 +104,7 @@ def demonstration(folder: Path | None) -> Iterator[tuple[Running, str]]:
         return
     with tempfile.TemporaryDirectory(prefix="itdash-screens-") as name:
         log = Path(name) / "demo.log"
-        command = [sys.executable, "-m", "itdash", "demo", "--data-dir", name, "--port", str(free_port())]
+        command = [sys.executable, "-m", "itdash", "demo", "--data-dir", name, "--port", "0"]
         with log.open("wb") as output:
             process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
         try:

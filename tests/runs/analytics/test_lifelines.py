@@ -104,10 +104,12 @@ def test_unhealthy_lasts_until_healthy() -> None:
 def test_a_job_that_is_done_and_tests_that_fail_are_no_trouble() -> None:
     done = life("orders", seen((1, Kind.STARTED), (4, Kind.EXITED, 0)), end=10)
     tests = life("orders", seen((1, Kind.STARTED), (4, Kind.EXITED, 1)), end=10, is_tests=True)
+    told_late = life("orders", seen((1, Kind.STARTED), (4, Kind.EXITED, 0), (4.1, Kind.READY)), end=10)
 
     assert list(done.stretches) == [("start", 1, 4)]
     assert list(tests.stretches) == [("tests", 1, 4)]
     assert done.troubles == tests.troubles == ()
+    assert (list(told_late.stretches), told_late.ready_at) == ([("start", 1, 4)], 4.1)
 
 
 def test_the_worst_trouble_is_the_gravest_and_then_the_first() -> None:

@@ -85,7 +85,7 @@ def test_one_that_could_not_be_brought_up_says_why(client: Client) -> None:
     page = text_of(client, address(environment))
 
     assert "It failed, not the tests. postgres never became healthy." in page
-    assert "no role" in page
+    assert "role shop?" in page
     assert "Never ready" in page
 
 
