@@ -255,14 +255,14 @@ def test_a_test_is_put_into_quarantine_on_its_page_and_the_run_shows_it(client: 
     assert answer["Location"] == page
     shown = client.get(page).content.decode()
     assert WHY in shown
-    assert "quarantined</span>" in shown
+    assert "Quarantined</span>" in shown
     Quarantine.objects.update(created_at=NOW - DAY)
     finish(run)
     shown = client.get("/p/shop/runs/1/").content.decode()
     assert "The verdict is pass:" in shown
     assert shown.count('<span class="tag">quarantined</span>') == 2  # in its group and among the results
     client.post(f"{page}lift/")
-    assert "quarantined</span>" not in client.get(page).content.decode()
+    assert "Quarantined</span>" not in client.get(page).content.decode()
 
 
 def test_an_uploaders_pipeline_goes_green_while_the_test_is_in_quarantine(
