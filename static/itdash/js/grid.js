@@ -38,7 +38,7 @@ export default grid => {
     if (left < 200 || left > box.clientWidth - 40) box.scrollLeft += left - box.clientWidth / 2;
   };
   const openCommit = () => {
-    const commit = columns[column].dataset.c;
+    const commit = columns[column].querySelector("code")?.textContent;
     location.href = commit ? `${grid.dataset.runs}?q=${commit}` : columns[column].querySelector("a").href;
   };
 
