@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -101,3 +102,25 @@ def test_a_token_that_would_have_expired_already_is_refused() -> None:
 def test_a_token_without_a_scope_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="at least one scope: manage, read, trigger, upload"):
         create_token(project=make_project(), scopes=[])
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("name", {"name": "x" * 121}),
+        ("name", {"name": "a\u202eb"}),
+        ("repository_url", {"repository_url": "not an address"}),
+        ("repository_url", {"repository_url": "https://git.example.org/\x00"}),
+        ("default_branch", {"default_branch": ""}),
+        ("default_branch", {"default_branch": "--upload-pack=x"}),
+        ("variables", {"variables": {"1A": "x"}}),
+        ("variables", {"variables": {"A": "two\nlines"}}),
+    ],
+    ids=str,
+)
+def test_a_new_project_is_held_to_what_a_changed_one_is_held_to(field: str, values: dict[str, Any]) -> None:
+    with pytest.raises(InvalidValueError) as refusal:
+        create_project(slug="shop", **values)
+
+    assert refusal.value.field == field
+    assert not Project.objects.exists()

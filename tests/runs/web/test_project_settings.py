@@ -330,3 +330,22 @@ def test_strangers_names_are_inert(client: Client, project: Project, role: Role)
     assert "<script>alert" not in page
     sent_back = re.sub(r' value="[^"]*"|<textarea.*?</textarea>', "", page, flags=re.DOTALL)
     assert not {"\x1b", "\u202e"} & set(sent_back)
+
+
+def test_the_first_pages_token_is_shown_once_and_made_once(client: Client, admin: User) -> None:
+    made = client.post("/p/shop/start/token/")
+    assert made["Location"] == "/p/shop/start/"
+
+    secret = re.findall(r"itd_[\w-]{43}", text_of(client, "/p/shop/start/"))[0]
+    assert use_token(secret) is not None
+    assert secret not in text_of(client, "/p/shop/start/")
+    assert Token.objects.count() == 1
+
+
+@pytest.mark.usefixtures("admin")
+def test_a_fresh_secret_is_shown_on_its_own_projects_page_alone(client: Client) -> None:
+    other = make_project("other")
+    Membership.objects.create(project=other, user=User.objects.get(), role=Role.ADMIN)
+    client.post("/p/shop/settings/tokens/", {"name": "ci", "scopes": ["read"], "expires": "90"})
+
+    assert not re.search(r"itd_[\w-]{43}", text_of(client, "/p/other/settings/"))
