@@ -229,7 +229,7 @@ def _outlived(delivery: Delivery, news: News) -> str:
         pk__gt=delivery.pk,
         payload__suite=news.suite,
         payload__branch=news.branch,
-    )
+    ).exclude(status=DeliveryStatus.IGNORED)
     return "There is newer news of this suite and branch." if newer.exists() else ""
 
 
