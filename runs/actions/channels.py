@@ -56,6 +56,8 @@ def add_channel(
     if kind in STATUS_HOSTS:
         address = address or STATUS_HOSTS[kind].default_address
         _refuse_bad_repository(repository, secret)
+        if "?" in address:
+            raise InvalidValueError("address", "Give the server's address alone: https://host.")
     if kind == "email":
         address = _recipients(address)
     else:
@@ -135,6 +137,8 @@ def _refuse_bad_repository(repository: str, token: str) -> None:
         raise InvalidValueError("repository", "Give the repository as the host writes it: owner/name.")
     if not token:
         raise InvalidValueError("secret", "The host takes statuses only with a token.")
+    if not token.isascii() or " " in token:
+        raise InvalidValueError("secret", "This is no token: tokens are ASCII characters without blanks.")
 
 
 def _refuse_bad_address(address: str) -> None:
