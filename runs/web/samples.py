@@ -33,6 +33,6 @@ def sample_remove(request: HttpRequest, slug: str) -> HttpResponse:
     except ActionError as error:
         messages.error(request, str(error))
     else:
-        what = f"{removed.run_count} runs with {removed.result_count} results"
-        messages.success(request, f"The sample data is gone: {what}.")
+        runs = f"{removed.run_count} run{'' if removed.run_count == 1 else 's'}"
+        messages.success(request, f"The sample data is gone: {runs}, {removed.result_count} results.")
     return redirect("overview", slug)
