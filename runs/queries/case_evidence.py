@@ -147,10 +147,13 @@ class Why:
         return datetime.fromisoformat(known) if known else None
 
 
-def why(project: Project, case: TestCase) -> Why:
-    """One query for a test of which nothing is known, else up to four: state, runs, outages, results."""
+def why(project: Project, case: TestCase, *, has_failed: bool = True) -> Why:
+    """One query for a test without state or failure, else up to four: state, runs, outages, results.
+
+    A test that failed in outages alone has no state either: they are named all the same.
+    """
     state = CaseState.objects.filter(case=case).first()
-    if state is None:
+    if state is None and not has_failed:
         return Why()
     evidence = evidence_of_suite(case.suite_id, default_branch=project.default_branch)
     if not evidence.runs:

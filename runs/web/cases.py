@@ -59,7 +59,7 @@ def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
     page = case_history(access.project, access.case, branch=branch)
     held = quarantine_of(access.case, now=timezone.now())
     trend = case_trend(access.case, branch=page.branch)
-    judged = why(access.project, access.case)
+    judged = why(access.project, access.case, has_failed=page.last_failure is not None)
     return project_page(
         request,
         "tests/test.html",

@@ -166,6 +166,36 @@ def test_an_outage_is_set_aside_by_name(client: Client) -> None:
     assert "Set aside 1 run in which the environment failed" in page
 
 
+def test_a_test_that_failed_in_an_outage_alone_is_healthy_and_the_outage_is_named(client: Client) -> None:
+    suite = shop()
+    tell(suite, "ppp")
+    outage = make_run(suite, status=RunStatus.FAILED, queued_at=NOW + timedelta(days=2), commit="f" * 40)
+    add_results(outage, dict.fromkeys([*CALM, "test_race"], Outcome.FAILED), message="no database")
+    judge_run(outage.pk)
+    case = tell(suite, "pp", start=20)
+
+    page = in_words(text_of(client, f"/p/shop/tests/{case.pk}/"))
+
+    assert not CaseState.objects.filter(case=case).exists()
+    assert (
+        "Healthy: no evidence of flakiness in the runs looked at. It failed while the environment did."
+        in page
+    )
+    assert f"Set aside #{outage.number}: 11 of 11 tests failed: the environment, not the tests" in page
+    # An outage's failures are not compared either.
+    assert "When it fails" not in page
+
+
+def test_what_was_not_judged_yet_is_said_to_be_so(client: Client) -> None:
+    case = tell(shop(), "ppfpp")
+    CaseState.objects.all().delete()
+
+    page = in_words(text_of(client, f"/p/shop/tests/{case.pk}/"))
+
+    assert "Not judged yet." in page
+    assert "Failed alone #3 failed" in page
+
+
 def test_without_evidence_the_page_says_healthy_and_asks_no_more(client: Client) -> None:
     case = tell(shop(), "pppp")
 
