@@ -196,6 +196,8 @@ def _tell(upload: dict[str, Any]) -> None:
         f"Run {run['number']} {run['status']}: {totals['tests']} tests, {totals['passed']} passed, {failed} "
         f"failed, {totals['flaky']} flaky, {totals['skipped']} skipped"
     )
+    for reason in run.get("verdict_reasons", []):
+        print(f"  {reason}")
     for problem in upload["problems"]:
         place = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
         print(f"  {place}: {problem['reason']}")

@@ -94,7 +94,7 @@ class Comparison:
 
     @property
     def new_failures(self) -> tuple[Difference, ...]:
-        """What a gate on new failures counts: what broke, and new tests that fail."""
+        """What broke, and new tests that fail."""
         return tuple(
             one
             for one in self.differences

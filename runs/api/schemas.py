@@ -49,6 +49,7 @@ class RunOut(Schema):
     duration_seconds: float | None
     totals: Totals
     verdict: str = Field(description="pass, fail, or none while it is not known.")
+    verdict_reasons: list[str] = Field(description="What each of the suite's gates said, as a sentence.")
     url: str = Field(description="Its page.")
 
     @classmethod
@@ -79,6 +80,7 @@ class RunOut(Schema):
                 flaky=run.flaky_count,
             ),
             verdict=run.verdict,
+            verdict_reasons=[str(reason) for reason in run.verdict_reasons],
             url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",
         )
 

@@ -144,6 +144,28 @@ def test_the_exit_code_is_what_was_asked_for(
 
 
 @pytest.mark.usefixtures("_worker")
+def test_what_the_gates_said_is_told_and_decides(
+    upload: Upload_, project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sent(key: str, report: str, *more: str) -> int:
+        return upload(
+            written(tmp_path, f"{key}.xml", report), "--run-key", key, "--fail-on", "verdict", *more
+        )
+
+    mixed = "<testsuites>" + GOOD.format("a") + GOOD.format("b") + BAD.format("c") + "</testsuites>"
+    assert sent("first", mixed, "--branch", "main") == 1
+    project.suites.update(definition={"gates": {"new_failures": 0}})
+
+    assert sent("old", mixed, "--branch", "feature") == 0
+    worse = mixed.replace(GOOD.format("a"), BAD.format("a"))
+    assert sent("worse", worse, "--branch", "feature") == 1
+
+    assert (
+        "  Fails: 1 new failure against #1 on main, at most 0 allowed; 1 failure" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.usefixtures("_worker")
 def test_many_files_travel_as_one_and_patterns_are_understood(upload: Upload_, tmp_path: Path) -> None:
     for number in range(150):
         written(tmp_path, f"m{number % 3}/TEST-{number}.xml", GOOD)

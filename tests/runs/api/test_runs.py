@@ -27,6 +27,7 @@ def test_a_run_is_told_as_the_contract_has_it(client: Client, project: Project, 
     settings.PUBLIC_URL = "https://itdash.example"
     run = make_run(
         make_suite(project, "checkout"), status=RunStatus.FAILED, verdict="fail",
+        verdict_reasons=["Fails: 1 new failure against #2 on main, at most 0 allowed."],
         test_count=5, passed_count=2, failed_count=1, errored_count=0, skipped_count=1, flaky_count=1,
     )  # fmt: skip
 
@@ -48,6 +49,7 @@ def test_a_run_is_told_as_the_contract_has_it(client: Client, project: Project, 
         "duration_seconds": 60.0,
         "totals": {"tests": 5, "passed": 2, "failed": 1, "errored": 0, "skipped": 1, "flaky": 1},
         "verdict": "fail",
+        "verdict_reasons": ["Fails: 1 new failure against #2 on main, at most 0 allowed."],
         "url": "https://itdash.example/p/shop/runs/1/",
     }
 
