@@ -16,6 +16,7 @@ from runs.providers import PROVIDERS
 from runs.queries.deliveries import VIEWS, delivery_facts, delivery_list, hook_path, hook_rows, label_of
 from runs.vocabulary import Role
 from runs.web.access import Access, delivery_for, project_for, signed_in
+from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
 
 
@@ -29,7 +30,7 @@ def webhook_list(request: HttpRequest, slug: str) -> HttpResponse:
 @never_cache
 @require_POST
 def hook_add(request: HttpRequest, slug: str) -> HttpResponse:
-    """Make a hook and show its secret, once."""
+    """Make a hook; the page that this leads to shows its secret, once."""
     access = project_for(request, slug, needs=Role.ADMIN)
     try:
         hook = create_hook(
@@ -38,7 +39,8 @@ def hook_add(request: HttpRequest, slug: str) -> HttpResponse:
     except ActionError as error:
         messages.error(request, str(error))
         return redirect("webhooks", slug)
-    return _list_page(request, access, made=hook)
+    keep_for_once(request, "webhook", access.project.pk, id=hook.pk)
+    return redirect("webhooks", slug)
 
 
 @require_POST
@@ -84,7 +86,9 @@ def delivery_approve(request: HttpRequest, slug: str, delivery_id: int) -> HttpR
     return redirect("delivery", slug, delivery_id)
 
 
-def _list_page(request: HttpRequest, access: Access, *, made: Hook | None = None) -> HttpResponse:
+def _list_page(request: HttpRequest, access: Access) -> HttpResponse:
+    kept = taken_once(request, "webhook", access.project.pk)
+    made = Hook.objects.filter(project=access.project, pk=kept["id"]).first() if kept else None
     before = request.GET.get("before", "")
     views = VIEWS if access.is_member else {name: VIEWS[name] for name in VIEWS if name != "sent"}
     view = request.GET.get("view", "")

@@ -40,7 +40,7 @@ def test_a_hooks_secret_is_shown_once_and_its_address_to_administrators(client: 
     project = shop()
     client.force_login(make_member(project, Role.ADMIN))
 
-    made = client.post("/p/shop/webhooks/add/", {"provider": "gitea"})
+    made = client.post("/p/shop/webhooks/add/", {"provider": "gitea"}, follow=True)
 
     hook = Hook.objects.get()
     assert hook.secret in made.content.decode()
