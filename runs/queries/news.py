@@ -147,9 +147,8 @@ def _news(run: Run, event: NewsEvent, previous: Run | None, new: _NewFailures) -
 
 
 def why_of(run: Run) -> str:
-    """The verdict's reason in a line: what the suite's gates said where they did, else what its tests did."""
-    said = [str(reason) for reason in run.verdict_reasons] or [gate_of(run).why]
-    return one_line(" ".join(said), _SENTENCE_LIMIT)
+    """The verdict's reason in a line: what the tests did, and what the suite's gates said."""
+    return one_line(gate_of(run).why, _SENTENCE_LIMIT)
 
 
 def _project(project: Project) -> ProjectFacts:

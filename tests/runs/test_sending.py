@@ -205,6 +205,24 @@ def test_tests_in_quarantine_do_not_fail_the_status(github: GitHost) -> None:
     assert last["description"] == ("Nothing failed but 1 test in quarantine. 1 failed, 1 passed of 2 tests.")
 
 
+@pytest.mark.parametrize(("before", "state"), [(Outcome.FAILED, "success"), (Outcome.PASSED, "failure")])
+def test_a_suites_gates_have_their_word_in_the_status(github: GitHost, before: Outcome, state: str) -> None:
+    """On a branch, what fails on the default branch too does not count where only new failures do."""
+    channel = channel_to(github)
+    base = queue(channel.project)
+    add_results(base, {"test_a": before})
+    end(base, Ending(RunStatus(before)))
+    run = queue(channel.project)
+    Run.objects.filter(pk=run.pk).update(gates={"new_failures": 0}, branch="feature")
+    add_results(run, {"test_a": Outcome.FAILED})
+    end(run, Ending(RunStatus.FAILED))
+    send_all()
+
+    [told] = github.statuses.values()
+    assert told[-1]["state"] == state
+    assert "at most 0 allowed" in told[-1]["description"]
+
+
 def test_an_answer_that_may_heal_is_tried_again_later_and_later(github: GitHost) -> None:
     channel = channel_to(github)
     queue(channel.project)
