@@ -15,7 +15,7 @@ from environments.engine import LogLine
 from environments.lifecycle import EnvironmentRequest, Happening, HappeningKind, provisioned
 from environments.local_engine import LocalEngine
 from environments.spec import load_environment
-from tests.environments.test_local_engine import belonging_to
+from tests.environments.local import belonging_to
 
 SHOP = Path(__file__).parents[2] / "examples" / "shop"
 
