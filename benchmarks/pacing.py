@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.ingest import new_suite, server
+from ingest import new_suite, server
 
 PROMISED_RATIO = 8
 START = datetime(2026, 9, 1, tzinfo=UTC)
