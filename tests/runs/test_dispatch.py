@@ -15,7 +15,7 @@ from django.conf import settings
 from django.db import transaction
 
 from runs import dispatch
-from runs.dispatch import Work, after_commit, ring
+from runs.dispatch import Work, after_commit, answering, ring
 
 
 @pytest.fixture
@@ -87,3 +87,17 @@ def test_a_broker_that_never_answers_is_not_waited_for(silent_broker: None) -> N
     assert not ring(Work.EXECUTE_RUN, 1)
 
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.django_db(transaction=True)
+def test_whoever_answers_here_keeps_the_workers_asleep(broker: redis.Redis) -> None:
+    answered: list[tuple[Work, int]] = []
+
+    with answering(lambda work, row_id: answered.append((work, row_id))), transaction.atomic():
+        after_commit(Work.JUDGE_RUN, 7)
+        assert answered == []
+    after_commit(Work.INGEST_UPLOAD, 8)
+
+    assert answered == [(Work.JUDGE_RUN, 7)]
+    assert heard(broker, Work.JUDGE_RUN) == []
+    assert heard(broker, Work.INGEST_UPLOAD) == [[8]]
