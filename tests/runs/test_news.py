@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -15,6 +16,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.core import mail
+from django.db import connection
 from django.utils import timezone
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -24,7 +26,15 @@ from pytest_django import Settings
 from itdash.mail import mailer
 from runs.actions.channels import add_channel, try_channel
 from runs.actions.quarantine import quarantine_case
-from runs.actions.runs import Ending, claim_run, finish_run, open_uploaded_run, queue_run, settle_uploaded_run
+from runs.actions.runs import (
+    Claim,
+    Ending,
+    claim_run,
+    finish_run,
+    open_uploaded_run,
+    queue_run,
+    settle_uploaded_run,
+)
 from runs.actions.sending import resend_delivery, send_delivery
 from runs.models import Channel, Delivery, Project, Run
 from runs.providers.generic import verify
@@ -230,6 +240,30 @@ def test_a_message_that_waited_until_there_was_newer_news_is_let_go(project: Pro
     send_all()
     broke.refresh_from_db()
     assert broke.status == DeliveryStatus.SENT
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_runs_that_end_at_the_same_moment_tell_one_change(slack: StandIn) -> None:
+    project = make_project("shop", repository_url="https://git.example.org/acme/shop.git")
+    slack_channel(project, slack)
+    have(project, PASSED)
+    runs = [run_of(project, failing=["test_a"]) for _ in range(4)]
+    claims = [claim_run(run.pk, owner="w1") for run in runs]
+
+    def finish(claim: Claim | None) -> None:
+        assert claim is not None
+        try:
+            finish_run(claim, Ending(RunStatus.FAILED))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(finish, claims))
+    send_all()
+
+    # Whichever ended first told of it; those after it only found it so, or came too late to matter.
+    assert list(Delivery.objects.values_list("event", flat=True)) == ["run.failed"]
+    assert len(slack.heard) == 1
 
 
 @hypothesis_settings(
