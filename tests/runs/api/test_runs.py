@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from unittest.mock import ANY
 
 import pytest
@@ -190,7 +191,7 @@ def test_only_the_failed_tests_are_run_again_when_that_is_asked(client: Client, 
     )
     green = make_run(run.suite, status=RunStatus.PASSED)
 
-    def rerun(of: Run) -> tuple[int, dict[str, object]]:
+    def rerun(of: Run) -> tuple[int, dict[str, Any]]:
         answer = client.post(
             f"/api/v1/runs/{of.pk}/rerun",
             {"failed_only": True},
