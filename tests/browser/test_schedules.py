@@ -9,8 +9,8 @@ import pytest
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from runs.actions.verdicts import decide_verdict
 from runs.actions.schedules import enqueue_due
+from runs.actions.verdicts import decide_verdict
 from runs.models import Run
 from runs.vocabulary import Outcome, Role, RunStatus
 from tests.browser.conftest import SignIn
@@ -66,7 +66,7 @@ def test_a_failing_test_is_quarantined_with_the_keyboard_and_the_next_verdict_is
     form.get_by_label("For how long").select_option("7")
     form.get_by_label("Why").fill("The stock service answers late")
     form.get_by_label("Why").press("Enter")
-    expect(page.get_by_text("quarantined", exact=True)).to_be_visible()
+    expect(page.get_by_text("Quarantined", exact=True)).to_be_visible()
 
     now = timezone.now()
     run = make_run(suite, status=RunStatus.FAILED, verdict="fail", queued_at=now)

@@ -131,7 +131,7 @@ def test_strangers_text_is_inert_and_readable_on_every_page(client: Client) -> N
     add_environment(run, {HOSTILE: (0.1, 0.2, None)})
     pages = addresses(run) | {"failed test": reverse("test", args=["shop", results[0].case_id])}
 
-    del pages["settings"]  # members': tests/runs/web/test_project_settings.py
+    client.force_login(make_user(is_superuser=True))  # some are for members, or for whoever is signed in
     for name, address in pages.items():
         answer = client.get(address)
         page = answer.content.decode()
