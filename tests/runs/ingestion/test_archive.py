@@ -101,7 +101,7 @@ def drained(data: bytes, budget: Budget) -> None:
         b"\x1f\x8bnot gzip at all",
         b"PK\x03\x04not zip at all",
     ],
-    # An archive holds the time: without names, processes side by side would disagree on what there is to test.
+    # An archive holds the time: unnamed, they would be other tests in each process.
     ids=["gz", "zip", "tar.gz", "no gz", "no zip"],
 )
 def test_damage_is_told_as_damage(data: bytes) -> None:
