@@ -159,9 +159,10 @@ def environment_for(
     access = project_for(request, slug, needs=needs)
     environment = Environment.objects.filter(instance=settings.INSTANCE, name=name).first()
     run_id = run_id_of(environment.owner) if environment else None
-    runs = Run.objects.select_related("suite").filter(project=access.project, pk=run_id)
-    run = runs.first() if run_id is not None else None
-    if environment is None or run is None:
+    if environment is None or run_id is None:
+        raise Http404
+    run = Run.objects.select_related("suite").filter(project=access.project, pk=run_id).first()
+    if run is None:
         raise Http404
     run.project = access.project
     return EnvironmentAccess(project=access.project, role=access.role, run=run, environment=environment)
