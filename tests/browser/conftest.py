@@ -72,12 +72,16 @@ def site(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
         end(server)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def worker(site: str, variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A real worker of the site that does all kinds of work, one after the other."""
+    """A real worker of the site that does all kinds of work, one after the other.
+
+    Of a module and no longer: other tests ring and want to do the work themselves. What they rang is purged.
+    """
     log = tmp_path_factory.mktemp("worker") / "worker.log"
     command = [sys.executable, "-m", "celery", "--app=itdash.celery", "worker", "--pool=solo"]
     command += [
+        "--purge",
         "--queues=default,ingest,runs,send",
         "--without-gossip",
         "--without-mingle",
