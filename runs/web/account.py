@@ -15,6 +15,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.people import change_password, change_profile, end_sessions, switch_shortcuts
+from runs.actions.sign_ins import begin_attempt, client_address, forgive_attempt, sign_in_limits
 from runs.models import User
 from runs.web.access import signed_in
 
@@ -96,7 +97,16 @@ def password_change(request: HttpRequest) -> HttpResponse:
     """Set another password; other browsers are signed out by it."""
     user = signed_in(request)
     form = PasswordForm(user, request.POST)
-    if not form.is_valid():
+    # Whoever finds an open browser may guess here as little as on the sign-in page.
+    limits = sign_in_limits(user.username, client_address(request.META))
+    attempt = begin_attempt(limits)
+    if attempt.again_at is not None:
+        messages.error(request, f"Too many attempts failed. Try again at {attempt.again_at:%H:%M} UTC.")
+        return redirect("account")
+    is_right = form.is_valid()
+    if "current" not in form.errors:
+        forgive_attempt(attempt, limits)
+    if not is_right:
         return _page(request, password=form)
     change_password(user=user, password=form.cleaned_data["password"])
     update_session_auth_hash(request, user)

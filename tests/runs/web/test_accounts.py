@@ -203,6 +203,19 @@ def test_a_password_that_cannot_be_changes_nothing(client: Client, values: dict[
     assert User.objects.get().check_password(PASSWORD)
 
 
+def test_the_present_password_is_not_guessed_at_in_an_open_browser(client: Client, ada: User) -> None:
+    for _ in range(5):
+        begin_attempt(sign_in_limits("ada", "127.0.0.1"))
+
+    answer = client.post(
+        "/account/password/", {"current": PASSWORD, "password": "a much better one"}, follow=True
+    )
+
+    assert "Too many attempts failed. Try again at" in answer.content.decode()
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+
+
 def test_signing_out_everywhere_leaves_this_browser(client: Client, ada: User) -> None:
     other = Client()
     other.force_login(ada)
