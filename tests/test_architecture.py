@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,3 +69,11 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
     banned = {"utils", "helpers", "common", "core", "misc"}
 
     assert [path for path in production_modules() if path.stem in banned or path.parent.name in banned] == []
+
+
+def test_every_kind_of_advisory_lock_is_taken_for_one_thing() -> None:
+    numbers = re.compile(r"^_LOCK(?:_CLASS)?(?:: Final)? = ([\d_]+)$", re.MULTILINE)
+    found = [number for path in production_modules() for number in numbers.findall(path.read_text())]
+
+    assert len(found) >= 9
+    assert len(set(found)) == len(found)

@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 UPLOAD_PATIENCE: Final = timedelta(seconds=20)
 #: Who uploads the history of a year wants no message for each turn of it.
 NEWS_LAST: Final = timedelta(days=1)
-_LOCK_CLASS: Final = 7_145_013
+_LOCK_CLASS: Final = 7_145_016
 _LOCK_RANGE: Final = 2**31
 
 

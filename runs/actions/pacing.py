@@ -27,7 +27,7 @@ KEPT: Final = 100
 LEAST_RATIO: Final = DEFAULTS.rearm_ratio
 LEAST_MS: Final = 50
 
-_LOCK_CLASS: Final = 7_145_013
+_LOCK_CLASS: Final = 7_145_015
 _LOCK_RANGE: Final = 2**31
 
 # What the run says of each case beside what is kept of it. `ms` is null when it says nothing (any more):
