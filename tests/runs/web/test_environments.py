@@ -59,7 +59,7 @@ def test_a_storm_is_told_with_what_the_tests_did_kept_apart(client: Client) -> N
     )
     page = text_of(client, address(environment))
     # test_pay_later ran from 28 to 31 s, the pause began at 29.9 s; test_refund had ended by then.
-    assert "Paused payment-service 08:00:29 to 08:00:41 1" in page
+    assert "Paused payment-service 08:00:29.900 to 08:00:41.000 1" in page
     assert "Failing tests" in page
     assert "Digest" in page
     assert "4f4f4f4f4f4f" in page
