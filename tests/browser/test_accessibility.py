@@ -7,6 +7,7 @@ None scrolls sideways, breaks the content policy or weighs too much. The pages a
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any, Literal
@@ -88,11 +89,13 @@ def problems(page: Page, complaints: list[str], everything: Everything) -> list[
     page.wait_for_url(lambda url: "sign-in" not in url)
     client = Client()
     client.force_login(priya)
+    popovers: set[str] = set()
     for address in [*pages(client, everything), "/p/nothing/"]:
         page.goto(address)
         until_mounted(page)
         page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true; })")
         found += looks(page, address)
+        found += dialogs(page, address, popovers)
         found += [f"{address[:120]} {complaint}" for complaint in complaints]
         complaints.clear()
     return found
@@ -124,6 +127,25 @@ def looks(page: Page, address: str) -> list[str]:
         if measures["wide"] > width:
             found.append(f"{address[:120]} is {measures['wide']} px wide at {width}")
     return [*dict.fromkeys(found), *weight(page, address, measures)]
+
+
+def dialogs(page: Page, address: str, seen: set[str]) -> list[str]:
+    """What floats above pages, each once, wide and narrow; the side bar is a menu on a phone."""
+    found = []
+    ids: list[str] = page.evaluate("[...document.querySelectorAll('[popover][id]')].map(one => one.id)")
+    for ident in ids:
+        # One of each kind: rows have dialogs of their own, with numbers in their names.
+        if (kind := re.sub(r"\d+", "", ident)) in seen:
+            continue
+        seen.add(kind)
+        for width, scheme in LOOKS[1:3]:
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            page.evaluate("id => document.getElementById(id).showPopover()", ident)
+            result = page.evaluate(RUN_AXE, [RULES, None])
+            found += [f"{address[:120]} #{ident} at {width}, {scheme}: {violation}" for violation in result]
+            page.evaluate("id => document.getElementById(id).hidePopover()", ident)
+    return found
 
 
 def weight(page: Page, address: str, measures: dict[str, Any]) -> list[str]:
