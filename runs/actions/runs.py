@@ -9,6 +9,7 @@ not wait.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,6 +37,7 @@ from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, U
 TRY_LIMIT = 2
 
 _ACTIVE = sorted(ACTIVE)
+_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 #: Runs that end so say something about their tests.
 _TELLING = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
 #: NULL for a run that never began.
@@ -122,7 +124,7 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
             requested_by=by,
             ref=_fitting("ref", ref),
             branch=_fitting("branch", branch),
-            commit=commit,
+            commit=_commit(commit),
             pull_request=pull_request,
             rerun_of=rerun_of,
             selection=list(selection),
@@ -433,6 +435,14 @@ def _fitting(field: str, value: str) -> str:
         message = f"A {field} has up to {limit} printable characters."
         raise InvalidValueError(field, message)
     return value
+
+
+def _commit(commit: str) -> str:
+    """A commit's name and nothing else: it becomes part of the addresses that Git hosts are asked at."""
+    if commit and not _COMMIT.fullmatch(commit):
+        message = f"“{commit[:80]}” is no commit: 7 to 64 hexadecimal digits are."
+        raise InvalidValueError("commit", message)
+    return commit
 
 
 def _moments(run_at: datetime | None = None) -> dict[str, datetime]:

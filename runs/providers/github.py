@@ -122,7 +122,7 @@ def status_call(status: CommitStatus, repository: str) -> HostCall:
     """Tell a commit's status; 201 when it was taken."""
     return HostCall(
         "POST",
-        f"/repos/{quote(repository)}/statuses/{status.commit}",
+        f"/repos/{quote(repository)}/statuses/{quote(status.commit, safe='')}",
         {
             "state": _STATES[status.state],
             "context": status.context,

@@ -144,7 +144,7 @@ def status_call(status: CommitStatus, repository: str) -> HostCall:
     """Tell a commit's status; 201 when it was taken."""
     return HostCall(
         "POST",
-        f"/projects/{quote(repository, safe='')}/statuses/{status.commit}",
+        f"/projects/{quote(repository, safe='')}/statuses/{quote(status.commit, safe='')}",
         {
             "state": _STATES[status.state],
             "name": status.context,

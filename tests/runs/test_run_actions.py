@@ -52,6 +52,15 @@ def claimed(run: Run, owner: str = "worker-a") -> Claim:
     return claim
 
 
+@pytest.mark.parametrize("commit", ["../../../user", "main", "abc123", "a" * 65, f"{'a' * 40}?x"])
+def test_what_is_no_commit_is_not_run_as_one(commit: str) -> None:
+    """It would stand in the address that a Git host is told the run's state at."""
+    with pytest.raises(InvalidValueError):
+        queue(make_shop(), commit=commit)
+
+    assert not Run.objects.exists()
+
+
 def let_lapse(run: Run) -> None:
     Run.objects.filter(pk=run.pk).update(lease_expires_at=datetime.now(tz=UTC) - timedelta(seconds=1))
 
