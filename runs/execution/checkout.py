@@ -109,6 +109,7 @@ def _check_out(
 ) -> Checkout:
     try:
         remote = Remote.parse(source.repository, username=source.username, password=source.password)
+        _refuse_own_folder(remote, data_dir)
         git = Git(
             remote=remote,
             variables=variables,
@@ -125,6 +126,18 @@ def _check_out(
     except OSError as error:
         message = f"The checkout could not be written: {error.strerror or error}."
         raise CheckoutError(message) from error
+
+
+def _own(data_dir: Path) -> list[Path]:
+    return [data_dir / name for name in ("mirrors", "checkouts", "environments")]
+
+
+def _refuse_own_folder(remote: Remote, data_dir: Path) -> None:
+    """What lies there is other projects': their code, without the password that opens it."""
+    place = remote.local_path
+    if place is not None and any(place.resolve().is_relative_to(own.resolve()) for own in _own(data_dir)):
+        message = "itdash's own folder holds no project's repository"
+        raise GitError(message)
 
 
 def _fetch_and_resolve(git: Git, mirror: Path, source: Source) -> tuple[str, str]:

@@ -74,10 +74,22 @@ class Remote:
         )
 
     @property
+    def local_path(self) -> Path | None:
+        """Where it lies on this machine; None when it is elsewhere."""
+        if self.url.startswith("/"):
+            return Path(self.url)
+        parts = urlsplit(self.url)
+        return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+    @property
     def key(self) -> str:
-        """A folder name that is the same for the same repository."""
+        """A folder name that is the same for the same repository and the same right to read it.
+
+        Who knows an address and a commit must not get out of a mirror what only another's password opens.
+        """
         readable = re.sub(r"[^\w.-]+", "-", self.url.rsplit(":", 1)[-1]).strip("-.")[-40:]
-        return f"{readable}-{hashlib.sha256(self.url.encode()).hexdigest()[:12]}"
+        opened_by = f"\n{self.username}\n{self.password}" if self.username or self.password else ""
+        return f"{readable}-{hashlib.sha256(f'{self.url}{opened_by}'.encode()).hexdigest()[:12]}"
 
     def __str__(self) -> str:
         return _USERINFO.sub("", self.url)

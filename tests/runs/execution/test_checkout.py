@@ -296,3 +296,22 @@ def test_a_remote_is_split_into_what_is_shown_and_what_is_not() -> None:
     )
     with pytest.raises(GitError):
         Remote.parse("https:///nowhere")
+
+
+def test_a_mirror_serves_only_those_who_may_read_what_it_was_made_from() -> None:
+    opened = Remote.parse("https://ada:hush@code.example.org/team/shop.git")
+
+    assert opened.key == Remote.parse("https://ada:hush@code.example.org/team/shop.git").key
+    assert opened.key != Remote.parse("https://code.example.org/team/shop.git").key
+    assert opened.key != Remote.parse("https://ada:guess@code.example.org/team/shop.git").key
+    assert "hush" not in opened.key
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}", "file://localhost{}"])
+def test_nobody_checks_out_of_another_projects_mirror(repository: Path, tmp_path: Path, form: str) -> None:
+    with check_out(Source(str(repository), ref="main"), tmp_path):
+        pass
+    [mirror] = (tmp_path / "data" / "mirrors").glob("*.git")
+
+    with pytest.raises(CheckoutError, match="own folder"), check_out(Source(form.format(mirror)), tmp_path):
+        pass
