@@ -40,8 +40,11 @@ def _test(url: str, name: str, message: str) -> str:
 
 
 def _inert(text: str) -> str:
-    """Strangers' text: no markup of Slack's, and no call for everybody, also where only `@` makes one."""
+    """Strangers' text: no markup, no call for everybody, also where only `@` makes one.
+
+    Where the same request is read as Markdown, as by Mattermost, `](` would make a link of it.
+    """
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("|", "¦")
-    for mark in "*_~`@":
+    for mark in "*_~`@]":
         text = text.replace(mark, f"{mark}\u200b")
     return text

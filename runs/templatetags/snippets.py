@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from runs.queries.text import one_line
 register = template.Library()
 
 #: Where CIs that run as root in a fresh checkout usually have them.
+#: Within `${`, `$(`, `$[`, `{{` and `<<`.
+_FILLED_IN: Final = re.compile(r"(?<=\$)(?=[{(\[])|(?<=\{)(?=\{)|(?<=<)(?=<)")
 _REPORT: Final = "reports/junit.xml"
 _TOKEN: Final = "$ITDASH_TOKEN"  # noqa: S105 - a variable's name
 
@@ -40,7 +43,7 @@ def ci_snippets(suite: str, branch: str, secret: str, upload_url: str) -> list[S
 
 def snippets(*, suite: str, branch: str, secret: str, upload_url: str) -> list[Snippet]:
     """The lines for curl and each CI. Names are strangers' text: each is one word of its shell."""
-    name, on = shlex.quote(one_line(suite, 250)), shlex.quote(one_line(branch, 250))
+    name, on = _word(suite), _word(branch)
 
     def curl(*fields: str) -> str:
         return _curl(_TOKEN, [f"-F suite={name}", *fields, f"-F files=@{_REPORT}"], upload_url)
@@ -196,6 +199,15 @@ def snippets(*, suite: str, branch: str, secret: str, upload_url: str) -> list[S
             kept_as="a secured repository variable",
         ),
     ]
+
+
+def _word(text: str) -> str:
+    """A stranger's text as one word of a shell, in which no CI finds anything to fill in by itself.
+
+    CIs replace what begins so before any shell sees it, also within quotes: it is taken apart, and the shell
+    puts it together again.
+    """
+    return _FILLED_IN.sub("''", shlex.quote(one_line(text, 250)))
 
 
 def _curl(token: str, fields: Sequence[str], upload_url: str) -> str:

@@ -420,7 +420,9 @@ def test_a_webhook_sent_again_keeps_its_id(project: Project) -> None:
     assert first.body == second.body
 
 
-HOSTILE = "<!channel> @here *x* `y` <https://evil.example|click> \x1b[31m\u202eabc & | "
+HOSTILE = "<!channel> @here *x* `y` [z](https://evil.example) <https://evil.example|c> \x1b[31m\u202eabc & | "
+    "<!channel> @here *x* `y` [z](https://evil.example) <https://evil.example|click> \x1b[31m\u202eabc & | "
+)
 
 
 def test_strangers_words_call_nobody_and_link_nowhere(project: Project, slack: StandIn) -> None:
@@ -435,6 +437,7 @@ def test_strangers_words_call_nobody_and_link_nowhere(project: Project, slack: S
     assert "<!channel>" not in text
     assert "@here" not in text
     assert "<https://evil" not in text
+    assert "](" not in text
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert len(text) < 2_000

@@ -20,7 +20,7 @@ import yaml
 from itdash.cli._ci import ci_job
 from runs.templatetags.snippets import Snippet, snippets
 
-SUITE = 'it\'s $HOME "quoted" `id` & co'
+SUITE = 'it\'s $HOME "quoted" `id` & co ${{{{ secrets.KEY }} $(id) $[id] <<id>> {{{id}}}'
 URL = "https://itdash.example.org/api/v1/projects/shop/uploads"
 
 #: What a CI sets, by the key of its snippet; GitHub's expressions become variables of the step.
@@ -207,3 +207,10 @@ def test_what_a_ci_runs_sends_what_the_command_line_would(
     assert form["ci_url"] == job.url
     assert form.get("shard", "1") == str(job.shard)
     assert form.get("attempt", "1") == str(job.attempt)
+
+
+def test_no_ci_fills_in_what_a_stranger_called_a_suite() -> None:
+    """They replace these before any shell sees them, within quotes too."""
+    for one in snippets(suite="x ${{ a }} $(b) $[c] << d >>", branch="main", secret="", upload_url=URL):
+        [line] = [line for line in one.text.splitlines() if "suite=" in line]
+        assert not any(mark in line for mark in ("${", "{{", "$(", "$[", "<<"))
