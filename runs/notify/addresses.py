@@ -25,8 +25,11 @@ _NEVER: Final = frozenset(
         "255.255.255.255",  # everybody
     )
 )
-_TRANSLATED: Final = ip_network("64:ff9b::/96")
+#: Networks of IPv6 whose last 32 bits are an address of IPv4.
+_TRANSLATED: Final = (ip_network("64:ff9b::/96"), ip_network("::ffff:0:0:0/96"))
 _COMPATIBLE: Final = ip_network("::/96")
+#: Private before there were unique local addresses, and public by their numbers.
+_SITE_LOCAL: Final = ip_network("fec0::/10")
 
 
 def read_networks(text: str) -> tuple[Network, ...]:
@@ -46,7 +49,8 @@ def may_speak_to(address: Address, allowed: Sequence[Network]) -> bool:
 def _may_speak_to(address: Address, allowed: Sequence[Network]) -> bool:
     if address.is_link_local or address.is_multicast or address.is_unspecified or address in _NEVER:
         return False
-    return address.is_global or any(address in network for network in allowed)
+    is_public = address.is_global and address not in _SITE_LOCAL
+    return is_public or any(address in network for network in allowed)
 
 
 def _carried(address: Address) -> Iterator[Address]:
@@ -58,5 +62,5 @@ def _carried(address: Address) -> Iterator[Address]:
         yield address.sixtofour
     elif address.teredo is not None:
         yield from address.teredo
-    elif address in _TRANSLATED or (address in _COMPATIBLE and int(address) > 1):
+    elif any(address in network for network in _TRANSLATED) or (address in _COMPATIBLE and int(address) > 1):
         yield IPv4Address(int(address) & 0xFFFF_FFFF)
