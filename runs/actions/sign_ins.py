@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from django.conf import settings
@@ -21,7 +21,6 @@ from runs.models import FailedSignIn
 
 WINDOW: Final = timedelta(minutes=15)
 TOKEN_WINDOW: Final = timedelta(minutes=1)
-_IPV6: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,11 @@ def client_address(meta: Mapping[str, Any]) -> str:
         address = ip_address(seen or str(meta.get("REMOTE_ADDR", "")))
     except ValueError:
         return "unknown"
-    return str(ip_network(f"{address}/64", strict=False)) if address.version == _IPV6 else str(address)
+    if isinstance(address, IPv6Address):
+        # A server that listens for both sees IPv4 within IPv6: they are no one network.
+        known = address.ipv4_mapped
+        return str(known) if known else str(ip_network(f"{address}/64", strict=False))
+    return str(address)
 
 
 def sign_in_limits(username: str, address: str) -> list[Limit]:

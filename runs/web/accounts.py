@@ -129,7 +129,8 @@ def theme(request: HttpRequest) -> HttpResponse:
     if not form.is_valid():
         return HttpResponse(status=400)
     back = form.cleaned_data["next"]
-    if not url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}):
+    is_ours = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()})
+    if not is_ours or not back.startswith("/"):  # anything else could be the name of a view
         back = "home"
     response = redirect(back)
     response.set_cookie(

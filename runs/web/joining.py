@@ -46,7 +46,10 @@ class NewAccountForm(UserCreationForm[User]):
 def link(request: HttpRequest, secret: str) -> HttpResponse:
     """An invitation's link: remembered in the session, so that its secret is in no other address."""
     invitation = invitation_of_digest(digest_of(secret))
-    request.session[_KEY] = invitation.pk if invitation else 0
+    if invitation is not None:
+        request.session[_KEY] = invitation.pk
+    else:  # and no session is made for whoever tries links
+        request.session.pop(_KEY, None)
     return redirect("join")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.providers.base import AuthError, AuthProcess
@@ -164,7 +165,12 @@ class ProviderAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]  # all
             return
         name = settings.SIGN_IN_PROVIDERS[sociallogin.account.provider]
         known = [one.email for one in sociallogin.email_addresses]
-        if any(User.objects.filter(email__iexact=email).exists() for email in known):
+        # allauth remembers the address that somebody came with, whatever their account says since.
+        if any(
+            User.objects.filter(email__iexact=email).exists()
+            or EmailAddress.objects.filter(email__iexact=email).exists()
+            for email in known
+        ):
             sentence = (
                 f"An account here has the e-mail address of that {name} account and is not connected to it. "
                 f"Sign in to it, then connect {name} on your account page."

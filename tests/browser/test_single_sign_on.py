@@ -145,6 +145,22 @@ def test_an_address_takes_over_nobody(visitor: Browser, providers: Servers, is_v
     assert not SocialAccount.objects.exists()
 
 
+def test_an_address_that_an_account_came_with_is_not_given_to_another(
+    another: Another, visitor: Browser, providers: Servers
+) -> None:
+    """Also after its owner wrote down another one."""
+    providers.tell_oidc("s-3", email="ada@shop.example", email_verified=True, preferred_username="ada")
+    visitor.go_with_oidc("s-3")
+    User.objects.filter(username="ada").update(email="ada@home.example")
+    providers.tell_oidc("s-4", email="ADA@shop.example", email_verified=True, preferred_username="eve")
+
+    end = another().go_with_oidc("s-4")
+
+    assert (end.status_code, end.url.path) == (200, "/sign-in/")
+    assert "has the e-mail address" in end.text
+    assert SocialAccount.objects.count() == 1
+
+
 @pytest.mark.parametrize("provider", ["github", "gitlab"])
 def test_somebody_makes_an_account_with_github_and_gitlab(
     visitor: Browser, providers: Servers, provider: str

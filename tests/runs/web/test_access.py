@@ -221,3 +221,5 @@ def test_the_theme_is_kept_and_leads_back_only_to_this_site(client: Client) -> N
     assert answer["Location"] == "/"
     assert answer.cookies["theme"].value == "dark"
     assert client.post("/theme/", {"theme": "<script>"}).status_code == 400
+    for view in ("overview", "audit", "no-such"):  # a word alone is no address, and not looked up as one
+        assert client.post("/theme/", {"theme": "dark", "next": view})["Location"] == "/"

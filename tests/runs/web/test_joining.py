@@ -8,6 +8,7 @@ from datetime import timedelta
 from threading import Barrier
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -72,6 +73,11 @@ def test_an_invitation_that_cannot_be_is_not_made(
 
     assert answer.status_code == 422
     assert not Invitation.objects.exists()
+
+
+def test_who_tries_links_is_given_no_session(client: Client) -> None:
+    assert client.get("/join/no-such-link/", follow=True).status_code == 404
+    assert not Session.objects.exists()
 
 
 def test_a_stranger_makes_an_account_and_is_a_member(client: Client, project: Project) -> None:
