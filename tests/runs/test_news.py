@@ -421,8 +421,6 @@ def test_a_webhook_sent_again_keeps_its_id(project: Project) -> None:
 
 
 HOSTILE = "<!channel> @here *x* `y` [z](https://evil.example) <https://evil.example|c> \x1b[31m\u202eabc & | "
-    "<!channel> @here *x* `y` [z](https://evil.example) <https://evil.example|click> \x1b[31m\u202eabc & | "
-)
 
 
 def test_strangers_words_call_nobody_and_link_nowhere(project: Project, slack: StandIn) -> None:
