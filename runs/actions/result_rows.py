@@ -35,6 +35,7 @@ _KNOWN_FAILURE_LIMIT = 20_000
 _FOLDED_AT_ONCE = 500
 _ATTEMPT_COUNT_LIMIT = 32_767
 _LOCK_CLASS = 7_145_002
+_CASES_LOCK_CLASS = 7_145_021
 _LOCK_RANGE = 2**31
 
 _STAGING = """
@@ -343,6 +344,7 @@ class Staging:
         way = _BY_HASH if self._position > _MANY_ATTEMPTS else _BY_LOOKUP
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, place.run_id % _LOCK_RANGE])
+            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", _cases_of(place.project_id))
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_2 (identity)")
@@ -359,6 +361,19 @@ class Staging:
             cursor.execute(_COUNT_RUN, parameters)
             cursor.execute(_COUNT_SHARD, parameters)
             cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
+
+
+def hold_back_merges(project_id: int) -> None:
+    """Let nobody merge into the project's runs until this transaction ends, and wait for those who are at it.
+
+    For who removes cases and failures: a merge has found what its rows refer to before anybody sees them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", _cases_of(project_id))
+
+
+def _cases_of(project_id: int) -> list[int]:
+    return [_CASES_LOCK_CLASS, project_id % _LOCK_RANGE]
 
 
 def failure_digest(failure: FailureText) -> bytes:

@@ -9,7 +9,6 @@ not wait.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from django.db.models.functions import Coalesce, Now
 
 from runs.actions.announcing import announce_run
 from runs.actions.audit import note_change
+from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
 from runs.actions.events import NewEvent, record_event
 from runs.actions.projects import ensure_suite
@@ -37,7 +37,6 @@ from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, U
 TRY_LIMIT = 2
 
 _ACTIVE = sorted(ACTIVE)
-_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 #: Runs that end so say something about their tests.
 _TELLING = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
 #: NULL for a run that never began.
@@ -108,6 +107,7 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
     if not project.repository_url:
         message = "The project has no repository to run from. Set its address in the project's settings."
         raise InvalidValueError("project", message)
+    refuse_bad_commit(commit)
     ref = ref or ("" if commit else project.default_branch)
     with transaction.atomic():
         number = _next_number(project)
@@ -124,7 +124,7 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
             requested_by=by,
             ref=_fitting("ref", ref),
             branch=_fitting("branch", branch),
-            commit=_commit(commit),
+            commit=commit,
             pull_request=pull_request,
             rerun_of=rerun_of,
             selection=list(selection),
@@ -435,14 +435,6 @@ def _fitting(field: str, value: str) -> str:
         message = f"A {field} has up to {limit} printable characters."
         raise InvalidValueError(field, message)
     return value
-
-
-def _commit(commit: str) -> str:
-    """A commit's name and nothing else: it becomes part of the addresses that Git hosts are asked at."""
-    if commit and not _COMMIT.fullmatch(commit):
-        message = f"“{commit[:80]}” is no commit: 7 to 64 hexadecimal digits are."
-        raise InvalidValueError("commit", message)
-    return commit
 
 
 def _moments(run_at: datetime | None = None) -> dict[str, datetime]:

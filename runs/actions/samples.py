@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from runs.actions.audit import note_change
 from runs.actions.errors import NotPossibleError
 from runs.actions.projects import ensure_suite
 from runs.actions.quarantine import lift_quarantine, quarantine_case
+from runs.actions.result_rows import hold_back_merges
 from runs.actions.results import ReportFile
 from runs.actions.uploads import UploadFields, receive_upload
 from runs.dispatch import Work, after_commit, answering
@@ -157,12 +158,22 @@ def _has_own_runs_alone(project: Project) -> bool:
 # --- out ------------------------------------------------------------------------------------------
 
 _DELETE_ROWS = "DELETE FROM {} WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)"
+_CASES_OF_RUNS = """
+SELECT DISTINCT case_id FROM runs_result
+WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)
+"""
 #: Asked of the runs that stay, so that a large installation's other results are not read.
 _CASES_LEFT_ALONE = """
 SELECT c.id FROM runs_testcase c JOIN runs_suite s ON s.id = c.suite_id
-WHERE s.project_id = %(project)s AND NOT EXISTS (
+WHERE s.project_id = %(project)s AND c.id = ANY(%(cases)s) AND NOT EXISTS (
     SELECT FROM runs_run run JOIN runs_result r ON r.run_at = run.run_at AND r.run_id = run.id
     WHERE run.project_id = %(project)s AND run.suite_id = s.id AND r.case_id = c.id)
+"""
+_SERVICES_NAMED = """
+SELECT unnest(a.services) FROM runs_run run
+JOIN runs_attempt a ON a.run_at = run.run_at AND a.run_id = run.id
+WHERE run.project_id = %(project)s AND a.services <> '{}'
+UNION SELECT unnest(services) FROM runs_blame WHERE project_id = %(project)s
 """
 _DELETE_TEXTS_LEFT_ALONE = """
 DELETE FROM runs_failure f WHERE f.project_id = %(project)s AND f.id NOT IN (
@@ -176,7 +187,7 @@ _SEEN_SINCE = """
 UPDATE runs_testcase c SET first_seen_at = seen.at FROM (
     SELECT r.case_id, min(r.run_at) AS at
     FROM runs_run run JOIN runs_result r ON r.run_at = run.run_at AND r.run_id = run.id
-    WHERE run.project_id = %(project)s GROUP BY r.case_id
+    WHERE run.project_id = %(project)s AND r.case_id = ANY(%(cases)s) GROUP BY r.case_id
 ) seen WHERE c.id = seen.case_id
 """
 
@@ -193,22 +204,44 @@ def remove_samples(*, project: Project, by: User | None) -> Removed:
             message = "The sample data is being made right now. Remove it when it is there."
             raise NotPossibleError(message)
         with transaction.atomic():
+            # Reports of the project's own that are stored at this moment refer to tests that look left alone.
+            hold_back_merges(project.pk)
             if not Project.objects.filter(pk=project.pk, is_sample=True).update(is_sample=False):
                 message = "The project holds no sample data."
                 raise NotPossibleError(message)
-            removed = _remove_runs(project)
-            _remove_what_is_left_alone(project)
+            made_up = _made_up(project)
+            removed = _remove_runs(project, made_up)
+            _remove_what_is_left_alone(project, made_up)
             _judge_anew(project)
             note_change(project, by=by, action="sample.removed", data={"runs": removed.run_count})
     return removed
 
 
-def _remove_runs(project: Project) -> Removed:
-    made_up = sample_runs(project)
-    moments = made_up.aggregate(since=Min("run_at"), until=Max("run_at"))
-    runs = list(made_up.values_list("pk", flat=True))
-    uploads = Upload.objects.filter(run__in=runs)
-    began_at = uploads.aggregate(at=Min("received_at"))["at"]
+@dataclass(frozen=True, slots=True)
+class _MadeUp:
+    """The made-up runs, and the tests and suites they speak of; of no others is anything removed."""
+
+    runs: Sequence[int]
+    suites: Sequence[int]
+    cases: Sequence[int]
+    #: When the first and the last of the runs were.
+    moments: Mapping[str, datetime | None]
+
+
+def _made_up(project: Project) -> _MadeUp:
+    own = sample_runs(project)
+    moments = own.aggregate(since=Min("run_at"), until=Max("run_at"))
+    pairs = list(own.values_list("pk", "suite"))
+    runs = [run for run, _ in pairs]
+    with connection.cursor() as cursor:
+        cursor.execute(_CASES_OF_RUNS, moments | {"runs": runs})
+        cases = [case for (case,) in cursor.fetchall()]
+    return _MadeUp(runs=runs, suites=sorted({suite for _, suite in pairs}), cases=cases, moments=moments)
+
+
+def _remove_runs(project: Project, made_up: _MadeUp) -> Removed:
+    runs = made_up.runs
+    began_at = Upload.objects.filter(run__in=runs).aggregate(at=Min("received_at"))["at"]
     if not runs:
         return Removed(0, 0)
     if began_at is not None:
@@ -217,26 +250,29 @@ def _remove_runs(project: Project) -> Removed:
     names = list(Report.objects.filter(run__in=runs).values_list("storage_name", flat=True))
     transaction.on_commit(partial(_delete_files, names))
     with connection.cursor() as cursor:
-        cursor.execute(_DELETE_ROWS.format("runs_attempt"), moments | {"runs": runs})
-        cursor.execute(_DELETE_ROWS.format("runs_result"), moments | {"runs": runs})
+        cursor.execute(_DELETE_ROWS.format("runs_attempt"), {**made_up.moments, "runs": runs})
+        cursor.execute(_DELETE_ROWS.format("runs_result"), {**made_up.moments, "runs": runs})
         result_count = cursor.rowcount
-    made_up.delete()
+    Run.objects.filter(pk__in=runs).delete()
     return Removed(len(runs), result_count)
 
 
-def _remove_what_is_left_alone(project: Project) -> None:
+def _remove_what_is_left_alone(project: Project, made_up: _MadeUp) -> None:
     """Tests, texts, services and suites that no run speaks of any more, and verdicts: they rest on both."""
-    CaseState.objects.filter(case__suite__project=project).delete()
-    CaseDuration.objects.filter(case__suite__project=project).delete()
+    CaseState.objects.filter(case__in=made_up.cases).delete()
+    CaseDuration.objects.filter(case__in=made_up.cases).delete()
+    own = {"project": project.pk, "cases": made_up.cases}
     with connection.cursor() as cursor:
-        cursor.execute(_CASES_LEFT_ALONE, {"project": project.pk})
+        cursor.execute(_CASES_LEFT_ALONE, own)
         alone = [case for (case,) in cursor.fetchall()]
         TestCase.objects.filter(pk__in=alone).delete()
-        cursor.execute(_DELETE_TEXTS_LEFT_ALONE, {"project": project.pk})
-        cursor.execute(_SEEN_SINCE, {"project": project.pk})
-    # What runs here has an image; what only reports name comes back with the next that does.
-    Service.objects.filter(project=project, image="").delete()
-    Suite.objects.filter(project=project, runs=None, schedules=None, definition={}).delete()
+        cursor.execute(_DELETE_TEXTS_LEFT_ALONE, own)
+        cursor.execute(_SEEN_SINCE, own)
+        cursor.execute(_SERVICES_NAMED, own)
+        named = [name for (name,) in cursor.fetchall()]
+    # What ran here has an image.
+    Service.objects.filter(project=project, image="").exclude(name__in=named).delete()
+    Suite.objects.filter(pk__in=made_up.suites, runs=None, schedules=None, definition={}).delete()
 
 
 def _judge_anew(project: Project) -> None:

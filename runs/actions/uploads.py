@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Now
 
+from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, TakenError
 from runs.actions.results import KeptFile, ReportFile, ingest_reports, joint_status, save_file
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
@@ -33,7 +33,6 @@ SHARD_LIMIT = 10_000
 TAG_LIMIT = 100
 _LOCK_CLASS = 7_145_003
 _LOCK_RANGE = 2**31
-_COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -206,9 +205,7 @@ def _refuse_bad_values(fields: UploadFields, files: Sequence[ReportFile], idempo
         if len(value) > limit or not value.isprintable():
             message = f"{name} has up to {limit} printable characters."
             raise InvalidValueError(name, message)
-    if fields.commit and not _COMMIT.fullmatch(fields.commit):
-        message = f"“{fields.commit[:80]}” is no commit: 7 to 64 hexadecimal digits are."
-        raise InvalidValueError("commit", message)
+    refuse_bad_commit(fields.commit)
     for name, number in (("shard", fields.shard), ("attempt", fields.attempt)):
         if not 1 <= number <= SHARD_LIMIT:
             message = f"{name} counts from 1 to {SHARD_LIMIT}."

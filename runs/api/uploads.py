@@ -24,6 +24,7 @@ from runs.api.problems import ProblemError, problem
 from runs.api.schemas import RunOut
 from runs.ingestion.formats import describe_bytes, may_be_report
 from runs.models import Report, Upload
+from runs.queries.samples import UNTIL_TAG
 from runs.vocabulary import Scope, UploadStatus
 
 router = Router(tags=["uploads"])
@@ -209,9 +210,13 @@ def post_upload(
     """
     owner = project_for(request, project)
     _refuse_bad_files(files)
+    tags = _extra(request, "tag")
+    if UNTIL_TAG in tags:  # it would go with the sample data, and nobody would be told of it before
+        detail = f"The tag {UNTIL_TAG} marks sample data that itdash made up. Call yours something else."
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     received = receive_upload(
         project=owner,
-        fields=UploadFields(**form.dict(), environment=_extra(request, "env"), tags=_extra(request, "tag")),
+        fields=UploadFields(**form.dict(), environment=_extra(request, "env"), tags=tags),
         files=[ReportFile(file.name or "report.xml", open=partial(_from_start, file)) for file in files],
         idempotency_key=request.headers.get("Idempotency-Key", ""),
     )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
+from django.db import connection, transaction
 from pytest_django import Settings
 
+from environments.probes import wait_until
 from runs import tasks
 from runs.actions.errors import NotPossibleError
 from runs.actions.quarantine import quarantine_case
+from runs.actions.results import ReportFile, store_reports
 from runs.actions.samples import load_samples, remove_samples, request_samples
 from runs.dispatch import Work, answering
 from runs.models import (
@@ -220,3 +226,70 @@ def test_an_old_report_ended_when_its_tests_did() -> None:
 
     assert run.queued_at == run.run_at
     assert run.finished_at == run.run_at + timedelta(milliseconds=run.duration_ms or 0)
+
+
+def test_what_only_its_people_made_stays() -> None:
+    """A suite that nothing ran yet, a test of an older run and what is known of it."""
+    project = make_project(is_sample=True)
+    make_samples(project, 2)
+    empty = make_suite(project, name="not run yet")
+    old = make_run(make_suite(project, name="ours"), status=RunStatus.FAILED)
+    add_results(old, {"slow": Outcome.FAILED})
+    case = TestCase.objects.get(suite=old.suite)
+    known = CaseState.objects.create(case=case, flakiness="suspect", changed_at=NOW, judged_at=NOW)
+    make_run(old.suite, status=RunStatus.PASSED)
+    Service.objects.create(project=project, name="mail")
+    Blame.objects.create(project=project, run=old, case=case, run_at=old.run_at, services=["mail"])
+
+    remove_samples(project=project, by=None)
+
+    assert set(Suite.objects.filter(project=project)) == {empty, old.suite}
+    assert CaseState.objects.get() == known
+    assert [one.name for one in Service.objects.filter(project=project)] == ["mail"]
+
+
+def test_reports_that_are_stored_meanwhile_are_waited_for() -> None:
+    """Theirs would be results of tests that are gone: they are not seen before their end."""
+    project = make_project(is_sample=True)
+    make_samples(project, 1)
+    made_up = Run.objects.get()
+    cases = set(TestCase.objects.values_list("pk", flat=True))
+    own = make_run(made_up.suite, status=RunStatus.INGESTING, run_at=NOW)
+    report = next(step.content for step in history(now=NOW) if isinstance(step, SampleReport))
+    is_merged, may_end = Event(), Event()
+
+    def store() -> None:
+        try:
+            with transaction.atomic():
+                file = ReportFile("own.xml", open=lambda: io.BytesIO(report))
+                store_reports(run_id=own.pk, files=[file])
+                is_merged.set()
+                assert may_end.wait(20)
+        finally:
+            connection.close()
+
+    def remove() -> None:
+        try:
+            remove_samples(project=project, by=None)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor() as pool:
+        storing = pool.submit(store)
+        assert is_merged.wait(20)
+        removing = pool.submit(remove)
+        wait_until(_somebody_waits_for_a_lock, deadline_seconds=20)
+        may_end.set()
+        storing.result(timeout=20)
+        removing.result(timeout=20)
+
+    assert Run.objects.get() == own
+    assert set(Result.objects.values_list("case_id", flat=True)) == cases
+    assert set(TestCase.objects.values_list("pk", flat=True)) == cases
+
+
+def _somebody_waits_for_a_lock() -> bool | None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)")
+        [waits] = cursor.fetchone()
+    return waits or None

@@ -286,6 +286,15 @@ def test_a_token_of_another_project_sees_nothing(client: Client, project: Projec
     )
 
 
+def test_nobody_uploads_sample_data(client: Client, project: Project) -> None:
+    """It would be removed with what was made up."""
+    answer = send(client, project, GOOD, **{"tag.sample": "1 of 2", "tag.sample_until": "tomorrow"})
+
+    assert answer.status_code == 422
+    assert not Run.objects.exists()
+    assert send(client, project, GOOD, **{"tag.sample": "1 of 2"}).status_code == 202
+
+
 def test_uploading_needs_the_scope(client: Client, project: Project) -> None:
     file = SimpleUploadedFile("junit.xml", GOOD)
 
