@@ -32,6 +32,8 @@ class Endpoint:
     path: str
     summary: str
     description: str
+    #: Of the token that it needs; empty where something else opens it.
+    scope: str
     parameters: list[Parameter]
     fields: list[Parameter]
     answers: list[Answer]
@@ -96,14 +98,17 @@ def _endpoint(schema: dict[str, Any], path: str, method: str, operation: dict[st
     answers = [
         Answer(status=str(status), shape=_kind(schema, content["schema"]))
         for status, answer in operation.get("responses", {}).items()
+        if status != "default"
         for content in answer.get("content", {}).values()
     ]
+    scopes = [scope for door in operation.get("security", []) for own in door.values() for scope in own]
     return Endpoint(
         anchor=operation["operationId"],
         method=method.upper(),
         path=path,
         summary=operation.get("summary", ""),
         description=operation.get("description", ""),
+        scope=", ".join(scopes),
         parameters=parameters,
         fields=fields,
         answers=answers,

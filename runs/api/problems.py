@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -11,6 +12,10 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError, TakenError
 
 CONTENT_TYPE = "application/problem+json"
+
+
+#: What the framework says of a body that it cannot read is too little to act on.
+MALFORMED = "The body cannot be read: send one JSON object, in UTF-8. The API is described at /api/v1/docs."
 
 
 class ProblemError(Exception):
@@ -50,9 +55,7 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(ValidationError)
     def on_bad_value(_request: HttpRequest, error: ValidationError) -> HttpResponse:
-        complaints = [
-            {"where": ".".join(str(part) for part in one["loc"]), "what": one["msg"]} for one in error.errors
-        ]
+        complaints = [{"where": _where(one["loc"]), "what": one["msg"]} for one in error.errors]
         first = complaints[0]
         detail = f"{first['where']}: {first['what']}. The API is described at /api/v1/docs."
         malformed = any(one["type"].startswith("json_") for one in error.errors)
@@ -61,7 +64,8 @@ def install(api: NinjaAPI) -> None:
 
     @api.exception_handler(HttpError)
     def on_http_error(_request: HttpRequest, error: HttpError) -> HttpResponse:
-        return problem(HTTPStatus(error.status_code), str(error))
+        status = HTTPStatus(error.status_code)
+        return problem(status, MALFORMED if status is HTTPStatus.BAD_REQUEST else str(error))
 
     @api.exception_handler(AuthenticationError)
     def on_stranger(_request: HttpRequest, _error: AuthenticationError) -> HttpResponse:
@@ -70,6 +74,12 @@ def install(api: NinjaAPI) -> None:
     @api.exception_handler(Http404)
     def on_missing(_request: HttpRequest, _error: Http404) -> HttpResponse:
         return problem(HTTPStatus.NOT_FOUND, "Nothing is here, or this token may not see it.")
+
+
+def _where(place: Sequence[str | int]) -> str:
+    """Where a value was looked for: `query.limit`, `body.suite`; without our own name for the body."""
+    kind, *path = map(str, place)
+    return ".".join([kind, *path[kind == "body" :]])
 
 
 def unauthorised(detail: str = "") -> HttpResponse:

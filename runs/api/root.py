@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ninja import NinjaAPI
-
 from runs.api import problems, runs, services, split, tests, uploads, webhooks
+from runs.api.description import DescribedAPI
 
-api = NinjaAPI(
+api = DescribedAPI(
     title="itdash",
     version="1",
     description="Queue runs, upload reports, read results. Send `Authorization: Bearer itd_…`.",

@@ -10,13 +10,15 @@ from ninja import Query, Router, Status
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.api.auth import TokenAuth, caller_of, project_for, run_for
 from runs.api.blame_schemas import FailedResultOut, FailurePage
-from runs.api.paging import LIMIT_MAX, page, read_cursor
+from runs.api.description import IDEMPOTENCY_KEY
+from runs.api.paging import page, read_cursor
 from runs.api.problems import ProblemError
 from runs.api.schemas import (
     CompareQuery,
     ComparisonOut,
     EventOut,
     EventPage,
+    FailureQuery,
     Paging,
     RerunIn,
     ResultOut,
@@ -29,11 +31,11 @@ from runs.api.schemas import (
     VerdictOut,
 )
 from runs.models import Run
-from runs.queries.blames import blames_of_run
+from runs.queries.blames import blames_of_cases
 from runs.queries.comparison import told_comparison, usual_base
 from runs.queries.quarantine import gate_of, gating_cases
-from runs.queries.run_records import RunFilter, events_after, failures_of, results_after, runs_before
-from runs.vocabulary import Scope, Trigger
+from runs.queries.run_records import RunFilter, events_after, results_after, runs_before
+from runs.vocabulary import Outcome, Scope, Trigger
 
 router = Router(tags=["runs"])
 
@@ -62,6 +64,7 @@ def list_runs(request: HttpRequest, project: str, query: Query[RunQuery]) -> dic
     auth=TokenAuth(Scope.TRIGGER),
     response={201: RunOut, 200: RunOut},
     summary="Queue a run",
+    openapi_extra=IDEMPOTENCY_KEY,
 )
 def post_run(request: HttpRequest, project: str, wanted: RunIn) -> Status[RunOut]:
     """Queue a run of a suite on a branch, tag or commit.
@@ -142,12 +145,21 @@ def list_results(request: HttpRequest, run_id: int, query: Query[ResultQuery]) -
     response=FailurePage,
     summary="A run's failures",
 )
-def list_failures(request: HttpRequest, run_id: int) -> dict[str, object]:
-    """Failed and errored results with their texts and the service at fault, the first thousand."""
+def list_failures(request: HttpRequest, run_id: int, query: Query[FailureQuery]) -> dict[str, object]:
+    """Failed and errored results with their texts and the service at fault, in the report's order."""
     run = run_for(request, run_id)
-    rows = failures_of(run, limit=LIMIT_MAX)
-    blames = blames_of_run(run, limit=LIMIT_MAX)
-    return {"items": [FailedResultOut.failed(row, blames.get(row.case_id)) for row in rows], "next": None}
+    key = read_cursor(query.cursor, int, int)
+    rows = results_after(
+        run,
+        outcomes=[Outcome.FAILED, Outcome.ERRORED],
+        text="",
+        position=(key[0], key[1]) if key else None,
+        limit=query.limit,
+    )
+    blames = blames_of_cases(run, [row.case_id for row in rows])
+    items = [FailedResultOut.failed(row, blames.get(row.case_id)) for row in rows]
+    last = [rows[-1].position, rows[-1].case_id] if rows else []
+    return page(request, rows, items, limit=query.limit, key=last)
 
 
 @router.get(

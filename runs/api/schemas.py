@@ -373,6 +373,12 @@ class ResultQuery(Paging):
     q: str = Field("", description="Part of a name.")
 
 
+class FailureQuery(Paging):
+    """Which page of a run's failures: a thousand unless told, as many as were ever told at once."""
+
+    limit: int = Field(1000, ge=1, le=1000, description="Rows on a page.")
+
+
 class ResultPage(Schema):
     """Results in the report's order."""
 

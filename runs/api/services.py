@@ -47,6 +47,7 @@ class ServicesOut(Schema):
     """A project's services, those with the most failures first."""
 
     items: list[ServiceOut]
+    next: str | None
     failures: int = Field(description="All that were looked at, each once.")
     without_service: int = Field(description="Those of them for which no service is blamed.")
 
@@ -58,7 +59,7 @@ class DaysQuery(Schema):
 
 
 class ServiceQuery(Paging, DaysQuery):
-    """Which page of its failures, and how many days are counted."""
+    """Which page, and how many days are counted."""
 
 
 class BlamedFailureOut(Schema):
@@ -87,21 +88,23 @@ class ServiceFailuresOut(Schema):
     response=ServicesOut,
     summary="A project's services",
 )
-def list_services(request: HttpRequest, project: str, query: Query[DaysQuery]) -> ServicesOut:
+def list_services(request: HttpRequest, project: str, query: Query[ServiceQuery]) -> dict[str, object]:
     """Each with the failures that count for it, by day. A failure that two share counts for both."""
+    key = read_cursor(query.cursor, int, str)
     owner = project_for(request, project)
-    heat = service_heat(owner, days=query.days)
-    known = {one.name: one for one in Service.objects.filter(project=owner)}
+    heat = service_heat(owner, days=query.days, limit=query.limit, after=(key[0], key[1]) if key else None)
+    rows = heat.services
+    names = [row.service for row in rows]
+    known = {one.name: one for one in Service.objects.filter(project=owner, name__in=names)}
+    items = [
+        _service(owner, known[row.service], [DayCount(cell.day, cell.count) for cell in row.cells])
+        for row in rows
+        if row.service in known
+    ]
+    last = [rows[-1].total, rows[-1].service] if rows else []
     nobody = next((row.total for row in heat.rows if row.is_nobody), 0)
-    return ServicesOut(
-        items=[
-            _service(owner, known[row.service], [DayCount(cell.day, cell.count) for cell in row.cells])
-            for row in heat.services
-            if row.service in known
-        ],
-        failures=heat.failure_count,
-        without_service=nobody,
-    )
+    listed = page(request, rows, items, limit=query.limit, key=last)
+    return {**listed, "failures": heat.failure_count, "without_service": nobody}
 
 
 @router.get(

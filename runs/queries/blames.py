@@ -107,6 +107,13 @@ def blames_of_run(run: Run, *, limit: int = READ_LIMIT) -> dict[int, Blame]:
     return {blame.case_id: blame for blame in found}
 
 
+def blames_of_cases(run: Run, cases: Sequence[int]) -> dict[int, Blame]:
+    """What was found of the failures of these tests in the run, by case."""
+    if not cases:
+        return {}
+    return {blame.case_id: blame for blame in Blame.objects.filter(run=run, case__in=cases)}
+
+
 def group_blame(found: Sequence[Blame]) -> GroupBlame | None:
     """Tell some failures' blames as one; None when none was looked at."""
     if not found:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from django.db.models import Q, QuerySet
 
 from runs.models import Event, Project, Result, Run
-from runs.vocabulary import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,6 @@ def results_after(
     if position is not None:
         place, case = position
         rows = rows.filter(Q(position__gt=place) | Q(position=place, case_id__gt=case))
-    return list(rows.order_by("position", "case_id")[:limit])
-
-
-def failures_of(run: Run, *, limit: int) -> list[Result]:
-    """The failed and errored results with their texts, in the report's order."""
-    rows = _results_of(run).filter(outcome__in=[Outcome.FAILED, Outcome.ERRORED])
     return list(rows.order_by("position", "case_id")[:limit])
 
 

@@ -29,6 +29,8 @@ from runs.queries.blamed import (
 NOBODY = ""
 #: Services listed at most; those with the most failures first.
 ROW_LIMIT = 60
+#: Services looked at, by name, besides those with failures: names are for reports to choose.
+KNOWN_LIMIT = 2_000
 #: A cell of so many failures has the strongest colour, unless another has more.
 FULL_HEAT = 8
 HEAT_LEVELS = 4
@@ -84,7 +86,7 @@ class ServiceHeat:
     failure_count: int
     #: The same of the newest day.
     today_count: int
-    #: Services beyond `ROW_LIMIT`, all with no more failures than those shown.
+    #: Services beyond the limit, all with no more failures than those shown.
     hidden_count: int
 
     @property
@@ -99,21 +101,32 @@ class ServiceHeat:
         return first if first is not None and first.total else None
 
 
-def service_heat(project: Project, *, days: int = 7, now: datetime | None = None) -> ServiceHeat:
-    """The last `days` days up to today's, in two queries."""
+def service_heat(
+    project: Project,
+    *,
+    days: int = 7,
+    now: datetime | None = None,
+    limit: int = ROW_LIMIT,
+    after: tuple[int, str] | None = None,
+) -> ServiceHeat:
+    """The last `days` days up to today's, in two queries: `limit` services after that of (failures, name)."""
     shown = days_until(now or timezone.now(), days)
     counts, looked_at = _counts(project, shown)
     known = Service.objects.filter(project=project).order_by("name").values_list("name", flat=True)
-    names = {*counts, *known[: ROW_LIMIT * 4]} - {NOBODY}
-    ordered = sorted(names, key=lambda name: (-sum(counts.get(name, {}).values()), name))
-    listed = [*ordered[:ROW_LIMIT], NOBODY] if counts.get(NOBODY) else ordered[:ROW_LIMIT]
+    names = {*counts, *known[:KNOWN_LIMIT]} - {NOBODY}
+    ranks = {name: (-sum(counts.get(name, {}).values()), name) for name in names}
+    passed = (-after[0], after[1]) if after else None
+    ordered = sorted(
+        (name for name in names if passed is None or ranks[name] > passed), key=ranks.__getitem__
+    )
+    listed = [*ordered[:limit], NOBODY] if counts.get(NOBODY) else ordered[:limit]
     most = max((count for own in counts.values() for count in own.values()), default=0)
     return ServiceHeat(
         days=shown,
         rows=[_row(name, counts.get(name, {}), shown, most) for name in listed],
         failure_count=sum(looked_at.values()),
         today_count=looked_at.get(shown[-1], 0),
-        hidden_count=max(0, len(ordered) - ROW_LIMIT),
+        hidden_count=max(0, len(ordered) - limit),
     )
 
 

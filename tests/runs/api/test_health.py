@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -55,3 +58,27 @@ def test_the_api_describes_itself(client: Client) -> None:
     assert "/api/v1/projects/{project}/runs" in schema["paths"]
     for path in schema["paths"]:
         assert path in page
+
+
+def test_the_description_says_which_token_opens_a_call_and_how_it_fails(client: Client) -> None:
+    schema = client.get("/api/v1/openapi.json").json()
+    queue = schema["paths"]["/api/v1/projects/{project}/runs"]["post"]
+    hook = schema["paths"]["/api/v1/webhooks/{provider}/{hook}"]["post"]
+
+    assert schema["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
+    assert queue["security"] == [{"token": ["trigger"]}]
+    assert "security" not in hook
+    assert "application/problem+json" in queue["responses"]["default"]["content"]
+    assert "Idempotency-Key" in [one["name"] for one in queue["parameters"]]
+
+
+def test_every_reference_and_path_parameter_of_the_description_is_defined(client: Client) -> None:
+    text = client.get("/api/v1/openapi.json").content.decode()
+    schema = json.loads(text)
+    named = set(re.findall(r'"#/components/schemas/([^"]+)"', text))
+
+    assert named <= set(schema["components"]["schemas"])
+    for path, operations in schema["paths"].items():
+        for operation in operations.values():
+            told = {one["name"] for one in operation.get("parameters", []) if one["in"] == "path"}
+            assert told == set(re.findall(r"{(\w+)}", path)), path

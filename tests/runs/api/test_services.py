@@ -54,6 +54,39 @@ def test_services_are_listed_with_the_failures_that_count_for_them(client: Clien
     assert found["items"][0]["url"].endswith("/p/shop/services/orders/")
 
 
+def test_a_long_list_of_services_comes_in_pages(client: Client) -> None:
+    project = make_project("shop")
+    first, second = failed(project, 2)
+    add_blame(first, "orders", "users")
+    add_blame(second, "users")
+    Service.objects.bulk_create(Service(project=project, name=f"quiet-{number:02}") for number in range(70))
+
+    names = []
+    following: str | None = "/api/v1/projects/shop/services?limit=30&days=7"
+    while following:
+        found = asked(client, project, following)
+        assert found["failures"] == 2
+        names += [one["name"] for one in found["items"]]
+        following = found["next"]
+
+    assert names == ["users", "orders", *(f"quiet-{number:02}" for number in range(70))]
+
+
+def test_a_runs_failures_come_in_pages_each_with_what_was_found(client: Client) -> None:
+    project = make_project("shop")
+    results = failed(project, 5)
+    add_blame(results[4], "orders")
+    run = results[0].run
+
+    first = asked(client, project, f"/api/v1/runs/{run.pk}/failures?limit=3")
+    second = asked(client, project, first["next"])
+
+    assert [one["name"] for one in first["items"] + second["items"]] == [f"test_{n}" for n in range(5)]
+    assert [bool(one["blame"]) for one in second["items"]] == [False, True]
+    assert second["items"][1]["blame"]["services"] == ["orders"]
+    assert second["next"] is None
+
+
 def test_a_services_failures_come_in_pages_with_their_evidence(client: Client) -> None:
     project = make_project("shop")
     for days_ago in (2, 1, 0):
