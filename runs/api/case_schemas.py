@@ -94,7 +94,7 @@ class TestOut(Schema):
     file: str
     line: int | None
     first_seen_at: datetime
-    last_seen_at: datetime
+    last_seen_at: datetime = Field(description="Precise to a day: it may have run up to a day later.")
     state: TestState
     pace: TestPace | None = Field(description="null until a pass with a duration was judged.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from runs.analytics.samples import wilson
 from runs.models import Failure, Project, Result, Run, TestCase
@@ -154,6 +155,11 @@ class CaseHistory:
         return self.items[-1] if self.items else None
 
     @property
+    def last_seen_at(self) -> datetime:
+        """When it ran last, on any branch; a case's own moment is precise to a day only."""
+        return self.everything[-1].run.run_at if self.everything else self.case.last_seen_at
+
+    @property
     def failed_count(self) -> int:
         """Failures that no retry turned into a pass."""
         return self.marks.count(Mark.FAILED)
@@ -192,11 +198,6 @@ class CaseHistory:
         if first is None:
             return 0
         return sum(item.mark is Mark.FAILED for item in self.items[self.items.index(first) :])
-
-    @property
-    def median_ms(self) -> int | None:
-        """The median duration of passed results; a failed one may have stopped early."""
-        return median_of(self.items)
 
     @property
     def axis(self) -> list[HistoryItem]:

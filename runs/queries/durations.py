@@ -79,6 +79,16 @@ class LevelChange:
         """By how much the median rose; negative when it fell."""
         return self.after.median - self.before.median
 
+    @property
+    def before_ms(self) -> float:
+        """Milliseconds of the median until then."""
+        return self.before.median * 1000
+
+    @property
+    def after_ms(self) -> float:
+        """Milliseconds of the median since."""
+        return self.after.median * 1000
+
 
 @dataclass(frozen=True, slots=True)
 class LevelRow:
@@ -121,8 +131,22 @@ class DurationTrend:
 
     @property
     def current(self) -> Spread | None:
-        """What is usual now: since the standing alert began, or of all."""
-        return self.spread if self.alert is None else spread(self.seconds[self.alert.index :])
+        """What is usual now: since the standing alert began, else on the newest level, or of all."""
+        if self.alert is not None:
+            return spread(self.seconds[self.alert.index :])
+        return spread(self.seconds[self.levels[-1].start :]) if self.levels else self.spread
+
+    @property
+    def current_since(self) -> PacePoint | None:
+        """The first pass of what is usual now; None when that is all of them."""
+        if self.alert is not None:
+            return self.slower_since
+        return self.newest_change.point if self.newest_change else None
+
+    @property
+    def newest_change(self) -> LevelChange | None:
+        """From the level before to the newest one; None when nothing changed or no levels are known."""
+        return self.changes[-1] if self.levels[1:] else None
 
     @property
     def changes(self) -> list[LevelChange]:
@@ -282,7 +306,7 @@ class DurationsPage:
 
 def durations_page(project: Project, *, suite_name: str = "") -> DurationsPage:
     """Four queries: the suites with their runs, the slowest tests and their names, those that rose."""
-    suites = suite_trends(project)
+    suites = suite_trends(project, with_levels=True)
     suite = next((one.suite for one in suites if one.suite.name == suite_name), None)
     return DurationsPage(
         suites=suites,
@@ -342,12 +366,26 @@ def case_trend(case: TestCase, *, branch: str) -> DurationTrend:
 def trend_of(points: list[PacePoint], *, with_levels: bool) -> DurationTrend:
     """Say what can be said of passes in order of time."""
     seconds = [point.seconds for point in points]
+    alert = standing_alert(seconds)
     return DurationTrend(
         points=points,
         spread=spread(seconds),
-        alert=standing_alert(seconds),
-        levels=stretches(seconds) if with_levels else [],
+        alert=alert,
+        levels=_levels(seconds, alert) if with_levels else [],
     )
+
+
+def _levels(seconds: Sequence[float], alert: DurationAlert | None) -> list[Stretch]:
+    """The levels, one of which begins with the standing alert.
+
+    The alert asks of medians, which a single pass cannot move; the search for levels weighs every pass, and
+    one far off can hide from it what the alert saw. A page says both, and may not deny itself.
+    """
+    found = stretches(seconds)
+    if alert is None or any(abs(level.start - alert.index) < DEFAULTS.side for level in found[1:]):
+        return found
+    bounds = sorted({*(level.start for level in found), alert.index, len(seconds)})
+    return [Stretch(start, end, median(seconds[start:end])) for start, end in pairwise(bounds)]
 
 
 def course_of(values: Sequence[float]) -> list[float]:

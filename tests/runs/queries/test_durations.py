@@ -150,3 +150,33 @@ def test_a_spark_shows_the_course_and_not_single_values() -> None:
     assert course_of([3, 1]) == [3, 1]
     # 72 values, three in each part: 1 is what two of three are.
     assert course_of([1, 1, 9] * 12 + [5, 5, 9] * 12) == [1] * 12 + [5] * 12
+
+
+def test_one_pass_far_off_hides_no_alert_from_the_chart() -> None:
+    suite = make_suite()
+    runs_of(
+        suite,
+        [1_400 + 10 * (at % 5) for at in range(40)] + [3_300 + 10 * (at % 5) for at in range(14)] + [33],
+    )
+
+    [found] = suite_trends(suite.project, with_levels=True)
+
+    assert found.trend.slower_since is not None
+    [change] = found.trend.changes
+    assert (change.point.number, change.before_ms, change.after_ms) == (41, 1_420, 3_320)
+    assert found.trend.current_since == found.trend.slower_since
+
+
+def test_what_is_usual_now_is_that_of_the_newest_level_even_where_nothing_is_worth_an_alert() -> None:
+    suite = make_suite()
+    runs_of(
+        suite, [60_000 + 100 * (at % 5) for at in range(40)] + [65_000 + 100 * (at % 5) for at in range(30)]
+    )
+
+    [found] = suite_trends(suite.project, with_levels=True)
+
+    assert found.trend.alert is None
+    assert found.trend.newest_change is not None
+    assert (found.trend.newest_change.before_ms, found.trend.newest_change.after_ms) == (60_200, 65_200)
+    assert (found.trend.p50_ms, found.trend.current.count if found.trend.current else 0) == (65_200, 30)
+    assert found.trend.current_since == found.trend.newest_change.point
