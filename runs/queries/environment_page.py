@@ -116,6 +116,11 @@ class EnvironmentPage:
         return [each for each in self.services if not each.service.is_tests]
 
     @property
+    def has_digests(self) -> bool:
+        """Whether the engine knows images by their content; the local one has none."""
+        return any("sha256:" in each.service.image_digest for each in self.services)
+
+    @property
     def ready(self) -> list[ServiceView]:
         """Those that came up."""
         return [each for each in self.subjects if each.life.ready_at is not None]
