@@ -117,10 +117,11 @@ class Overview:
 
     @property
     def rows(self) -> list[tuple[SuiteRow, NextRun | None]]:
-        """The suites, each with what it runs by next."""
+        """The suites, each with what it runs by next on the branch that is shown."""
         first: dict[int, NextRun] = {}
         for one in self.schedules:
-            first.setdefault(one.schedule.suite_id, one)
+            if one.branch == self.wanted.branch:
+                first.setdefault(one.schedule.suite_id, one)
         return [(row, first.get(row.suite.pk)) for row in self.suites]
 
     @property
