@@ -22,7 +22,7 @@ help:
 	@echo "make test     pass the tests"
 	@echo "make lint     check form, types, layers and templates (migrations: make test)"
 	@echo "make format   put code and templates into their form"
-	@echo "make bench    measure what is promised, each as a ratio"
+	@echo "make bench    measure what is promised, each as a ratio; ARGS=… goes to every script"
 	@echo "make fuzz     look for inputs that break the plain core, at length"
 	@echo "make screens  take screenshots of every page"
 	@echo "make docs-access  write the table of rights anew"
