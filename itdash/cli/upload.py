@@ -71,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("started-at", "when the tests began, with a time zone"),
     ):
         parser.add_argument(f"--{name}", metavar=name.upper(), help=f"{what} (default: as the CI says)")
-    for name in ("tag", "env"):
+    for name, what in (("tag", "something worth knowing"), ("env", "something of the environment")):
         parser.add_argument(
             f"--{name}", action="append", default=[], type=_pair, metavar="NAME=VALUE",
-            help=f"a {name}, kept with the run; may be repeated",
+            help=f"{what}, kept with the run; may be repeated",
         )  # fmt: skip
 
 
@@ -89,7 +89,8 @@ def _upload(options: argparse.Namespace) -> int:
         files = found_files(options.files)
         server = server_of(options)
         sent = _send(server, options, files)
-        print(f"Run {sent['run']['number']} has {len(files)} more files: {sent['run']['url']}", flush=True)
+        what = "1 file" if len(files) == 1 else f"{len(files)} files"
+        print(f"{what} sent to run {sent['run']['number']}: {sent['run']['url']}", flush=True)
         if not options.wait and options.fail_on in {None, "never"}:
             return 0
         upload = _stored(server, sent["upload"]["id"], seconds=options.timeout)
