@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -180,3 +181,36 @@ class EnvironmentService(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ServiceUsage(models.Model):
+    """What a service used during some seconds: samples in step, one entry of each list per sample.
+
+    Written once and never changed, so that an hour of a service is a few hundred small rows.
+    """
+
+    #: Its own index would be the beginning of the one below.
+    service = models.ForeignKey(
+        EnvironmentService, on_delete=models.CASCADE, related_name="usage", db_index=False
+    )
+    #: When the first sample was taken, by the engine's clock.
+    began_at = models.DateTimeField()
+    #: When each sample was taken, in milliseconds after `began_at`.
+    offsets_ms = ArrayField(models.IntegerField())
+    memory_kib = ArrayField(models.IntegerField())
+    #: Thousandths of a processor since the sample before; null where there was none to compare with.
+    cpu_millis = ArrayField(models.IntegerField(null=True))
+    #: Milliseconds throttled since the sample before; null where that is not known.
+    throttled_ms = ArrayField(models.IntegerField(null=True))
+    #: What it may hold; null where nothing but the machine bounds it.
+    memory_limit_bytes = models.BigIntegerField(null=True)
+
+    class Meta:
+        """A service's samples, oldest first, are one index range."""
+
+        indexes = [  # noqa: RUF012 - Django's form
+            models.Index(fields=["service", "began_at"], name="service_usage_in_order"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.service_id} from {self.began_at}"
