@@ -18,10 +18,11 @@ from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
+from runs.actions.audit import note_change
 from runs.actions.errors import NotPossibleError
 from runs.dispatch import Work, after_commit
 from runs.models import Channel, Delivery, Suite, User
@@ -67,15 +68,26 @@ def resend_delivery(*, delivery_id: int, by: User) -> None:
     again = Delivery.objects.filter(
         pk=delivery_id, direction="sent", status__in=_SENT_AGAIN, channel__isnull=False
     )
-    if not again.update(
-        status=DeliveryStatus.QUEUED,
-        due_at=timezone.now(),
-        try_count=0,
-        handled_at=None,
-        approved_by=by,
-    ):
-        raise NotPossibleError("Only what was sent or given up, by a channel that is there, is sent again.")
-    after_commit(Work.SEND_DELIVERY, delivery_id)
+    with transaction.atomic():
+        if not again.update(
+            status=DeliveryStatus.QUEUED,
+            due_at=timezone.now(),
+            try_count=0,
+            handled_at=None,
+            approved_by=by,
+        ):
+            raise NotPossibleError(
+                "Only what was sent or given up, by a channel that is there, is sent again."
+            )
+        delivery = Delivery.objects.select_related("project").get(pk=delivery_id)
+        note_change(
+            delivery.project,
+            by=by,
+            action="delivery.sent_again",
+            subject=f"{delivery.provider} {delivery.event}",
+            data={"delivery": delivery.pk},
+        )
+        after_commit(Work.SEND_DELIVERY, delivery_id)
 
 
 def _taken(delivery_id: int) -> Delivery | None:

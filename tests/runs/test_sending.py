@@ -20,7 +20,7 @@ from runs.actions.quarantine import quarantine_case
 from runs.actions.runs import Ending, cancel_run, claim_run, finish_run, queue_run
 from runs.actions.sending import LEASE, resend_delivery, send_delivery
 from runs.actions.sweep import sweep
-from runs.models import Channel, Delivery, Project, Run
+from runs.models import AuditEntry, Channel, Delivery, Project, Run
 from runs.vocabulary import DeliveryStatus, ErrorReason, Outcome, RunStatus, Trigger
 from tests.factories import make_project, make_user
 from tests.rows import add_results
@@ -310,10 +310,12 @@ def test_what_was_given_up_is_sent_again_as_it_is_now(github: GitHost) -> None:
     github.replies = [Reply(404)]
     send_all()
     Run.objects.filter(pk=run.pk).update(status="passed", verdict="pass", finished_at=run.queued_at)
-    resend_delivery(delivery_id=Delivery.objects.get().pk, by=make_user())
+    resend_delivery(delivery_id=Delivery.objects.get().pk, by=make_user("maya"))
     send_all()
 
     assert github.states() == ["success"]
+    noted = AuditEntry.objects.get(action="delivery.sent_again")
+    assert (noted.actor, noted.subject) == ("maya", "github commit status")
 
 
 def test_what_a_removed_channel_sent_is_not_sent_again(github: GitHost) -> None:
