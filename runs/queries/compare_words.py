@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ _TITLES = {
     Change.REMOVED: "Removed",
     Change.SLOWER: "Slower",
 }
+_MARKUP = re.compile(r"[\\`*_\[\]<>|]")
 #: Tests of a category that the summary names.
 _NAMED = 15
 
@@ -131,9 +133,14 @@ def _markdown(
     for sentences in (cause, limits):
         if sentences:
             yield ""
-            yield from (f"- {sentence}" for sentence in sentences)
+            yield from (f"- {_plain(sentence)}" for sentence in sentences)
     yield ""
     yield address
+
+
+def _plain(sentence: str) -> str:
+    """A sentence that may hold strangers' names, which make no markup and call nobody where it is pasted."""
+    return _MARKUP.sub(r"\\\g<0>", sentence).replace("@", "@\u200b")
 
 
 def _listed(section: Section) -> Iterator[str]:

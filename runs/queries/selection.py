@@ -23,5 +23,6 @@ def selectors_of(case_ids: Sequence[int]) -> list[str]:
 
 
 def selector_of(case: TestCase) -> str:
-    """The test's name for its tool."""
-    return selector(class_name=case.class_name, name=f"{case.name}{case.parameters}", file=case.file)
+    """The test's name for its tool, in one line: whatever a report calls it, it names no other test."""
+    name = selector(class_name=case.class_name, name=f"{case.name}{case.parameters}", file=case.file)
+    return " ".join(name.splitlines())

@@ -256,7 +256,7 @@ def test_a_test_known_to_be_flaky_did_not_break(client: Client) -> None:
 
 def test_the_summary_is_markdown_that_no_name_can_break(client: Client) -> None:
     suite = shop()
-    finished(suite, {"t`|\n<b>": P}, tags={"a|b": "1"})
+    finished(suite, {"t`|\n<b>": P}, tags={"[a](b)|@all": "1"})
     finished(suite, {"t`|\n<b>": F}, message="bad `code`", branch="feature")
 
     content = client.get("/p/shop/compare/?base=1&head=2").content.decode()
@@ -265,7 +265,8 @@ def test_the_summary_is_markdown_that_no_name_can_break(client: Client) -> None:
     assert "### #1 against #2" in summary
     assert "- `t'¦`" in summary
     assert "**Broke, 1 test:** `bad 'code'`" in summary
-    assert "| `Tag a¦b` | `1` | – |" in summary  # noqa: RUF001 - a dash in a table's empty cell
+    assert "| `Tag [a](b)¦@all` | `1` | – |" in summary  # noqa: RUF001 - a dash in a table's empty cell
+    assert "One setting differs: Tag \\[a\\](b)\\|@\u200ball." in summary
     assert summary.strip().endswith("http://testserver/p/shop/compare/?base=1&head=2")
 
 
