@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
@@ -261,7 +262,7 @@ def _remove_what_is_left_alone(project: Project, made_up: _MadeUp) -> None:
     """Tests, texts, services and suites that no run speaks of any more, and verdicts: they rest on both."""
     CaseState.objects.filter(case__in=made_up.cases).delete()
     CaseDuration.objects.filter(case__in=made_up.cases).delete()
-    own = {"project": project.pk, "cases": made_up.cases}
+    own: dict[str, Any] = {"project": project.pk, "cases": made_up.cases}
     with connection.cursor() as cursor:
         cursor.execute(_CASES_LEFT_ALONE, own)
         alone = [case for (case,) in cursor.fetchall()]
