@@ -222,9 +222,9 @@ def remove_samples(*, project: Project, by: User | None) -> Removed:
 class _MadeUp:
     """The made-up runs, and the tests and suites they speak of; of no others is anything removed."""
 
-    runs: Sequence[int]
-    suites: Sequence[int]
-    cases: Sequence[int]
+    runs: list[int]
+    suites: list[int]
+    cases: list[int]
     #: When the first and the last of the runs were.
     moments: Mapping[str, datetime | None]
 
