@@ -20,6 +20,7 @@ from environments.probes import wait_until
 from runs.actions.results import ReportFile
 from runs.actions.uploads import UploadFields, receive_upload
 from runs.api.auth import Caller, TokenAuth, project_for, upload_for
+from runs.api.description import IDEMPOTENCY_KEY
 from runs.api.problems import ProblemError, problem
 from runs.api.schemas import RunOut
 from runs.ingestion.formats import describe_bytes, may_be_report
@@ -194,6 +195,7 @@ def bounded(view: View) -> View:
     auth=TokenAuth(Scope.UPLOAD),
     response={202: UploadAccepted, 200: UploadAccepted},
     summary="Upload reports",
+    openapi_extra=IDEMPOTENCY_KEY,
 )
 @decorate_view(bounded)
 def post_upload(
@@ -207,6 +209,7 @@ def post_upload(
 
     The files are safe once this answers 202; their results are stored soon after, or within `wait`
     seconds: then it answers 200. With an `Idempotency-Key` header the same upload twice is one upload.
+    Fields called `env.NAME` and `tag.NAME` are kept with the run.
     """
     owner = project_for(request, project)
     _refuse_bad_files(files)
@@ -227,7 +230,10 @@ def post_upload(
 
 @router.get("/uploads/{int:upload_id}", auth=OwnUploads(Scope.READ), response=UploadOut, summary="An upload")
 def get_upload(request: HttpRequest, upload_id: int, query: Query[WaitQuery]) -> UploadOut:
-    """What became of an upload: counts, and every problem with file, line and reason."""
+    """What became of an upload: counts, and every problem with file, line and reason.
+
+    A token with the scope `upload` may ask too.
+    """
     upload = upload_for(request, upload_id)
     return UploadOut.of(_awaited(upload.pk, seconds=query.wait))
 

@@ -69,7 +69,8 @@ def test_the_description_says_which_token_opens_a_call_and_how_it_fails(client: 
     assert queue["security"] == [{"token": ["trigger"]}]
     assert "security" not in hook
     assert "application/problem+json" in queue["responses"]["default"]["content"]
-    assert "Idempotency-Key" in [one["name"] for one in queue["parameters"]]
+    for call in (queue, schema["paths"]["/api/v1/projects/{project}/uploads"]["post"]):
+        assert "Idempotency-Key" in [one["name"] for one in call["parameters"]]
 
 
 def test_every_reference_and_path_parameter_of_the_description_is_defined(client: Client) -> None:
