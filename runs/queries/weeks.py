@@ -30,6 +30,9 @@ _NOT_BOOTED: Final = [
     ErrorReason.ENGINE_UNAVAILABLE,
     ErrorReason.UNSUPPORTED,
 ]
+#: … and there it was, though the run came to nothing. Of runs that are cancelled, live or never got so far
+#: nothing is known.
+_BOOTED: Final = [ErrorReason.HOOK, ErrorReason.NO_REPORT, ErrorReason.REPORT_UNREADABLE]
 _JUDGED: Final = [RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT]
 
 # What belongs to the branch is told apart by filters, so that the branches' names come in the same statement.
@@ -43,7 +46,8 @@ WITH seen AS (
            status = ANY(%(judged)s) AND branch = ANY(%(branches)s)
                AND (pull_request = '' OR NOT %(is_default)s) AS is_judged,
            status = 'passed' AS has_passed, flaky_count > 0 AS has_flaked,
-           engine <> '' AND branch = ANY(%(branches)s) AS has_environment,
+           engine <> '' AND branch = ANY(%(branches)s)
+               AND (status = ANY(%(judged)s) OR error_reason = ANY(%(known)s)) AS has_environment,
            error_reason = ANY(%(not_booted)s) AS is_without
     FROM runs_run
     WHERE project_id = %(project)s AND number > %(number)s AND run_at >= %(since)s AND run_at <= %(now)s
@@ -147,6 +151,7 @@ def fortnight(project: Project, *, branch: str, days: int, now: datetime) -> For
         "is_default": branch == project.default_branch,
         "judged": _JUDGED,
         "not_booted": _NOT_BOOTED,
+        "known": [*_NOT_BOOTED, *_BOOTED],
     }
     periods: dict[bool, Stretch] = {}
     slices: dict[int, Stretch] = {}

@@ -65,6 +65,10 @@ def test_environments_that_did_not_boot_are_those_of_runs_here() -> None:
         suite, status=RunStatus.ERRORED, engine="docker", error_reason=ErrorReason.NEVER_HEALTHY, **values
     )
     make_run(suite, status=RunStatus.ERRORED, engine="docker", error_reason=ErrorReason.NO_REPORT, **values)
+    # Whether these would have booted is not known.
+    make_run(suite, status=RunStatus.PREPARING, engine="docker", **values)
+    make_run(suite, status=RunStatus.CANCELLED, engine="docker", **values)
+    make_run(suite, status=RunStatus.ERRORED, engine="docker", error_reason=ErrorReason.CHECKOUT, **values)
 
     now = fortnight(project, branch="main", days=1, now=NOW).now
 
