@@ -77,10 +77,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def engine() -> Finding:
-    """What runs containers."""
+    """What runs suites: the engine that is set, or what is there."""
+    wish = environment().engine
+    if wish == "local":
+        text = "local: ITDASH_ENGINE says so; services run as processes of this machine"
+        return Finding("engine", State.WORKS, text)
     try:
         found = DockerEngine().capabilities()
     except EnvironmentFailedError as error:
+        if wish == "docker":
+            mend = "Install or start Docker or Podman, or set ITDASH_ENGINE to auto."
+            return Finding(
+                "engine", State.BROKEN, f"set in ITDASH_ENGINE, and does not answer: {error}", mend
+            )
         mend = "Install Docker or Podman, or allow trusted projects the local engine."
         return Finding("engine", State.LIMITED, f"local only: {error}", mend)
     memory = found.memory_bytes / 1024**3
