@@ -6,7 +6,8 @@ from django.db import transaction
 
 from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError
-from runs.models import Membership, Project, User
+from runs.actions.invitations import revoke_invitation
+from runs.models import Invitation, Membership, Project, User
 from runs.vocabulary import Role
 
 
@@ -35,10 +36,14 @@ def add_member(*, project_id: int, username: str, role: Role, by: User | None = 
 def change_role(*, member_id: int, role: Role, by: User | None = None) -> None:
     """Give a member another role; nothing happens when they left meanwhile.
 
+    Whoever administers the project no more lets nobody in any more: their open invitations are taken back.
+
     Raises:
         NotPossibleError: nobody would administer the project.
     """
     with transaction.atomic():
+        if role != Role.ADMIN:
+            _take_back_invitations(member_id, by)
         member = _held(member_id)
         if member is None or member.role == role:
             return
@@ -56,12 +61,15 @@ def change_role(*, member_id: int, role: Role, by: User | None = None) -> None:
 
 
 def remove_member(*, member_id: int, by: User | None = None) -> None:
-    """End a membership; what the person did stays. Nothing happens when it ended meanwhile.
+    """End a membership; what the person did stays, but for invitations nobody used: they would be a way back.
+
+    Nothing happens when it ended meanwhile.
 
     Raises:
         NotPossibleError: nobody would administer the project.
     """
     with transaction.atomic():
+        _take_back_invitations(member_id, by)
         member = _held(member_id)
         if member is not None:
             _refuse_last_administrator(member)
@@ -73,6 +81,17 @@ def remove_member(*, member_id: int, by: User | None = None) -> None:
                 data={"role": member.role},
             )
             member.delete()
+
+
+def _take_back_invitations(member_id: int, by: User | None) -> None:
+    """Before the project is locked: who accepts an invitation locks it first, and the project then."""
+    member = Membership.objects.filter(pk=member_id).first()
+    if member is not None:
+        made = Invitation.objects.filter(
+            project=member.project_id, created_by=member.user_id, accepted_at=None, revoked_at=None
+        )
+        for invitation_id in list(made.order_by("pk").values_list("pk", flat=True)):
+            revoke_invitation(invitation_id=invitation_id, by=by)
 
 
 def _held(member_id: int) -> Membership | None:

@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from runs.actions.errors import NotPossibleError
 from runs.actions.invitations import accept_invitation, create_invitation, revoke_invitation
-from runs.models import Invitation, Membership, Project, User
+from runs.models import AuditEntry, Invitation, Membership, Project, User
 from runs.vocabulary import Role
 from tests.factories import make_member, make_project, make_user
 
@@ -280,3 +280,36 @@ def test_of_two_people_who_press_at_once_one_gets_in() -> None:
     with ThreadPoolExecutor(2) as threads:
         assert sorted(threads.map(press, people)) == [False, True]
     assert Membership.objects.count() == 1
+
+
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_who_administers_no_more_has_no_way_back(client: Client, project: Project, is_removed: bool) -> None:
+    """Nor lets anybody else in by a link of theirs; those of others stay."""
+    gone, stays = make_member(project, Role.ADMIN), make_member(project, Role.ADMIN)
+    theirs = create_invitation(project=project, role=Role.ADMIN, by=gone)
+    other = create_invitation(project=project, role=Role.VIEWER, by=stays)
+    membership = gone.memberships.get()
+    client.force_login(stays)
+
+    if is_removed:
+        client.post(f"/p/shop/settings/members/{membership.pk}/remove/")
+    else:
+        client.post(f"/p/shop/settings/members/{membership.pk}/role/", {"role": "viewer"})
+
+    assert list(Invitation.objects.filter(revoked_at=None)) == [other.invitation]
+    client.force_login(gone)
+    assert "taken back" in said(client, f"/join/{theirs.secret}/")
+    assert client.post("/join/").status_code == 410
+    assert not Membership.objects.filter(user=gone, role=Role.ADMIN).exists()
+    entry = AuditEntry.objects.get(action="invitation.revoked")
+    assert entry.user == stays
+
+
+def test_invitations_of_the_only_administrator_stay_with_them(client: Client, project: Project) -> None:
+    only = make_member(project, Role.ADMIN)
+    create_invitation(project=project, role=Role.VIEWER, by=only)
+    client.force_login(only)
+
+    client.post(f"/p/shop/settings/members/{only.memberships.get().pk}/remove/")
+
+    assert Invitation.objects.filter(revoked_at=None).count() == 1
