@@ -11,7 +11,7 @@ from runs.models import Blame, Failure, Project, Run, Suite, TestCase
 from runs.queries.baseline import base_runs, last_green, runs_of_branch, telling_runs
 from runs.queries.comparison import Row, RunComparison, compare_runs
 from runs.queries.settings import SettingsDiff, settings_diff
-from runs.vocabulary import FINISHED
+from runs.vocabulary import FINISHED, RunStatus
 
 #: Rows of a category on the page, and of the one that the URL asks for.
 SHOWN, SHOWN_ALONE = 25, 500
@@ -222,7 +222,9 @@ class _Choice:
         self.head.project = self.project
         found = [run for run in base_runs(self.head) if run.number < self.head.number]
         green = last_green(found)
-        self.base_words = f"last green on {self.project.default_branch}" if green else "the one before"
+        # One whose failures are all in quarantine is shown as failed: it is not called green.
+        words = "last green" if green and green.status == RunStatus.PASSED else "last with verdict pass"
+        self.base_words = f"{words} on {self.project.default_branch}" if green else "the one before"
         return green or next(iter(found), None)
 
     def _judge(self, base: str, head: str) -> None:

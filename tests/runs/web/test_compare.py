@@ -419,7 +419,9 @@ def test_a_runs_page_measures_it_against_the_last_green_run_of_the_default_branc
 
     words = said(client, "", "/p/shop/runs/3/")
 
-    assert "Against #1 last green on main New failures 2 Fails there too 0 Fixed 1 Flaky 0" in words
+    assert (
+        "Against #1 last with verdict pass on main New failures 2 Fails there too 0 Fixed 1 Flaky 0" in words
+    )
     assert "Duration +6.3 s Compare the two runs" in words
     assert 'href="/p/shop/compare/?base=1&amp;head=3"' in client.get("/p/shop/runs/3/").content.decode()
     assert "Against" not in said(client, "", "/p/shop/runs/1/")
