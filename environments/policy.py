@@ -1,27 +1,21 @@
 """What a spec may ask of a shared engine. Default deny, judged on the fully resolved model. Plain.
 
 Whoever writes a Compose file can otherwise become root on the engine's host: mount its socket, its disk or
-its devices, join its namespaces, speak to its network. Nothing here can be granted yet; a refusal names the
-key.
+its devices, join its namespaces, speak to its network. An administrator may grant a project some of it
+(`grants`); a refusal names the file, the line, the key, and the grant that would allow it if there is one.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from environments.errors import PolicyError, Problem
+from environments.grants import CAPABILITIES, GRANTS, HOST_GATEWAY, SYSCTLS, Quota, capability_name, grant_for
 from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
-
-#: Capabilities that a service may add: all of them are part of what a container may have by default.
-CAPABILITIES: Final = frozenset({"CHOWN", "NET_BIND_SERVICE", "SETGID", "SETUID"})
-
-#: What one environment may be made of: several times what the largest real files need.
-MAX_SERVICES: Final = 40
-MAX_NETWORKS: Final = 10
-MAX_VOLUMES: Final = 20
 
 _REASONS: Final = {
     "blkio_config": "it competes for the host's disks",
@@ -65,31 +59,29 @@ _VOLUME_REASONS: Final = {
     "driver_opts": "it can mount any folder of the engine's host",
     "external": "its data outlives the run and is shared",
 }
+_NO_NEW_PRIVILEGES: Final = re.compile(r"no-new-privileges(?:[:=]true)?")
 _SOCKETS: Final = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
+_LESS: Final = "Ask for less, or have an administrator raise the project's quota."
 _MEND: Final = "Take it out of the file that is tested, or override it with '!reset'."
 
 
-def check(spec: EnvironmentSpec) -> None:
-    """Raise `PolicyError` with everything in the spec that a shared engine does not grant."""
-    problems = [_placed(problem, spec) for problem in _problems(spec)]
+def check(spec: EnvironmentSpec, quota: Quota | None = None) -> None:
+    """Raise `PolicyError` with everything in the spec that neither everyone has nor its `grants` allow."""
+    problems = [_placed(problem, spec) for problem in (*_problems(spec), *_over(spec, quota or Quota()))]
     if problems:
         raise PolicyError(*problems)
 
 
 def _placed(problem: Problem, spec: EnvironmentSpec) -> Problem:
-    key = ".".join(problem.key.split(".")[:3])
-    file, line = spec.places.get(key, ("", None))
-    return replace(problem, file=file, line=line)
+    words = problem.key.split(".")
+    place = spec.places.get(".".join(words[:3])) or min(
+        (place for key, place in spec.places.items() if key.split(".")[:2] == words[:2]),
+        default=("", None),
+    )
+    return replace(problem, file=place[0], line=place[1])
 
 
 def _problems(spec: EnvironmentSpec) -> Iterator[Problem]:
-    for key, count, most in (
-        ("services", len(spec.services), MAX_SERVICES),
-        ("networks", len(spec.networks), MAX_NETWORKS),
-        ("volumes", len(spec.volumes), MAX_VOLUMES),
-    ):
-        if count > most:
-            yield Problem(f"{count} {key} are more than the {most} that one environment may have.", key=key)
     for service in spec.services.values():
         yield from _service(service, spec)
     for network in spec.networks.values():
@@ -100,30 +92,77 @@ def _problems(spec: EnvironmentSpec) -> Iterator[Problem]:
             yield _refusal(f"volumes.{volume.name}.{key}", _VOLUME_REASONS.get(key, ""))
 
 
+def _over(spec: EnvironmentSpec, quota: Quota) -> Iterator[Problem]:
+    """What is more than one environment may have, told at the first that is too many."""
+    for section, names, most in (
+        ("services", list(spec.services), quota.services),
+        ("networks", list(spec.networks), quota.networks),
+        ("volumes", list(spec.volumes), quota.volumes),
+    ):
+        if len(names) > most:
+            message = f"{len(names)} {section} are more than the {most} that one environment may have."
+            yield Problem(message, key=f"{section}.{names[most]}")
+    memory = cpus = 0.0
+    for service in spec.services.values():
+        key = f"services.{service.name}"
+        memory, was = memory + (service.memory_bytes or 0), memory
+        if was <= quota.memory_bytes < memory:
+            gibibytes = f"{quota.memory_bytes / 1024**3:g} GiB"
+            message = f"{key}: with it the services ask for more than {gibibytes} of memory together"
+            yield Problem(message, key=_limit_key(spec, key, "mem_limit"), mend=_LESS)
+        cpus, had = cpus + (service.cpus or 0.0), cpus
+        if had <= quota.cpus < cpus:
+            message = f"{key}: with it the services ask for more than {quota.cpus:g} processors together"
+            yield Problem(message, key=_limit_key(spec, key, "cpus"), mend=_LESS)
+
+
+def _limit_key(spec: EnvironmentSpec, service: str, key: str) -> str:
+    return f"{service}.{key}" if f"{service}.{key}" in spec.places else f"{service}.deploy"
+
+
 def _service(service: ServiceSpec, spec: EnvironmentSpec) -> Iterator[Problem]:
     prefix = f"services.{service.name}"
     for key, value in service.privileges.items():
-        if not _is_own_namespace(key, value, spec):
-            yield _refusal(f"{prefix}.{key}", _REASONS.get(key, ""))
+        if key in spec.grants or _is_harmless(key, value) or _is_own_namespace(key, value, spec):
+            continue
+        yield _refusal(f"{prefix}.{key}", _REASONS.get(key, ""), grant=key)
     yield from _network_mode(service, spec)
     for capability in service.cap_add:
-        if capability.upper().removeprefix("CAP_") not in CAPABILITIES:
-            allowed = ", ".join(sorted(CAPABILITIES))
-            yield _refusal(
-                f"{prefix}.cap_add", f"{capability} reaches beyond the container; allowed are {allowed}"
-            )
-    for host, address in service.extra_hosts.items():
-        if address == "host-gateway":
-            yield _refusal(f"{prefix}.extra_hosts", f"{host} would be the engine's host")
+        grant = grant_for(capability)
+        if capability_name(capability) not in CAPABILITIES and grant not in spec.grants:
+            reason = f"{capability} reaches beyond the container"
+            yield _refusal(f"{prefix}.cap_add", reason, grant=grant or "")
+    if HOST_GATEWAY not in spec.grants:
+        for host, address in service.extra_hosts.items():
+            if address == HOST_GATEWAY:
+                reason = f"{host} would be the engine's host"
+                yield _refusal(f"{prefix}.extra_hosts", reason, grant=HOST_GATEWAY)
     yield from _mounts(service, spec.directory)
     yield from _build(service, spec.directory)
+
+
+def _is_harmless(key: str, value: object) -> bool:
+    """What every container has in any case, or what changes nothing but the container itself."""
+    match key, value:
+        case "security_opt", list():
+            return all(_NO_NEW_PRIVILEGES.fullmatch(str(option)) for option in value)
+        case "sysctls", dict():
+            return value.keys() <= SYSCTLS
+        case "build.network", str():
+            return value == "default"
+        case "cgroup", str():
+            return value == "private"
+        case "isolation", str():
+            return value == "default"
+    return False
 
 
 def _is_own_namespace(key: str, value: object, spec: EnvironmentSpec) -> bool:
     """Sharing with a service of the same environment reaches nothing outside it."""
     if key in {"pid", "ipc"} and isinstance(value, str):
-        return value.removeprefix("service:") in spec.services or (
-            key == "ipc" and value in {"private", "shareable"}
+        kind, _, name = value.partition(":")
+        return (kind == "service" and name in spec.services) or (
+            key == "ipc" and value in {"none", "private", "shareable"}
         )
     if key == "volumes_from" and isinstance(value, list):
         return all(isinstance(entry, str) and entry.partition(":")[0] in spec.services for entry in value)
@@ -171,6 +210,7 @@ def _is_inside(path: Path, directory: Path) -> bool:
         return False
 
 
-def _refusal(key: str, reason: str) -> Problem:
+def _refusal(key: str, reason: str, *, grant: str = "") -> Problem:
     because = f": {reason}" if reason else ""
-    return Problem(f"{key} is not granted{because}.", key=key, mend=_MEND)
+    way = f" An administrator can allow it with the grant `{grant}`." if grant in GRANTS else ""
+    return Problem(f"{key} is not granted{because}.{way}", key=key, mend=_MEND)

@@ -21,7 +21,7 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
-from environments.docker_engine import answers, copies, files, networks, payload, removal, streams
+from environments.docker_engine import answers, copies, files, last_check, networks, payload, removal, streams
 from environments.docker_engine.errors import explanation as explanation
 from environments.docker_engine.errors import is_conflict, translated
 from environments.docker_engine.errors import is_missing as is_missing
@@ -202,6 +202,8 @@ class DockerEngine:
                 cpus=int(self._info["NCPU"]),
                 limits=self._limits,
             )
+            config["HostConfig"] |= payload.granted(service, spec.grants)
+            last_check.refuse_danger(config, environment, service, networks=ids, grants=spec.grants)
             self._create_container(environment, service, config)
             if service.network_mode is None:
                 self._join_networks(environment, service, ids)

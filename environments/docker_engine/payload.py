@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from environments.grants import SYSCTLS, capability_name
 from environments.labels import PREFIX, EnvironmentRef, labels_for
 from environments.spec import HealthCheck, Mount, MountKind, ServiceSpec
 
@@ -29,6 +30,8 @@ class Limits:
 
     memory_bytes: int = 1024 * MEBIBYTE
     longest_memory_bytes: int = 8192 * MEBIBYTE
+    #: Processors, as far as the engine has them.
+    cpus: float = 2.0
     pids: int = 512
     most_pids: int = 4096
     shm_bytes: int = 64 * MEBIBYTE
@@ -137,7 +140,7 @@ def _host_config(
     limits: Limits,
 ) -> dict[str, Any]:
     memory = min(service.memory_bytes or limits.memory_bytes, limits.longest_memory_bytes)
-    kept = {name.upper().removeprefix("CAP_") for name in service.cap_add}
+    kept = {capability_name(name) for name in service.cap_add}
     mounts = [
         mount
         for mount in (_mount(environment, mount, copied_folders) for mount in service.mounts)
@@ -160,14 +163,56 @@ def _host_config(
         "ExtraHosts": [f"{name}:{address}" for name, address in service.extra_hosts.items()],
         "Memory": memory,
         "MemorySwap": memory,
-        "NanoCpus": int(min(service.cpus, cpus) * NANOSECONDS) if service.cpus else 0,
+        "NanoCpus": int(min(service.cpus or limits.cpus, cpus) * NANOSECONDS),
         "PidsLimit": min(service.pids_limit or limits.pids, limits.most_pids),
-        "ShmSize": service.shm_size_bytes or limits.shm_bytes,
+        "ShmSize": min(service.shm_size_bytes or limits.shm_bytes, memory),
+        "Sysctls": {
+            name: str(value)
+            for name, value in service.privileges.get("sysctls", {}).items()
+            if name in SYSCTLS
+        },
         "Ulimits": _ulimits(service),
         "LogConfig": {
             "Type": "json-file",
             "Config": {"max-size": str(limits.log_bytes), "max-file": str(limits.log_files)},
         },
+    }
+
+
+def granted(service: ServiceSpec, grants: frozenset[str]) -> dict[str, Any]:
+    """What the service asks of the host, as far as an administrator granted it: more keys of `HostConfig`."""
+    asked = {key: value for key, value in service.privileges.items() if key in grants}
+    config: dict[str, Any] = {}
+    if asked.get("privileged"):
+        config["Privileged"] = True
+    if devices := asked.get("devices"):
+        config["Devices"] = [
+            {
+                "PathOnHost": device["source"],
+                "PathInContainer": device.get("target") or device["source"],
+                "CgroupPermissions": device.get("permissions") or "rwm",
+            }
+            for device in devices
+        ]
+    if rules := asked.get("device_cgroup_rules"):
+        config["DeviceCgroupRules"] = list(rules)
+    if gpus := asked.get("gpus"):
+        config["DeviceRequests"] = [_device_request(gpu) for gpu in ([{}] if gpus == "all" else gpus)]
+    if runtime := asked.get("runtime"):
+        config["Runtime"] = runtime
+    if parent := asked.get("cgroup_parent"):
+        config["CgroupParent"] = parent
+    return config
+
+
+def _device_request(gpu: Mapping[str, Any]) -> dict[str, Any]:
+    names = list(gpu.get("device_ids") or ())
+    return {
+        "Driver": gpu.get("driver", ""),
+        "Count": 0 if names else int(gpu.get("count", -1)),
+        "DeviceIDs": names,
+        "Capabilities": [sorted({"gpu", *(gpu.get("capabilities") or ())})],
+        "Options": dict(gpu.get("options") or {}),
     }
 
 

@@ -163,3 +163,5 @@ class EnvironmentSpec:
     notices: tuple[str, ...] = ()
     #: File and line of keys such as ``services.web.ports``, for messages about them.
     places: Mapping[str, tuple[str, int]] = field(default_factory=lambda: EMPTY)
+    #: What an administrator granted the project (`environments.grants`); never read from a file.
+    grants: frozenset[str] = frozenset()

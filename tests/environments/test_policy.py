@@ -162,5 +162,5 @@ def test_an_environment_may_not_grow_without_end(checkout: Checkout) -> None:
     services = "".join(f"  s{number}: {{image: x}}\n" for number in range(41))
 
     assert refused(checkout, f"services:\n{services}") == [
-        "41 services are more than the 40 that one environment may have."
+        "compose.yaml:42: 41 services are more than the 40 that one environment may have."
     ]

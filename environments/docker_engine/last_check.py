@@ -1,0 +1,143 @@
+"""The last look at what is about to be sent to the engine: nothing in it reaches beyond the environment.
+
+It knows nothing of Compose and does not ask what `policy` said. Every key that may be sent is named here with
+what it may say, and any other is refused: no mistake of the loader or the payload gets through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final
+
+from environments.docker_engine import payload
+from environments.errors import EnvironmentFailedError, FailureKind
+from environments.grants import CAPABILITIES, GRANTS, HOST_GATEWAY, SYSCTLS, capability_name, grant_for
+from environments.labels import SERVICE, EnvironmentRef, labels_for
+from environments.spec import ServiceSpec
+
+_CONFIG: Final = frozenset(
+    {
+        "Cmd",
+        "Entrypoint",
+        "Env",
+        "ExposedPorts",
+        "Healthcheck",
+        "HostConfig",
+        "Hostname",
+        "Image",
+        "Labels",
+        "NetworkingConfig",
+        "OpenStdin",
+        "StopSignal",
+        "Tty",
+        "User",
+        "WorkingDir",
+    }
+)
+#: What holds for the container alone, whatever it says.
+_FREE: Final = frozenset(["Init", "ReadonlyRootfs", "CapDrop", "Tmpfs", "Ulimits", "ShmSize", "NanoCpus"])
+_LOG_OPTIONS: Final = frozenset({"max-size", "max-file"})
+_RESTARTS: Final = frozenset({"", "no", "always", "on-failure", "unless-stopped"})
+_LIMITS: Final = payload.Limits()
+#: The engine's key, and the grant that it takes.
+_GRANTED: Final = {
+    "Privileged": "privileged",
+    "Devices": "devices",
+    "DeviceCgroupRules": "device_cgroup_rules",
+    "DeviceRequests": "gpus",
+    "Runtime": "runtime",
+    "CgroupParent": "cgroup_parent",
+}
+type _Rule = Callable[[Any], bool]
+
+
+def refuse_danger(
+    config: Mapping[str, Any],
+    environment: EnvironmentRef,
+    service: ServiceSpec,
+    *,
+    networks: Mapping[str, str],
+    grants: Collection[str] = (),
+    limits: payload.Limits = _LIMITS,
+) -> None:
+    """Raise `EnvironmentFailedError` unless all of the create call's body is known to be harmless or granted.
+
+    `networks` maps the environment's networks to the engine's ids; `limits` are the most that it may ask for.
+    """
+    rules = _rules(environment, set(networks.values()), frozenset(grants), limits)
+    found = [
+        *_around(config, environment, set(networks.values())),
+        *_of_host(config["HostConfig"], rules, frozenset(grants)),
+    ]
+    if found:
+        message = f"Service '{service.name}' was not created: {'; '.join(found)}."
+        raise EnvironmentFailedError(message, kind=FailureKind.INTERNAL, service=service.name)
+
+
+def _around(config: Mapping[str, Any], environment: EnvironmentRef, networks: set[str]) -> Iterator[str]:
+    for key, value in config.items():
+        if key not in _CONFIG and value:
+            yield f"the engine would be sent {key}, which nothing here needs"
+    labels = config["Labels"]
+    own = labels_for(environment, labels.get(SERVICE))
+    for name, value in labels.items():
+        if name.startswith(payload.RESERVED_LABELS) and own.get(name) != value:
+            yield f"the label {name} is not the file's to set"
+    if own.items() - labels.items():
+        yield "its labels do not say whose it is, so nothing would ever remove it"
+    for network in config["NetworkingConfig"]["EndpointsConfig"].keys() - networks:
+        yield f"the network {network} is not of this environment"
+
+
+def _of_host(host: Mapping[str, Any], rules: Mapping[str, _Rule], grants: frozenset[str]) -> Iterator[str]:
+    yield from (f"HostConfig.{key} is missing" for key in rules if key not in host)
+    for key, value in host.items():
+        if key in rules:
+            if not rules[key](value):
+                yield f"HostConfig.{key} may not be {value!r}"
+        elif key in _GRANTED:
+            if value and _GRANTED[key] not in grants:
+                yield f"HostConfig.{key} takes the grant '{_GRANTED[key]}'"
+        elif value and key not in _FREE:
+            yield f"HostConfig.{key} is not known to be harmless"
+
+
+def _rules(
+    environment: EnvironmentRef, networks: set[str], grants: frozenset[str], limits: payload.Limits
+) -> dict[str, _Rule]:
+    """What each key that matters may say. All of them have to be there."""
+
+    def is_own_network(mode: str) -> bool:
+        return mode == "none" or mode in networks or mode.startswith(f"container:{environment.name}-")
+
+    def may_add(capability: str) -> bool:
+        name = capability_name(capability)
+        return name in CAPABILITIES or (grant_for(name) in grants and grant_for(name) in GRANTS)
+
+    return {
+        "NetworkMode": is_own_network,
+        "Mounts": lambda mounts: all(_is_own_mount(mount, environment) for mount in mounts),
+        "CapAdd": lambda names: all(may_add(name) for name in names),
+        "SecurityOpt": lambda options: options == ["no-new-privileges:true"],
+        "ExtraHosts": lambda hosts: (
+            HOST_GATEWAY in grants or not any(host.rpartition(":")[2] == HOST_GATEWAY for host in hosts)
+        ),
+        "Sysctls": lambda settings: settings.keys() <= SYSCTLS,
+        "LogConfig": lambda log: log["Type"] == "json-file" and log["Config"].keys() == _LOG_OPTIONS,
+        "RestartPolicy": lambda policy: policy["Name"] in _RESTARTS,
+        "Memory": lambda size: 0 < size <= limits.longest_memory_bytes,
+        "MemorySwap": lambda size: 0 < size <= limits.longest_memory_bytes,
+        "PidsLimit": lambda count: 0 < count <= limits.most_pids,
+    }
+
+
+def _is_own_mount(mount: Mapping[str, Any], environment: EnvironmentRef) -> bool:
+    """A volume of the environment, or one without a name; no driver, so no folder of the host."""
+    source = mount.get("Source")
+    options = mount.get("VolumeOptions", {})
+    return (
+        mount["Type"] == "volume"
+        and mount.keys() <= {"Type", "Target", "ReadOnly", "Source", "VolumeOptions"}
+        and options.keys() <= {"Labels", "NoCopy"}
+        and (source is None or source.startswith(f"{environment.name}_"))
+    )
