@@ -343,8 +343,10 @@ class Staging:
         parameters = place.parameters
         way = _BY_HASH if self._position > _MANY_ATTEMPTS else _BY_LOOKUP
         with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, place.run_id % _LOCK_RANGE])
-            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s, %s)", _cases_of(place.project_id))
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(%s, %s), pg_advisory_xact_lock_shared(%s, %s)",
+                [_LOCK_CLASS, place.run_id % _LOCK_RANGE, *_cases_of(place.project_id)],
+            )
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_2 (identity)")
