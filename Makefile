@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 ARGS ?=
 # So many tests at a time, file by file; most of them wait for something.
-PROCESSES ?= 2
+PROCESSES ?= 3
 
 # The newest usable of these; name another with `make PYTHON=/path/to/python …`.
 PYTHON ?= $(shell for python in python3.13 python3.14 python3.12 python3; do \
