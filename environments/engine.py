@@ -29,6 +29,7 @@ __all__ = [
     "LogLine",
     "ServiceState",
     "ServiceStatus",
+    "Usage",
 ]
 
 
@@ -105,6 +106,22 @@ class LogLine:
     service: str
     text: str
     is_stderr: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a running service had used up to one moment, by the engine's clock."""
+
+    at: datetime
+    #: Processor time since it was started, all processors together, in nanoseconds.
+    cpu_ns: int
+    #: Memory it holds now, without file cache that the system can take back.
+    memory_bytes: int
+    #: What it may hold; None where nothing but the machine bounds it.
+    memory_limit_bytes: int | None = None
+    #: How long it had to wait for its share of the processors, in nanoseconds since it was started; None
+    #: where the engine does not bound processors.
+    throttled_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +227,10 @@ class Engine(Protocol):
         """Whole lines, oldest first, from `since` (inclusive); with `follow` until the service ends or
         `stop` is set, which is noticed within a second. Raises `ServiceNotFoundError` on the first
         `next` when there is no such service."""
+
+    def usage(self, environment: EnvironmentRef, service: str, *, stop: threading.Event) -> Iterator[Usage]:
+        """What the service uses, about once a second while it runs, over restarts, until it is removed or
+        `stop` is set, which is noticed within a second. Nothing comes while it does not run."""
 
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
         """Everything from the moment of the call (not of the first `next`) until `stop` is set."""

@@ -10,7 +10,7 @@ import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
-from environments.docker_engine import answers, copies, files, last_check, networks, payload, removal, streams
+from environments.docker_engine import answers, copies, files, last_check, networks, payload, removal, streams, usage
 from environments.docker_engine.errors import explanation as explanation
 from environments.docker_engine.errors import is_conflict, translated
 from environments.docker_engine.errors import is_missing as is_missing
@@ -35,6 +35,7 @@ from environments.engine import (
     LogLine,
     ServiceState,
     ServiceStatus,
+    Usage,
 )
 from environments.engine import (
     Health as Health,
@@ -388,6 +389,18 @@ class DockerEngine:
                         return
                     yield line
 
+    def usage(self, environment: EnvironmentRef, service: str, *, stop: threading.Event) -> Iterator[Usage]:
+        """The engine's own samples, one a second, by one stream over all starts of the container."""
+        name = payload.container_name(environment, service)
+        most = int(self._info["MemTotal"])
+        with translated(f"measuring service '{service}'", service=service):
+            response = self._api.get(f"{self._url}/containers/{name}/stats", stream=True, timeout=None)
+            with self._closer.watching(response, stop.is_set):
+                if response.status_code == requests.codes.not_found:
+                    return
+                answers.raise_for(response)
+                yield from usage.samples(streams.chunks(response, stop.is_set), most)
+
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
         """Events from now on; a stream that breaks is taken up again where it broke."""
         since = int((datetime.now(tz=UTC) + self._clock_offset).timestamp() * 1e9)
@@ -432,39 +445,13 @@ class DockerEngine:
     ) -> Iterator[CollectedFile]:
         """Stream matching files out of the container, running or ended."""
 
+        container = f"{self._url}/containers/{payload.container_name(environment, service)}"
+
         def opened(path: str) -> AbstractContextManager[requests.Response | None]:
-            return self._opened_archive(payload.container_name(environment, service), path)
+            return copies.opened_archive(self._api, container, path, timeout_seconds=CALL_TIMEOUT_SECONDS)
 
         with translated(f"collecting files from service '{service}'", service=service):
             yield from files.collected(opened, patterns)
-
-    @contextmanager
-    def _opened_archive(self, name: str, path: str) -> Iterator[requests.Response | None]:
-        """A path of a container as a tar stream, None when there is none. A link is followed once.
-
-        An answer that is not read to its end holds the container's lock in the engine: it is always closed.
-        """
-        response = self._archive(name, path)
-        if response.ok and (target := answers.link_target(response)):
-            response.close()
-            response = self._archive(name, target)
-        with closing(response):
-            if response.status_code in {requests.codes.not_found, requests.codes.bad_request}:
-                yield None
-                return
-            answers.raise_for(response)
-            yield response
-
-    def _archive(self, name: str, path: str) -> requests.Response:
-        response: requests.Response = self._api.get(
-            f"{self._url}/containers/{name}/archive",
-            params={"path": path},
-            # Packing costs more than it saves on the way from the engine.
-            headers={"Accept-Encoding": "identity"},
-            stream=True,
-            timeout=CALL_TIMEOUT_SECONDS,
-        )
-        return response
 
     def host_address(self, environment: EnvironmentRef, networks: Sequence[str] = ()) -> str:
         """The gateway of the environment's network; in a container ourselves, our own address there."""

@@ -6,14 +6,16 @@ out of its environment through a mount.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import requests
 from docker.api.client import APIClient
 from docker.errors import NotFound
 
-from environments.docker_engine import payload
+from environments.docker_engine import answers, payload
 from environments.docker_engine.files import archive_of
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef, labels_for
@@ -94,3 +96,36 @@ def _helper(environment: EnvironmentRef, folders: dict[str, bool], empty_image: 
         "Labels": labels_for(environment),
         "HostConfig": {"NetworkMode": "none", "Mounts": mounts},
     }
+
+
+@contextmanager
+def opened_archive(
+    api: APIClient, container: str, path: str, *, timeout_seconds: float
+) -> Iterator[requests.Response | None]:
+    """A path of a container (its address in the engine's API) as a tar stream, None when there is none.
+
+    A link is followed once. An answer that is not read to its end holds the container's lock in the engine:
+    it is always closed.
+    """
+    response = _archive(api, container, path, timeout_seconds)
+    if response.ok and (target := answers.link_target(response)):
+        response.close()
+        response = _archive(api, container, target, timeout_seconds)
+    with closing(response):
+        if response.status_code in {requests.codes.not_found, requests.codes.bad_request}:
+            yield None
+            return
+        answers.raise_for(response)
+        yield response
+
+
+def _archive(api: APIClient, container: str, path: str, timeout_seconds: float) -> requests.Response:
+    response: requests.Response = api.get(
+        f"{container}/archive",
+        params={"path": path},
+        # Packing costs more than it saves on the way from the engine.
+        headers={"Accept-Encoding": "identity"},
+        stream=True,
+        timeout=timeout_seconds,
+    )
+    return response

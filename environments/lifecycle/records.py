@@ -13,8 +13,9 @@ from django.db.models import Max
 
 from environments.errors import EnvironmentFailedError
 from environments.lifecycle.board import Seen
+from environments.lifecycle.metering import Sample, Stretch
 from environments.lifecycle.requests import EnvironmentRequest
-from environments.models import Environment, EnvironmentService, EnvironmentState
+from environments.models import Environment, EnvironmentService, EnvironmentState, ServiceUsage
 
 #: How long a process may be silent before the reaper removes its environments; renewed at a third of it.
 LEASE = timedelta(seconds=settings.ENVIRONMENT_LEASE_SECONDS)
@@ -116,6 +117,29 @@ def save_services(record: Environment, seen: Iterable[Seen]) -> None:
     rows = EnvironmentService.objects.filter(environment=record)
     for facts in seen:
         rows.filter(name=facts.service).update(**_columns(facts))
+
+
+def save_usage(record: Environment, stretches: Sequence[Stretch]) -> None:
+    """Write what services used: two statements, whatever their number."""
+    if not stretches:
+        return
+    ids = dict(EnvironmentService.objects.filter(environment=record).values_list("name", "pk"))
+    ServiceUsage.objects.bulk_create(
+        [_usage(ids[stretch.service], stretch.samples) for stretch in stretches if stretch.service in ids]
+    )
+
+
+def _usage(service_id: int, samples: Sequence[Sample]) -> ServiceUsage:
+    began_at = samples[0].at
+    return ServiceUsage(
+        service_id=service_id,
+        began_at=began_at,
+        offsets_ms=[round((one.at - began_at).total_seconds() * 1000) for one in samples],
+        memory_kib=[one.memory_bytes // 1024 for one in samples],
+        cpu_millis=[one.cpu_millis for one in samples],
+        throttled_ms=[one.throttled_ms for one in samples],
+        memory_limit_bytes=samples[0].memory_limit_bytes,
+    )
 
 
 def _columns(facts: Seen) -> dict[str, Any]:

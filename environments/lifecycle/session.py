@@ -14,6 +14,7 @@ from environments.engine import Engine, LogLine
 from environments.errors import EnvironmentFailedError, FailureKind, ServiceNotFoundError, StoppedError
 from environments.labels import EnvironmentRef
 from environments.lifecycle.board import Board
+from environments.lifecycle.metering import Meter
 from environments.lifecycle.requests import EVERY_SERVICE, EnvironmentRequest, Happening, HappeningKind
 from environments.models import Environment
 from environments.plan import StartPlan
@@ -49,6 +50,7 @@ class Session:
     lost: threading.Event = field(default_factory=threading.Event)
     #: Set when the environment is being left: what runs in the background ends.
     leaving: threading.Event = field(default_factory=threading.Event)
+    meter: Meter = field(default_factory=Meter)
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _logging: threading.Lock = field(default_factory=threading.Lock)
 

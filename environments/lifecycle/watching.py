@@ -12,10 +12,12 @@ from datetime import datetime
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from environments.engine import EngineEvent, EngineEventKind, LogLine
+from environments.engine import EngineEvent, EngineEventKind, LogLine, ServiceStatus
 from environments.errors import EnvironmentFailedError, ServiceNotFoundError
 from environments.lifecycle import records
 from environments.lifecycle.board import Seen
+from environments.lifecycle.journal import Journal
+from environments.lifecycle.metering import FLUSH_SECONDS
 from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
 
@@ -25,13 +27,14 @@ logger = logging.getLogger(__name__)
 WRITE_SECONDS = 0.5
 #: How long a background thread may take to end once asked.
 JOIN_SECONDS = 15.0
+#: A log stream that broke while its service goes on is taken up again after this.
+RESUME_SECONDS = 0.5
 
 TOLD = {
     EngineEventKind.CREATED: (HappeningKind.SERVICE_CREATED, "created"),
     EngineEventKind.STARTED: (HappeningKind.SERVICE_STARTED, "started"),
     EngineEventKind.HEALTHY: (HappeningKind.SERVICE_HEALTHY, "is healthy"),
     EngineEventKind.UNHEALTHY: (HappeningKind.SERVICE_UNHEALTHY, "is unhealthy"),
-    EngineEventKind.OUT_OF_MEMORY: (HappeningKind.SERVICE_OUT_OF_MEMORY, "ran out of memory"),
     EngineEventKind.PAUSED: (HappeningKind.SERVICE_PAUSED, "paused"),
     EngineEventKind.UNPAUSED: (HappeningKind.SERVICE_UNPAUSED, "goes on"),
 }
@@ -55,7 +58,7 @@ def held(session: Session) -> Iterator[None]:
 def _hold(session: Session, over: threading.Event) -> None:
     """Beat until it is over. The row says who holds the environment; a dead process simply stops renewing."""
     clock = session.clock
-    renewed_at = clock.monotonic()
+    renewed_at = flushed_at = clock.monotonic()
     written: dict[str, Seen] = {}
     third = records.LEASE.total_seconds() / 3
     while not clock.pause(over, WRITE_SECONDS):
@@ -69,20 +72,37 @@ def _hold(session: Session, over: threading.Event) -> None:
             news = [seen for seen in session.board.all() if seen != written.get(seen.service)]
             records.save_services(session.record, news)
             written |= {seen.service: seen for seen in news}
+            if clock.monotonic() - flushed_at >= FLUSH_SECONDS:
+                flushed_at = clock.monotonic()
+                _write_usage(session)
         except DatabaseError as error:
             logger.warning("%s: the database did not take the beat: %s", session.record.name, error)
             connection.close()
+    try:
+        _write_usage(session)
+    except DatabaseError as error:
+        logger.warning("%s: the last samples could not be written: %s", session.record.name, error)
     connection.close()
+
+
+def _write_usage(session: Session) -> None:
+    stretches = session.meter.take()
+    try:
+        records.save_usage(session.record, stretches)
+    except DatabaseError:
+        session.meter.put_back(stretches)
+        raise
 
 
 @contextmanager
 def watched(session: Session) -> Iterator[LogFollowers]:
     """Follow events while entered, and logs of the services that are asked for; leaving hears them out."""
     followers = LogFollowers(session)
+    samplers = Samplers(session)
     events = session.engine.events(session.ref, stop=session.leaving)
     listener = threading.Thread(
         target=_listen,
-        args=(session, events, followers),
+        args=(session, events, followers, samplers),
         name=f"events-{session.record.name}",
         daemon=True,
     )
@@ -94,9 +114,12 @@ def watched(session: Session) -> Iterator[LogFollowers]:
         session.board.settle_all()
         followers.hear_out()
         listener.join(JOIN_SECONDS)
+        samplers.finish()
 
 
-def _listen(session: Session, events: Iterator[EngineEvent], followers: LogFollowers) -> None:
+def _listen(
+    session: Session, events: Iterator[EngineEvent], followers: LogFollowers, samplers: Samplers
+) -> None:
     try:
         for event in events:
             if session.leaving.is_set():
@@ -104,6 +127,7 @@ def _listen(session: Session, events: Iterator[EngineEvent], followers: LogFollo
             session.board.note_event(event)
             if event.kind is EngineEventKind.STARTED:
                 followers.started_again(event.service)
+                samplers.started(event.service)
             _retell(session, event)
     except EnvironmentFailedError as error:
         if not session.leaving.is_set():
@@ -116,7 +140,11 @@ def _listen(session: Session, events: Iterator[EngineEvent], followers: LogFollo
 def _retell(session: Session, event: EngineEvent) -> None:
     if event.service not in session.spec.services:
         return
-    if event.kind is EngineEventKind.DIED:
+    if event.kind is EngineEventKind.OUT_OF_MEMORY:
+        _tell_out_of_memory(session, event)
+    elif event.kind is EngineEventKind.DIED:
+        if not session.board.of(event.service).out_of_memory and _was_out_of_memory(session, event.service):
+            _tell_out_of_memory(session, event)
         session.tell(
             HappeningKind.SERVICE_EXITED,
             f"{event.service} ended with exit code {event.exit_code}.",
@@ -127,6 +155,29 @@ def _retell(session: Session, event: EngineEvent) -> None:
     elif event.kind in TOLD:
         kind, words = TOLD[event.kind]
         session.tell(kind, f"{event.service} {words}.", service=event.service, at=event.at)
+
+
+def _was_out_of_memory(session: Session, service: str) -> bool:
+    """Ask after an end whose exit code may hide it: the engine's event of it can be lost."""
+    try:
+        state = session.engine.inspect_service(session.ref, service)
+    except EnvironmentFailedError:
+        return False
+    session.board.note_state(state)
+    return state.out_of_memory
+
+
+def _tell_out_of_memory(session: Session, event: EngineEvent) -> None:
+    """Whatever the exit code, and also when only a process that the service had started was killed."""
+    limit = session.spec.services[event.service].memory_bytes
+    bound = f" of {limit / 1024**2:.0f} MiB" if limit else ""
+    session.tell(
+        HappeningKind.SERVICE_OUT_OF_MEMORY,
+        f"{event.service} ran out of memory: a process was killed at its limit{bound}.",
+        service=event.service,
+        at=event.at,
+        **({"memory_limit_bytes": limit} if limit else {}),
+    )
 
 
 class LogFollowers:
@@ -173,9 +224,9 @@ class _Follower(threading.Thread):
         super().__init__(name=f"log-{session.record.name}-{service}", daemon=True)
         self._session = session
         self._service = service
-        self._last: datetime | None = None
-        #: How many lines carry the last stamp: reading again from it must leave out as many.
-        self._at_last = 0
+        self._journal = Journal()
+        #: It has ended and its log was compared with what was handed on.
+        self._is_reconciled = False
         self.again = threading.Event()
         self.caught_up = threading.Event()
         self.last_lines: deque[str] = deque(maxlen=100)
@@ -186,33 +237,83 @@ class _Follower(threading.Thread):
         while not leaving.is_set():
             self.again.clear()
             self.caught_up.clear()
+            self._is_reconciled = False
             self._read(follow=True)
-            if not leaving.is_set():
-                # The follow stream can end before the file does: what it missed is read from the file.
-                self._read(follow=False)
+            if leaving.is_set():
+                return
+            if self._runs():
+                # The engine let go of the stream, not the service: it is taken up where it broke.
+                self.again.wait(RESUME_SECONDS)
+                continue
+            self._reconcile()
             self.caught_up.set()
             self.again.wait()
 
     def finish(self) -> None:
         """Wait for the thread, then read the rest of the log."""
         self.join(JOIN_SECONDS)
-        if not self.is_alive():
+        if self.is_alive():
+            return
+        if self._is_reconciled:
             self._read(follow=False)
+        else:
+            self._reconcile()
+
+    def _runs(self) -> bool:
+        try:
+            state = self._session.engine.inspect_service(self._session.ref, self._service)
+        except EnvironmentFailedError:
+            return False
+        return state.status in {ServiceStatus.RUNNING, ServiceStatus.PAUSED}
 
     def _read(self, *, follow: bool) -> None:
+        """Hand on what comes from the last moment on, each line once."""
+        since = self._journal.newest
+        known = self._journal.known(since) if since else None
+        for line in self._lines(since, follow=follow):
+            if known is None or not known.meets(line):
+                self._take(line)
+
+    def _reconcile(self) -> None:
+        """Hold the engine's log against what its stream gave, hand on what the stream left out, and say what
+        the log does not hold any more."""
+        heard_until, since = self._journal.newest, self._journal.since
+        known = self._journal.known()
+        late = 0
+        is_first = True
+        for line in self._lines(since, follow=False):
+            is_known = known.meets(line)
+            if is_first and since and not is_known and line.at > since:
+                self._tell_gap(line.at)
+            is_first = False
+            if is_known:
+                continue
+            late += heard_until is not None and line.at < heard_until
+            self._take(line)
+        self._is_reconciled = True
+        if late:
+            logger.info(
+                "%s: %s lines of %s were left out by the engine's stream and read from its log.",
+                self._session.record.name,
+                late,
+                self._service,
+            )
+
+    def _tell_gap(self, until: datetime) -> None:
+        """The engine keeps the end of a log that has grown too long; how much it cut off it does not say."""
+        self._session.tell(
+            HappeningKind.NOTICE,
+            f"Lines of {self._service} before {until:%H:%M:%S} may be missing: it printed faster than they"
+            " could be read, and the engine keeps only the end of so long a log. How many is not known.",
+            service=self._service,
+            until=until.isoformat(),
+        )
+
+    def _lines(self, since: datetime | None, *, follow: bool) -> Iterator[LogLine]:
         session = self._session
-        to_skip = self._at_last
         stop = session.leaving if follow else None
         try:
-            for line in session.engine.logs(
-                session.ref, self._service, since=self._last, follow=follow, stop=stop
-            ):
-                if self._last is not None and line.at == self._last and to_skip > 0:
-                    to_skip -= 1
-                    continue
-                if self._last is not None and line.at < self._last:
-                    continue
-                self._take(line)
+            yield from session.engine.logs(session.ref, self._service, since=since, follow=follow, stop=stop)
         except ServiceNotFoundError:
             # Somebody else has removed it (a newer try, the reaper): there is nothing left to read.
             return
@@ -223,7 +324,40 @@ class _Follower(threading.Thread):
                 )
 
     def _take(self, line: LogLine) -> None:
-        self._at_last = self._at_last + 1 if line.at == self._last else 1
-        self._last = line.at
+        self._journal.note(line)
         self.last_lines.append(line.text)
         self._session.log(line)
+
+
+class Samplers:
+    """One thread per service that notes what it uses, from its first start until the environment is left."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._threads: dict[str, threading.Thread] = {}
+
+    def started(self, service: str) -> None:
+        """Begin with a service's first start; the engine goes on over the others."""
+        session = self._session
+        if service in self._threads or service not in session.spec.services:
+            return
+        name = f"usage-{session.record.name}-{service}"
+        self._threads[service] = threading.Thread(
+            target=self._sample, args=(service,), name=name, daemon=True
+        )
+        self._threads[service].start()
+
+    def finish(self) -> None:
+        """Wait for the threads; leaving has been said."""
+        for thread in self._threads.values():
+            thread.join(JOIN_SECONDS)
+
+    def _sample(self, service: str) -> None:
+        session = self._session
+        try:
+            for usage in session.engine.usage(session.ref, service, stop=session.leaving):
+                session.meter.note(service, usage)
+        except EnvironmentFailedError as error:
+            # Nothing is invented for the rest of its life, and the page shows none.
+            if not session.leaving.is_set():
+                logger.warning("%s: %s is not measured any more: %s", session.record.name, service, error)

@@ -26,10 +26,11 @@ from environments.engine import (
     LogLine,
     ServiceState,
     ServiceStatus,
+    Usage,
 )
 from environments.errors import EnvironmentFailedError, Evidence, FailureKind, ServiceNotFoundError
 from environments.labels import EnvironmentRef
-from environments.local_engine import keeper, ports, processes, programs, reading
+from environments.local_engine import keeper, ports, processes, programs, reading, usage
 from environments.local_engine.collecting import collect
 from environments.local_engine.executing import run_command
 from environments.local_engine.folders import (
@@ -310,6 +311,10 @@ class LocalEngine:
         """Whole lines from the keeper's log; with `follow` until the service ends or `stop` is set."""
         own = self._known(environment, service)[1]
         return reading.log_lines(own, since=since, follow=follow, stop=stop or threading.Event())
+
+    def usage(self, environment: EnvironmentRef, service: str, *, stop: threading.Event) -> Iterator[Usage]:
+        """What its processes use together, measured here once a second."""
+        return usage.samples(self._folder(environment).service(service), stop)
 
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
         """Everything written from the moment of the call until `stop` is set."""

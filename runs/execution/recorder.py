@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from typing import Self
 
 from django.db import Error as DatabaseFault
@@ -20,8 +21,19 @@ from runs.actions.events import NewEvent, NewLine, append_lines, record_events
 
 logger = logging.getLogger(__name__)
 
+
+class Loss(StrEnum):
+    """Why a line is not kept, as the end of a sentence about it."""
+
+    TOO_MUCH = "it prints too much"
+    DATABASE_AWAY = "the database was away for too long"
+    REFUSED = "the database refused it"
+
+
 BATCH_SECONDS = 0.5
 BATCH_BYTES = 64 * 1024
+#: One statement writes so much: a burst becomes chunks that a page can read one by one.
+CHUNK_BYTES = 1024 * 1024
 #: Of one service in one shard; more is counted.
 SERVICE_LIMIT_BYTES = 64 * 1024 * 1024
 #: Waiting to be written while the database is away.
@@ -40,7 +52,7 @@ class Recorder:
         self._lines: list[NewLine] = []
         self._waiting_bytes = 0
         self._kept_bytes: Counter[tuple[int, str]] = Counter()
-        self._dropped: Counter[tuple[int, str]] = Counter()
+        self._lost: Counter[tuple[int, str, Loss]] = Counter()
         self._wake = threading.Event()
         self._written = threading.Condition(self._lock)
         self._is_writing = False
@@ -53,7 +65,6 @@ class Recorder:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._note_dropped()
             self._over = True
         self._wake.set()
         self._thread.join()
@@ -69,11 +80,11 @@ class Recorder:
         size = _size(line)
         key = (line.shard, line.service)
         with self._lock:
-            if (
-                self._kept_bytes[key] + size > SERVICE_LIMIT_BYTES
-                or self._waiting_bytes + size > BACKLOG_LIMIT_BYTES
-            ):
-                self._dropped[key] += 1
+            if self._kept_bytes[key] + size > SERVICE_LIMIT_BYTES:
+                self._lost[*key, Loss.TOO_MUCH] += 1
+                return
+            if self._waiting_bytes + size > BACKLOG_LIMIT_BYTES:
+                self._lost[*key, Loss.DATABASE_AWAY] += 1
                 return
             self._kept_bytes[key] += size
             self._waiting_bytes += size
@@ -102,7 +113,7 @@ class Recorder:
 
     def _write_the_rest(self) -> None:
         end = time.monotonic() + self._patience_seconds
-        while not self._write():
+        while not (self._write() and self._write_losses()):
             if time.monotonic() > end:
                 logger.error("Run %s: the last events and lines could not be written.", self._run_id)
                 return
@@ -117,10 +128,10 @@ class Recorder:
             self._is_writing = True
         try:
             # Two statements that may fail apart: what was written is not written twice.
-            if lines:
-                self._insist(append_lines, lines)
-                self._free(lines)
-                lines = []
+            while batch := _first_of(lines, CHUNK_BYTES):
+                self._insist(append_lines, batch)
+                self._free(batch)
+                lines = lines[len(batch) :]
             if events:
                 self._insist(record_events, events)
                 events = []
@@ -144,6 +155,9 @@ class Recorder:
         except DatabaseFault:
             if len(items) == 1:
                 logger.exception("Run %s: the database refused %r.", self._run_id, items[0])
+                if isinstance(items[0], NewLine):
+                    with self._lock:
+                        self._lost[items[0].shard, items[0].service, Loss.REFUSED] += 1
                 return
             for item in items:
                 self._insist(write, [item])
@@ -152,17 +166,35 @@ class Recorder:
         with self._lock:
             self._waiting_bytes -= sum(_size(line) for line in lines)
 
-    def _note_dropped(self) -> None:
-        for (shard, service), count in self._dropped.items():
-            self._events.append(
-                NewEvent(
-                    "notice",
-                    f"{count} more lines of {service} were printed and not kept: it prints too much.",
-                    shard=shard,
-                    service=service,
-                    data={"lines": count},
-                )
-            )
+    def _write_losses(self) -> bool:
+        """Say last what was not kept: only then is its number known. False when the database is away."""
+        with self._lock:
+            lost, self._lost = self._lost, Counter()
+            self._events += [_loss(key, count) for key, count in lost.items()]
+        return self._write()
+
+
+def _loss(key: tuple[int, str, Loss], count: int) -> NewEvent:
+    shard, service, why = key
+    lines = "more line of" if count == 1 else "more lines of"
+    were = "was" if count == 1 else "were"
+    return NewEvent(
+        "notice",
+        f"{count} {lines} {service} {were} printed and not kept: {why}.",
+        shard=shard,
+        service=service,
+        data={"lines": count},
+    )
+
+
+def _first_of(lines: Sequence[NewLine], limit: int) -> list[NewLine]:
+    """As many lines as fit, and one at least."""
+    size = 0
+    for count, line in enumerate(lines):
+        size += _size(line)
+        if size > limit and count:
+            return list(lines[:count])
+    return list(lines)
 
 
 def _size(line: NewLine) -> int:

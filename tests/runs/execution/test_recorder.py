@@ -9,7 +9,7 @@ import pytest
 from django.db import OperationalError
 
 from environments.probes import wait_until
-from runs.actions.events import NewEvent, NewLine, record_events
+from runs.actions.events import NewEvent, NewLine, append_lines, record_events
 from runs.execution import recorder as recorder_module
 from runs.execution.recorder import Recorder
 from runs.models import Event, LogChunk
@@ -95,6 +95,47 @@ def test_a_service_that_prints_without_end_is_cut_and_it_is_said(monkeypatch: py
     assert LogChunk.objects.get(run=run, service="db").line_count == 1
     assert Event.objects.get(run=run).message == (
         "75 more lines of web were printed and not kept: it prints too much."
+    )
+
+
+def test_every_line_of_a_burst_is_kept_in_chunks_that_can_be_read() -> None:
+    run = make_run()
+
+    with Recorder(run.pk) as recorder:
+        for number in range(200_000):
+            recorder.line(line(f"line {number:06} of a burst without a pause"))
+
+    chunks = list(LogChunk.objects.filter(run=run).order_by("pk"))
+    texts = [text[28:] for chunk in chunks for text in chunk.text.splitlines()]
+    assert texts == [f"line {number:06} of a burst without a pause" for number in range(200_000)]
+    assert max(len(chunk.text) for chunk in chunks) <= recorder_module.CHUNK_BYTES
+    assert not Event.objects.filter(run=run).exists()
+
+
+def test_lines_that_found_no_place_while_the_database_was_away_are_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder_module, "BACKLOG_LIMIT_BYTES", 100)
+    run = make_run()
+    away = threading.Event()
+    away.set()
+
+    def append_or_fail(run_id: int, lines: list[NewLine]) -> list[LogChunk]:
+        if away.is_set():
+            message = "the database system is shutting down"
+            raise OperationalError(message)
+        return append_lines(run_id, lines)
+
+    monkeypatch.setattr(recorder_module, "append_lines", append_or_fail)
+    with Recorder(run.pk) as recorder:
+        for number in range(3):
+            recorder.line(line(f"{number:010}"))
+        away.clear()
+
+    # Each takes 40 bytes: two find a place in 100.
+    assert LogChunk.objects.get(run=run).line_count == 2
+    assert Event.objects.get(run=run).message == (
+        "1 more line of web was printed and not kept: the database was away for too long."
     )
 
 
