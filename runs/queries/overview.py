@@ -106,6 +106,11 @@ class Overview:
         return [row for row in self.suites if row.judged and row.judged[-1].flaky_count and not row.is_red]
 
     @property
+    def spared(self) -> list[SuiteRow]:
+        """Green suites whose newest run failed, though its verdict is pass."""
+        return [row for row in self.suites if row.judged and row.judged[-1].is_spared]
+
+    @property
     def next_runs(self) -> list[NextRun]:
         """The next few."""
         return self.schedules[:NEXT_RUNS]

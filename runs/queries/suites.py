@@ -12,7 +12,7 @@ from django.db.models.functions import JSONObject
 
 from runs.models import Project, Run, Schedule, Suite
 from runs.queries.marks import Mark, run_mark
-from runs.vocabulary import RunStatus
+from runs.vocabulary import RunStatus, Verdict
 
 STRIP_LENGTH = 30
 
@@ -33,6 +33,19 @@ class SuiteRun:
     author: str = ""
     #: Results that were not skipped.
     result_count: int = 0
+    verdict: Verdict = Verdict.NONE
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it turns its suite red: by its verdict, as badges and news say it, else by its status."""
+        if self.verdict is Verdict.NONE:
+            return self.mark is Mark.FAILED
+        return self.verdict is Verdict.FAIL
+
+    @property
+    def is_spared(self) -> bool:
+        """Whether it failed and its verdict is pass: all that failed was in quarantine, or gates hold."""
+        return self.mark is Mark.FAILED and not self.is_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +94,15 @@ class SuiteRow:
         judged = self.judged
         count = 0
         for run in reversed(judged):
-            if (run.mark is Mark.FAILED) is not (judged[-1].mark is Mark.FAILED):
+            if run.is_failure is not judged[-1].is_failure:
                 break
             count += 1
         return count
 
     @property
     def is_red(self) -> bool:
-        """Whether the newest judged run failed."""
-        return bool(self.judged) and self.judged[-1].mark is Mark.FAILED
+        """Whether the newest judged run failed and its verdict did not spare it."""
+        return bool(self.judged) and self.judged[-1].is_failure
 
     @property
     def red_since(self) -> SuiteRun | None:
@@ -103,8 +116,8 @@ class SuiteRow:
 
     @property
     def last_green(self) -> SuiteRun | None:
-        """The newest judged run that did not fail."""
-        return next((run for run in reversed(self.judged) if run.mark is not Mark.FAILED), None)
+        """The newest judged run that is no failure."""
+        return next((run for run in reversed(self.judged) if not run.is_failure), None)
 
     @property
     def is_runnable(self) -> bool:
@@ -124,6 +137,7 @@ def suite_rows(project: Project, *, suite_id: int | None = None, branch: str = "
                 status="status",
                 flaky_count="flaky_count",
                 duration_ms="duration_ms",
+                verdict="verdict",
                 commit="commit",
                 failed_count=F("failed_count") + F("errored_count"),
                 at="run_at",
@@ -165,6 +179,7 @@ def _run(facts: dict[str, int | str | None]) -> SuiteRun:
         at=datetime.fromisoformat(str(facts["at"])),
         author=str(facts["author"]),
         result_count=int(facts["result_count"] or 0),
+        verdict=Verdict(str(facts["verdict"])),
     )
 
 

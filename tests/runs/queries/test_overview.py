@@ -9,7 +9,7 @@ import pytest
 from runs.models import Project, Schedule
 from runs.queries.overview import OverviewFilter, overview
 from runs.queries.weeks import fortnight
-from runs.vocabulary import ErrorReason, Outcome, RunStatus
+from runs.vocabulary import ErrorReason, Outcome, RunStatus, Verdict
 from tests.factories import NOW, make_project, make_run, make_suite
 from tests.rows import add_blame, add_results
 
@@ -108,6 +108,28 @@ def test_the_branch_that_is_asked_for_is_told_of_and_who_is_blamed_there() -> No
     assert page.blamed is not None
     assert (page.blamed.service, page.blamed.count) == ("user-service", 2)
     assert overview(project, OverviewFilter(branch="main"), now=NOW).red == []
+
+
+def test_a_suite_is_red_by_its_verdict_as_its_badge_says_it() -> None:
+    project = shop()
+    suite = make_suite(project, "checkout")
+    values = {"branch": "main", "run_at": NOW}
+    spared = make_run(suite, status=RunStatus.FAILED, verdict=Verdict.PASS, **values)
+
+    green = overview(project, OverviewFilter(branch="main"), now=NOW)
+
+    assert (green.red, green.green_count, len(green.spared)) == ([], 1, 1)
+
+    first = make_run(suite, status=RunStatus.FAILED, verdict=Verdict.FAIL, **values)
+    make_run(suite, status=RunStatus.PASSED, verdict=Verdict.FAIL, **values)
+
+    page = overview(project, OverviewFilter(branch="main"), now=NOW)
+    [row] = page.red
+    assert row.red_since is not None
+    assert (row.row_length, row.red_since.number) == (2, first.number)
+    assert row.last_green is not None
+    assert row.last_green.number == spared.number
+    assert page.spared == []
 
 
 def test_schedules_come_in_the_order_in_which_they_are_due() -> None:
