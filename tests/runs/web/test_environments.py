@@ -72,6 +72,7 @@ def test_one_that_was_well_throughout_says_so(client: Client) -> None:
     assert verdict(client, address(environment)) == (
         "Its service was ready after 2.5 s and nothing went wrong by itself until the end."
     )
+    assert ">Digest</th>" not in client.get(address(environment)).content.decode()
 
 
 def test_one_that_could_not_be_brought_up_says_why(client: Client) -> None:
