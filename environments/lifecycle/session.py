@@ -18,7 +18,7 @@ from environments.lifecycle.metering import Meter
 from environments.lifecycle.requests import EVERY_SERVICE, EnvironmentRequest, Happening, HappeningKind
 from environments.models import Environment
 from environments.plan import StartPlan
-from environments.presets import preset_for
+from environments.presets import filled, preset_for
 from environments.probes import Clock, Prober
 from environments.spec import EMPTY, Condition, Dependency, EnvironmentSpec, HealthCheck, ServiceSpec
 
@@ -134,7 +134,7 @@ class Session:
 
 
 def complete(spec: EnvironmentSpec, tests: str) -> EnvironmentSpec:
-    """Fill in what the file left open about the tests: never restarted, after all others by default."""
+    """Fill in what the file left open: presets, and that tests never restart and by default come last."""
     if tests not in spec.services:
         message = f"There is no service '{tests}' to run the tests in. Known: {', '.join(spec.services)}."
         raise ServiceNotFoundError(message)
@@ -143,7 +143,7 @@ def complete(spec: EnvironmentSpec, tests: str) -> EnvironmentSpec:
         Dependency(name, _expected(other)) for name, other in spec.services.items() if name != tests
     )
     final = replace(service, depends_on=depends_on, restart="no")
-    return replace(spec, services={**spec.services, tests: final})
+    return filled(replace(spec, services={**spec.services, tests: final}))
 
 
 def _expected(service: ServiceSpec) -> Condition:

@@ -73,6 +73,13 @@ def _implied(service: Map) -> list[tuple[str, Mark, bool]]:
     return implied
 
 
+def _has_preset(service: Map) -> bool:
+    """Whether a preset brings the image; which there are is not known here."""
+    extension = service.get("x-itdash")
+    asked = extension.get("preset") if isinstance(extension, Map) else None
+    return isinstance(asked, str) and asked not in {"", "none"}
+
+
 def _check_service(
     name: str, service: Map, tree: Map, switched_off: set[str], problems: list[Problem]
 ) -> None:
@@ -81,7 +88,7 @@ def _check_service(
             Problem(f"service {name!r} {message}", place.file, place.line, f"services.{name}.{key}", mend)
         )
 
-    if not (service.get("image") or "build" in service or "provider" in service):
+    if not (service.get("image") or "build" in service or "provider" in service or _has_preset(service)):
         place = tree["services"].place(name)
         problem("has neither an image nor a build context", "image", place, "Add 'image' or 'build'.")
     _check_shapes(service, problem)

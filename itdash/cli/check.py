@@ -25,6 +25,7 @@ from typing import Any
 from environments import policy
 from environments.errors import Problem, SpecError
 from environments.plan import StartPlan
+from environments.presets import filled
 from environments.spec import EnvironmentSpec, compose_config, environment_from, load_model
 from environments.spec.source import MAX_BYTES, Map, nearest, read_yaml
 from runs.suitefile import (
@@ -187,6 +188,7 @@ def _environment(suite: SuiteSpec, root: Path, variables: Mapping[str, str]) -> 
 def _shared_engine_problems(spec: EnvironmentSpec) -> tuple[Problem, ...]:
     """What no schema sees: what policy refuses, and what never starts."""
     try:
+        spec = filled(spec)
         policy.check(spec)
         StartPlan(spec)
     except SpecError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from environments import policy
 from environments.errors import Problem
+from environments.presets import filled
 from environments.spec import EnvironmentSpec, load_environment
 from environments.spec.source import Map, Mark, nearest, read_yaml
 from runs.suitefile import SUITE_FILES, SuiteFileError, SuiteSpec
@@ -73,7 +74,7 @@ def combinations(matrix: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
 
 def _spec(suite: SuiteSpec, folder: Path, variables: Mapping[str, str]) -> EnvironmentSpec:
     files = [Path(file) for file in suite.compose]
-    spec = load_environment(files, directory=folder, variables=variables, name=suite.name)
+    spec = filled(load_environment(files, directory=folder, variables=variables, name=suite.name))
     policy.check(spec)
     return spec
 
