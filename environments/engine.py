@@ -195,6 +195,17 @@ class Engine(Protocol):
     def unpause_service(self, environment: EnvironmentRef, service: str) -> None:
         """Let it go on."""
 
+    def disconnect_service(self, environment: EnvironmentRef, service: str) -> Mapping[str, str]:
+        """Take it off every network of the environment; return key → its address there, to connect it again.
+
+        Raises UNSUPPORTED where `capabilities().limits` names ``disconnect``.
+        """
+
+    def connect_service(
+        self, environment: EnvironmentRef, service: ServiceSpec, addresses: Mapping[str, str]
+    ) -> None:
+        """Put it back on the networks `disconnect_service` named, at its old address where that is free."""
+
     def inspect_service(self, environment: EnvironmentRef, service: str) -> ServiceState:
         """Say how it is; status `GONE` when the engine does not know it (any more)."""
 

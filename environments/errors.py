@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class EnvironmentsError(Exception):
@@ -88,6 +90,34 @@ class EnvironmentFailedError(EnvironmentsError):
 
 class ServiceNotFoundError(EnvironmentsError):
     """No service of that name in the environment."""
+
+
+class UnknownNameError(EnvironmentsError):
+    """Nothing else of that name either: a recipe, a snapshot, a fault. `known`: those there are."""
+
+    def __init__(self, message: str, *, known: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.known = tuple(known)
+
+
+class NotPossibleHereError(EnvironmentsError):
+    """What was asked of an environment cannot be: the message says why, `facts` what can, for JSON."""
+
+    def __init__(self, message: str, **facts: Any) -> None:  # noqa: ANN401 - for JSON, whatever it is
+        super().__init__(message)
+        self.facts = facts
+
+
+class CommandFailedError(EnvironmentsError):
+    """A command inside a service did not do its work; `output` is the end of what it printed."""
+
+    def __init__(
+        self, message: str, *, exit_code: int | None = None, output: str = "", timed_out: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.output = output
+        self.timed_out = timed_out
 
 
 class StoppedError(EnvironmentsError):

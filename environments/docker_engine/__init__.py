@@ -21,10 +21,18 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
-from environments.docker_engine import answers, copies, files, last_check, networks, payload, removal, streams, usage
-from environments.docker_engine.errors import explanation as explanation
+from environments.docker_engine import (
+    answers,
+    copies,
+    files,
+    last_check,
+    networks,
+    payload,
+    removal,
+    streams,
+    usage,
+)
 from environments.docker_engine.errors import is_conflict, translated
-from environments.docker_engine.errors import is_missing as is_missing
 from environments.docker_engine.images import Images
 from environments.docker_engine.networks import address_here, knock
 from environments.engine import (
@@ -37,24 +45,9 @@ from environments.engine import (
     ServiceStatus,
     Usage,
 )
-from environments.engine import (
-    Health as Health,
-)
-from environments.errors import (
-    DeadlineExceededError as DeadlineExceededError,
-)
-from environments.errors import (
-    EnvironmentFailedError,
-    FailureKind,
-)
-from environments.errors import (
-    ServiceNotFoundError as ServiceNotFoundError,
-)
+from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import FENCE, INSTANCE, EnvironmentRef, labels_for, ref_from
-from environments.probes import steadily as steadily
-from environments.probes import wait_until as wait_until
 from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
-from environments.spec import MountKind as MountKind
 
 #: The engine answers in milliseconds; a start can take seconds on a loaded machine.
 CALL_TIMEOUT_SECONDS = 60
@@ -237,16 +230,9 @@ class DockerEngine:
         self, environment: EnvironmentRef, service: ServiceSpec, ids: Mapping[str, str]
     ) -> None:
         """Join all networks but the first, which the create call gave: before API 1.44 it takes only one."""
+        name = payload.container_name(environment, service.name)
         for key in [key for key in service.networks if key in ids][1:]:
-            try:
-                self._api.connect_container_to_network(
-                    payload.container_name(environment, service.name),
-                    ids[key],
-                    aliases=payload.aliases(service, key),
-                )
-            except APIError as error:
-                if "already exists in network" not in str(error.explanation):
-                    raise
+            networks.connect(self._api, name, ids[key], aliases=payload.aliases(service, key))
 
     # --- changing ---------------------------------------------------------------------------------------
 
@@ -269,6 +255,23 @@ class DockerEngine:
     def unpause_service(self, environment: EnvironmentRef, service: str) -> None:
         """Let the container go on; not frozen is fine."""
         self._do("unpausing", environment, service, self._api.unpause)
+
+    def disconnect_service(self, environment: EnvironmentRef, service: str) -> Mapping[str, str]:
+        """Take the container off the environment's networks; its own loopback stays."""
+        with translated(f"disconnecting service '{service}'", service=service):
+            name = payload.container_name(environment, service)
+            return networks.disconnect(self._api, environment, name)
+
+    def connect_service(
+        self, environment: EnvironmentRef, service: ServiceSpec, addresses: Mapping[str, str]
+    ) -> None:
+        """Put the container back; names and, where it is free, the address are the ones it had."""
+        with translated(f"connecting service '{service.name}'", service=service.name):
+            name = payload.container_name(environment, service.name)
+            ids = networks.network_ids(self._api, environment)
+            for key, address in addresses.items():
+                aliases = payload.aliases(service, key)
+                networks.connect(self._api, name, ids[key], aliases=aliases, address=address)
 
     def _do(
         self,
@@ -444,7 +447,6 @@ class DockerEngine:
         self, environment: EnvironmentRef, service: str, patterns: Sequence[str]
     ) -> Iterator[CollectedFile]:
         """Stream matching files out of the container, running or ended."""
-
         container = f"{self._url}/containers/{payload.container_name(environment, service)}"
 
         def opened(path: str) -> AbstractContextManager[requests.Response | None]:

@@ -125,6 +125,37 @@ def own_labels(environment: EnvironmentRef) -> dict[str, str]:
     return {key: labels[key] for key in ("itdash.instance", "itdash.environment")}
 
 
+def disconnect(api: APIClient, environment: EnvironmentRef, container: str) -> dict[str, str]:
+    """Take a container off the environment's networks; return key → the address it had there."""
+    keys = {network_id: key for key, network_id in network_ids(api, environment).items()}
+    attached = api.inspect_container(container)["NetworkSettings"]["Networks"] or {}
+    left = {}
+    for endpoint in attached.values():
+        if (key := keys.get(endpoint["NetworkID"])) is not None:
+            api.disconnect_container_from_network(container, endpoint["NetworkID"], force=True)
+            left[key] = str(endpoint.get("IPAddress") or "")
+    return left
+
+
+def connect(
+    api: APIClient, container: str, network_id: str, *, aliases: Sequence[str], address: str = ""
+) -> None:
+    """Put a container on a network, at the address it is known by where that is free."""
+    for wanted in dict.fromkeys((address, "")):
+        try:
+            api.connect_container_to_network(
+                container, network_id, aliases=list(aliases), ipv4_address=wanted or None
+            )
+        except APIError as error:
+            said = str(error.explanation)
+            if "already exists in network" in said:
+                return
+            if not (wanted and "Address already in use" in said):
+                raise
+        else:
+            return
+
+
 def remove_network(api: APIClient, network_id: str) -> None:
     """Put everyone out of the network, by name (which works when the id does not), and remove it."""
     try:

@@ -29,13 +29,14 @@ raise is logged and otherwise ignored. `stop` is only read.
 from environments.lifecycle.live import LiveEnvironment
 from environments.lifecycle.provisioning import provisioned
 from environments.lifecycle.records import renew
-from environments.lifecycle.requests import EnvironmentRequest, Happening, HappeningKind
+from environments.lifecycle.requests import EnvironmentRequest, Happening, HappeningKind, Recipe
 
 __all__ = [
     "EnvironmentRequest",
     "Happening",
     "HappeningKind",
     "LiveEnvironment",
+    "Recipe",
     "provisioned",
     "renew",
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from environments.control import MarkPhase
-from environments.engine import LogLine, ServiceState, ServiceStatus
-from environments.lifecycle.requests import HappeningKind
+from environments.engine import ExecResult, LogLine, ServiceState, ServiceStatus
+from environments.errors import DeadlineExceededError, NotPossibleHereError, UnknownNameError
+from environments.faults import FaultKind, Faults
+from environments.lifecycle import recipes
+from environments.lifecycle.requests import HappeningKind, Recipe
 from environments.lifecycle.session import Session
 from environments.lifecycle.starting import Starter
 from environments.probes import steadily, wait_until
+from environments.snapshots import Snapshots
 
 #: How long a service that was told to end may take.
 END_SECONDS = 30.0
@@ -22,6 +27,13 @@ class SuiteControls:
     def __init__(self, session: Session, starter: Starter) -> None:
         self._session = session
         self._starter = starter
+        self._snapshots = Snapshots(session.engine, session.ref)
+        limits = session.engine.capabilities().limits
+        self.faults = Faults(
+            self,
+            impossible={kind: limits[kind.value] for kind in FaultKind if kind.value in limits},
+            on_failure=lambda name, why: session.tell(HappeningKind.NOTICE, why, service=name),
+        )
 
     def services(self) -> Sequence[ServiceState]:
         """Every service as it is now."""
@@ -37,12 +49,13 @@ class SuiteControls:
         )
         self._until_ended(name)
 
-    def start(self, name: str) -> None:
-        """Start it; return when it is ready again."""
+    def start(self, name: str, *, is_awaited: bool = True) -> None:
+        """Start it; return when it is ready again, or at once when nobody waits for that."""
         self._session.service(name)
         self._tell(name, "start")
         self._session.engine.start_service(self._session.ref, name)
-        self._until_ready(name)
+        if is_awaited:
+            self._until_ready(name)
 
     def restart(self, name: str) -> None:
         """Stop and start it; return when it is ready again."""
@@ -76,6 +89,102 @@ class SuiteControls:
     def mark(self, test: str, phase: MarkPhase) -> None:
         """Note that a test starts or ends now."""
         self._session.tell(HappeningKind.MARK, f"{test}: {phase}", test=test, phase=phase.value)
+
+    def disconnect(self, name: str) -> Mapping[str, str]:
+        """Take it off its networks."""
+        self._session.service(name)
+        self._tell(name, "disconnect")
+        return self._session.engine.disconnect_service(self._session.ref, name)
+
+    def connect(self, name: str, places: Mapping[str, str]) -> None:
+        """Put it back."""
+        service = self._session.service(name)
+        self._tell(name, "connect")
+        self._session.engine.connect_service(self._session.ref, service, places)
+
+    def execute(self, name: str, command: Sequence[str], timeout_seconds: float) -> ExecResult:
+        """Run a command in a service whose file says that the tests may."""
+        session = self._session
+        if session.service(name).extension.get("exec") is not True:
+            message = (
+                f"Commands in '{name}' are not allowed. Say 'x-itdash: {{exec: true}}' in the service,"
+                " or make a recipe of it under 'data' in the suite file."
+            )
+            raise NotPossibleHereError(message)
+        self._note(f"The tests ran a command in {name}.", name, "exec", command=" ".join(command)[:500])
+        result = session.engine.execute(session.ref, name, command, timeout_seconds=timeout_seconds)
+        if result.timed_out:
+            message = f"The command did not end in {timeout_seconds:g} s."
+            raise DeadlineExceededError(message)
+        return result
+
+    def recipe_service(self, recipe: str) -> str:
+        """The service in which a recipe runs."""
+        return self._recipe(recipe).service
+
+    def run_recipe(self, recipe: str, arguments: Mapping[str, Any]) -> object:
+        """Run a recipe of the suite file once its service is ready."""
+        session, asked = self._session, self._recipe(recipe)
+        filled = recipes.fill(recipe, asked, arguments)
+        session.service(asked.service)
+        message = f"The tests ran the recipe {recipe} in {asked.service}."
+        self._note(message, asked.service, "data", recipe=recipe)
+        self._until_ready(asked.service)
+        result = session.engine.execute(
+            session.ref,
+            asked.service,
+            ["/bin/sh", "-c", filled.command],
+            timeout_seconds=recipes.TIMEOUT_SECONDS,
+            variables=filled.variables,
+        )
+        return recipes.output_of(recipe, result)
+
+    def take_snapshot(self, name: str) -> str:
+        """Keep the state of its databases."""
+        self._session.service(name)
+        began = self._session.clock.monotonic()
+        snapshot = self._snapshots.take(name)
+        self._note_snapshot(f"A snapshot of {name} was taken", name, "snapshot", snapshot, began)
+        return snapshot
+
+    def snapshot_service(self, snapshot: str) -> str:
+        """The service of which a snapshot was taken."""
+        return self._snapshots.service(snapshot)
+
+    def restore_snapshot(self, snapshot: str) -> None:
+        """Put its databases back."""
+        name = self._snapshots.service(snapshot)
+        began = self._session.clock.monotonic()
+        self._snapshots.restore(snapshot)
+        self._note_snapshot(f"A snapshot of {name} was restored", name, "restore", snapshot, began)
+
+    def begin_fault(self, name: str, kind: str, seconds: float | None) -> str:
+        """Make it fail."""
+        self._session.service(name)
+        if name == self._session.tests:
+            message = f"'{name}' runs the tests: nobody would be left to undo it."
+            raise NotPossibleHereError(message)
+        return self.faults.begin(name, kind, seconds)
+
+    def end_fault(self, fault: str) -> None:
+        """Undo it."""
+        self.faults.end(fault)
+
+    def _recipe(self, name: str) -> Recipe:
+        known = self._session.request.recipes
+        if name not in known:
+            there = f"Its recipes: {', '.join(sorted(known))}." if known else "It has none."
+            message = f"The suite file has no recipe '{name}' under 'data'. {there}"
+            raise UnknownNameError(message, known=sorted(known))
+        return known[name]
+
+    def _note_snapshot(self, what: str, name: str, action: str, snapshot: str, began: float) -> None:
+        seconds = self._session.clock.monotonic() - began
+        self._note(f"{what} in {seconds:.2f} s.", name, action, snapshot=snapshot, seconds=round(seconds, 3))
+
+    def _note(self, message: str, name: str, action: str, **data: Any) -> None:  # noqa: ANN401 - an event carries what it likes
+        self._session.check_held()
+        self._session.tell(HappeningKind.CONTROL, message, service=name, action=action, **data)
 
     def _tell(self, name: str, action: str) -> None:
         self._session.check_held()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from environments.control import ControlServer
 from environments.engine import CollectedFile, ExecResult, ServiceState, ServiceStatus
 from environments.errors import EnvironmentFailedError, FailureKind
+from environments.faults import Faults
 from environments.labels import EnvironmentRef
 from environments.lifecycle import evidence
 from environments.lifecycle.requests import HappeningKind
@@ -27,12 +28,18 @@ class LiveEnvironment:
     """What `provisioned` yields. Not to be used once that is left."""
 
     def __init__(
-        self, session: Session, starter: Starter, followers: LogFollowers, control: ControlServer
+        self,
+        session: Session,
+        starter: Starter,
+        followers: LogFollowers,
+        control: ControlServer,
+        faults: Faults,
     ) -> None:
         self._session = session
         self._starter = starter
         self._followers = followers
         self._control = control
+        self._faults = faults
 
     @property
     def record(self) -> Environment:
@@ -111,6 +118,8 @@ class LiveEnvironment:
         )
         self._followers.until_heard(session.tests, LAST_LINES_SECONDS)
         self._tell_finished(state)
+        # Whoever looks at the services now is to find them as the file has them.
+        self._faults.close(undo=True)
         if state.out_of_memory and state.exit_code != 0:
             message = "The tests ran out of memory."
             raise self._failure(message, FailureKind.OUT_OF_MEMORY)

@@ -65,10 +65,12 @@ def provisioned(
         engine.create_environment(session.ref, session.spec)
         starter = Starter(session, followers)
         undo.enter_context(starter.running())
-        control = undo.enter_context(_control_server(session, starter))
+        controls = SuiteControls(session, starter)
+        undo.callback(controls.faults.close, undo=False)
+        control = undo.enter_context(_control_server(session, controls))
         starter.bring_up()
         _tell_ready(session, clock.monotonic() - began)
-        yield LiveEnvironment(session, starter, followers, control)
+        yield LiveEnvironment(session, starter, followers, control, controls.faults)
 
 
 def _remove_earlier_tries(session: Session) -> None:
@@ -80,13 +82,11 @@ def _remove_earlier_tries(session: Session) -> None:
 
 
 @contextmanager
-def _control_server(session: Session, starter: Starter) -> Iterator[ControlServer]:
+def _control_server(session: Session, controls: SuiteControls) -> Iterator[ControlServer]:
     """Serve the control API where the tests' service can reach it."""
     networks = list(session.spec.services[session.tests].networks)
     address = session.engine.host_address(session.ref, networks)
-    with ControlServer(
-        SuiteControls(session, starter), token=session.control_token, address=address
-    ) as server:
+    with ControlServer(controls, token=session.control_token, address=address) as server:
         yield server
 
 

@@ -39,7 +39,7 @@ class HappeningKind(StrEnum):
     TESTS_STARTED = "tests_started"
     #: [exit_code, out_of_memory, seconds]
     TESTS_FINISHED = "tests_finished"
-    #: The suite asked for it through the control API. [action]
+    #: The suite asked for it through the control API. [action; recipe, snapshot, command, seconds]
     CONTROL = "control"
     #: A test starts or ends now. [test, phase]
     MARK = "mark"
@@ -66,6 +66,14 @@ class Happening:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipe:
+    """A shell command inside a service that the tests may call for; ``{name}`` is a place for an argument."""
+
+    service: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentRequest:
     """One environment to bring up for one shard of its owner."""
 
@@ -79,6 +87,8 @@ class EnvironmentRequest:
     expires_at: datetime
     #: Extra environment variables by service; `EVERY_SERVICE` for all of them.
     variables: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: EMPTY)
+    #: What the tests may call by name through the control API.
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: EMPTY)
     #: How long the services may take to become ready, images not counted.
     start_timeout_seconds: float = 120.0
     #: How long pulling and building images may take.

@@ -55,6 +55,7 @@ LOG_TAIL_LINES = 50
 LIMITS = {
     "isolation": "Services are processes of the account itdash runs as: use it for suites you trust.",
     "networks": "There are none: services listen on 127.0.0.1 and reach each other and the internet.",
+    "disconnect": "There are no networks to take a service off.",
     "images": "There are none: a service runs its own command, or a preset's program (postgres, valkey).",
     "resources": "Memory, processor and process limits of the file are not applied.",
     "out_of_memory": "A process killed for lack of memory is seen as exit code 137, without its reason.",
@@ -232,6 +233,16 @@ class LocalEngine:
             folder, own, _ = self._known(environment, service)
             processes.thaw(self._running(own).keeper)
             folder.tell(service, EngineEventKind.UNPAUSED)
+
+    def disconnect_service(self, environment: EnvironmentRef, service: str) -> Mapping[str, str]:
+        """Raise UNSUPPORTED."""
+        self._known(environment, service)
+        raise _failed(LIMITS["disconnect"], FailureKind.UNSUPPORTED, service)
+
+    def connect_service(
+        self, environment: EnvironmentRef, service: ServiceSpec, addresses: Mapping[str, str]
+    ) -> None:
+        """Do nothing: no service was taken off a network."""
 
     def _send(self, state: State, name: str) -> None:
         number = int(name) if name.isdecimal() else signal.Signals[_signal_name(name)]

@@ -21,7 +21,14 @@ from environments.errors import (
     Evidence,
     StoppedError,
 )
-from environments.lifecycle import EnvironmentRequest, Happening, HappeningKind, LiveEnvironment, provisioned
+from environments.lifecycle import (
+    EnvironmentRequest,
+    Happening,
+    HappeningKind,
+    LiveEnvironment,
+    Recipe,
+    provisioned,
+)
 from environments.lifecycle.requests import EVERY_SERVICE
 from runs.actions.events import NewEvent, NewLine
 from runs.actions.results import ReportFile, StoredReports, store_reports
@@ -170,6 +177,7 @@ def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
                 **({"ITDASH_TESTS": "\n".join(job.selected)} if job.selected else {}),
             },
         },
+        recipes={name: Recipe(hook.service, hook.run) for name, hook in job.suite.data.items()},
         start_timeout_seconds=START_TIMEOUT_SECONDS,
         image_timeout_seconds=IMAGE_TIMEOUT_SECONDS,
     )

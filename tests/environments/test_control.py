@@ -24,6 +24,7 @@ from environments.errors import (
     ServiceNotFoundError,
     StoppedError,
 )
+from tests.controls import NoDepths
 
 TOKEN = "a-token-for-one-run"
 NOON = datetime(2026, 11, 21, 12, 0, 0, 250_000, tzinfo=UTC)
@@ -31,7 +32,7 @@ LINES = (LogLine(NOON, "orders", "listening"), LogLine(NOON, "orders", "größer
 
 
 @dataclass
-class RememberedControls:
+class RememberedControls(NoDepths):
     """Controls over two services that live in this object."""
 
     states: dict[str, ServiceStatus] = field(
@@ -286,10 +287,16 @@ def test_a_service_that_vanishes_during_the_call_is_unknown(
         ("GET", "/services/users/stop", 405),
         ("DELETE", "/services/users", 405),
         ("OPTIONS", "/marks", 405),
-        ("POST", "/faults", 501),
-        ("DELETE", "/faults/1", 501),
-        ("POST", "/data/users", 501),
-        ("POST", "/snapshots/1/restore", 501),
+        ("POST", "/faults", 400),
+        ("DELETE", "/faults", 405),
+        ("GET", "/faults/1", 405),
+        ("DELETE", "/faults/1", 404),
+        ("POST", "/data/users", 404),
+        ("POST", "/data", 404),
+        ("POST", "/snapshots", 400),
+        ("POST", "/snapshots/1", 404),
+        ("POST", "/snapshots/1/restore", 404),
+        ("POST", "/services/users/exec", 400),
     ],
 )
 def test_what_cannot_be_called_is_a_problem_document(
@@ -405,6 +412,29 @@ def test_a_request_that_is_not_one_is_refused(client: Client, head: bytes, statu
 
     assert f" {status} ".encode() in answer
     assert b'"detail"' in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/faults", {"kind": "pause"}, "'service' must be"),
+        ("/faults", {"service": "users"}, "'kind' must say"),
+        ("/faults", {"service": "users", "kind": "pause", "seconds": 0}, "'seconds' must be"),
+        ("/faults", {"service": "users", "kind": "pause", "seconds": True}, "'seconds' must be"),
+        ("/faults", {"service": "users", "kind": "pause", "percent": 3}, "no 'percent'"),
+        ("/snapshots", {"service": ["users"]}, "'service' must be"),
+        ("/services/users/exec", {"command": []}, "'command' must be"),
+        ("/services/users/exec", {"command": ["a\0b"]}, "'command' must be"),
+        ("/services/users/exec", {"command": "id", "seconds": 9999}, "'seconds' must be"),
+    ],
+)
+def test_a_body_that_says_too_little_or_too_much_is_refused_in_words(
+    client: Client, path: str, body: object, said: str
+) -> None:
+    answer = client.ask("POST", path, body)
+
+    assert answer.status == 422
+    assert said in answer.document["detail"]
 
 
 def test_one_connection_serves_many_calls(client: Client) -> None:

@@ -22,6 +22,7 @@ from environments.control import ControlServer, MarkPhase
 from environments.engine import LogLine, ServiceState, ServiceStatus
 from environments.probes import wait_until
 from tests.conftest import ROOT
+from tests.controls import NoDepths
 
 SHOP = ROOT / "examples" / "shop"
 TOKEN = "sample-control-token"
@@ -33,7 +34,7 @@ PROGRAMS = {
 
 
 @dataclass
-class ShopProcesses:
+class ShopProcesses(NoDepths):
     """A running shop; implements the `Controls` that its own tests call. Use `running_shop`."""
 
     variables: dict[str, str]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from runs.analytics.blame import EventKind, ServiceEvent
 from runs.analytics.incidents import Recorded, service_events
 
@@ -47,11 +49,12 @@ def test_a_stop_and_start_that_the_tests_asked_for_are_faults_until_it_is_back()
     ]
 
 
-def test_frozen_on_purpose_is_over_when_it_goes_on() -> None:
+@pytest.mark.parametrize(("fault", "undone"), [("pause", "unpause"), ("disconnect", "connect")])
+def test_frozen_or_cut_off_on_purpose_is_over_when_it_goes_on(fault: str, undone: str) -> None:
     assert told(
-        seen(5, "control", action="pause"),
+        seen(5, "control", action=fault),
         seen(6, "service_unhealthy"),
-        seen(8, "control", action="unpause"),
+        seen(8, "control", action=undone),
         seen(9, "service_healthy"),
         seen(12, "service_unhealthy"),
     ) == [

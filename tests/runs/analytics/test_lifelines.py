@@ -95,6 +95,13 @@ def test_a_paused_service_goes_back_to_what_it_was_and_its_checks_failing_meanwh
     assert alive.faults == (Fault("orders", "pause", 20, 30),)
 
 
+def test_a_service_off_its_networks_suffers_until_it_is_put_back() -> None:
+    alive = lived((20, Kind.CONTROL, "disconnect"), (25, Kind.CONTROL, "connect"))
+
+    assert alive.faults == (Fault("orders", "disconnect", 20, 25),)
+    assert alive.troubles == ()
+
+
 def test_unhealthy_lasts_until_healthy() -> None:
     alive = lived((20, Kind.UNHEALTHY), (24, Kind.UNHEALTHY), (29, Kind.HEALTHY))
 
