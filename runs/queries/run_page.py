@@ -239,7 +239,7 @@ def evidence_in(event: Event) -> list[Evidence]:
 
 def failing_results(run: Run) -> list[Result]:
     """Failed and errored results, in the report's order, at most `FAILURE_LIMIT`."""
-    found = _results(run).filter(outcome__in=sorted(FAILING)).select_related("case", "failure")
+    found = _results(run).filter(outcome__in=sorted(FAILING)).select_related("case__state", "failure")
     return list(found.order_by("position", "case_id")[:FAILURE_LIMIT])
 
 

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from runs.models import Blame, Project, Report, Run, Suite
+from runs.models import Blame, CaseState, Project, Report, Run, Suite, TestCase
 from runs.vocabulary import Outcome, RunStatus, Trigger
 from tests.factories import NOW, make_event, make_member, make_project, make_run, make_suite, make_user
 from tests.rows import add_blame, add_delivery, add_environment, add_log, add_results
@@ -249,6 +249,18 @@ def test_a_failed_run_groups_its_failures(client: Client) -> None:
     assert "2 of 3 tests failed</strong> in 1 group." in page
     assert "2 tests</span>" in page
     assert "expected 201, got 503" in page
+
+
+def test_a_failure_of_a_test_that_is_known_to_be_flaky_says_so(client: Client) -> None:
+    run = make_run(shop(), status=RunStatus.FAILED)
+    add_results(run, {"test_refund": Outcome.FAILED, "test_pay": Outcome.FAILED})
+    refund = TestCase.objects.get(name="test_refund")
+    CaseState.objects.create(case=refund, flakiness="likely_flaky", changed_at=NOW, judged_at=NOW)
+
+    text = text_of(client, run.get_absolute_url())
+
+    assert text.count("Likely flaky") == 1
+    assert text.index("test_refund") < text.index("Likely flaky")
 
 
 def test_an_errored_run_says_that_the_environment_failed_and_shows_the_evidence(client: Client) -> None:
