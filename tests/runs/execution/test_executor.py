@@ -519,3 +519,41 @@ def test_the_default_branchs_suite_file_decides_about_schedules_and_no_other(pro
     write(project, {"itdash.yml": SUITE_FILE})
     executed(project)
     assert lines() == []
+
+
+SEEDING = """
+import json, os, urllib.request
+request = urllib.request.Request(
+    os.environ["ITDASH_CONTROL_URL"] + "/data/user-with-orders",
+    data=json.dumps({"count": 3, "name": "O'Hara; exit 1"}).encode(),
+    headers={"Authorization": "Bearer " + os.environ["ITDASH_CONTROL_TOKEN"]},
+)
+with urllib.request.urlopen(request, timeout=20) as answer:
+    print(answer.status, json.load(answer))
+"""
+
+
+def test_tests_call_the_recipes_of_their_suite_file_and_the_run_tells_so(project: Project) -> None:
+    recipe = """
+    data:
+      user-with-orders: {service: users, run: "echo '[{count}, \\"{name}\\"]'"}
+"""
+    users = """
+  users:
+    image: python:3.13
+    command: ["python3", "-c", "import time; time.sleep(600)"]
+"""
+    files = {
+        "itdash.yml": SUITE_FILE.rstrip() + recipe,
+        "docker-compose.test.yml": COMPOSE.rstrip() + users,
+        "suite.py": writing(PASSED, then=SEEDING),
+    }
+    write(project, files)
+
+    run = executed(project)
+
+    assert run.status == RunStatus.PASSED
+    log = "".join(chunk.text for chunk in LogChunk.objects.filter(run=run, service="integration-tests"))
+    assert """201 [3, "O'Hara; exit 1"]""" in log
+    event = run.events.get(kind="control")
+    assert (event.service, event.data) == ("users", {"action": "data", "recipe": "user-with-orders"})
