@@ -20,6 +20,7 @@ from environments.engine import Engine
 from environments.errors import StoppedError
 from runs.actions.announcing import announce_run
 from runs.actions.events import NewEvent
+from runs.actions.policy import quota_of
 from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run
 from runs.actions.schedules import sync_schedules
 from runs.actions.suites import remember_definition, remember_services
@@ -29,7 +30,7 @@ from runs.execution.engines import engine_for
 from runs.execution.facts import service_facts
 from runs.execution.lease import Lease, StopReason, held
 from runs.execution.outages import through_outages
-from runs.execution.plans import ShardPlan, plan_shards
+from runs.execution.plans import Allowance, ShardPlan, plan_shards
 from runs.execution.recorder import Recorder
 from runs.execution.shards import Job, Progress, execute_shard
 from runs.models import Run
@@ -74,6 +75,7 @@ def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
             run_id=run.pk,
             variables=run.project.variables,
             path=run.suite.path,
+            allowance=Allowance(frozenset(run.project.policy_grants), quota_of(run.project)),
         )
         _note_ignored(plans, recorder)
         engine = _engine(run, lease, recorder)

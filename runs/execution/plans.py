@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
 from environments import policy
 from environments.errors import Problem
+from environments.grants import Quota
 from environments.presets import filled
 from environments.spec import EnvironmentSpec, load_environment
 from environments.spec.source import Map, Mark, nearest, read_yaml
@@ -30,8 +31,22 @@ class ShardPlan:
     spec: EnvironmentSpec
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a project's environments may ask for: an administrator's grants, and the most in all."""
+
+    grants: frozenset[str] = frozenset()
+    quota: Quota = field(default_factory=Quota)
+
+
 def plan_shards(
-    suite: SuiteSpec, folder: Path, *, run_id: int, variables: Mapping[str, str], path: str = ""
+    suite: SuiteSpec,
+    folder: Path,
+    *,
+    run_id: int,
+    variables: Mapping[str, str],
+    path: str = "",
+    allowance: Allowance | None = None,
 ) -> list[ShardPlan]:
     """Plan every combination of the matrix times every shard; `variables` are the project's.
 
@@ -58,6 +73,7 @@ def plan_shards(
                     "ITDASH_SHARD": str(slice_number),
                     "ITDASH_SHARDS": str(suite.shards),
                 },
+                allowance or Allowance(),
             ),
         )
         for number, (values, slice_number) in enumerate(parts, start=1)
@@ -72,10 +88,13 @@ def combinations(matrix: Mapping[str, Sequence[str]]) -> list[dict[str, str]]:
     return [dict(zip(matrix, values, strict=True)) for values in product(*matrix.values())]
 
 
-def _spec(suite: SuiteSpec, folder: Path, variables: Mapping[str, str]) -> EnvironmentSpec:
+def _spec(
+    suite: SuiteSpec, folder: Path, variables: Mapping[str, str], allowance: Allowance
+) -> EnvironmentSpec:
     files = [Path(file) for file in suite.compose]
     spec = filled(load_environment(files, directory=folder, variables=variables, name=suite.name))
-    policy.check(spec)
+    spec = replace(spec, grants=allowance.grants)
+    policy.check(spec, allowance.quota)
     return spec
 
 

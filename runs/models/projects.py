@@ -40,6 +40,12 @@ class Project(models.Model):
     variables = models.JSONField(default=dict, blank=True)
     #: Local services are plain processes of this machine: only for code that is trusted.
     allow_local_engine = models.BooleanField(default=False)
+    #: What its environments may ask of the engine's host beyond what everyone has: `environments.grants`.
+    policy_grants = ArrayField(models.TextField(), default=list, db_default=[], blank=True)
+    #: What differs from the usual quota of an environment: `services`, `memory_bytes`, `cpus`.
+    policy_quota = models.JSONField(
+        default=dict, db_default=models.Value({}, output_field=models.JSONField()), blank=True
+    )
     is_sample = models.BooleanField(default=False)
     #: The number the next run gets; read and raised under this row's lock.
     next_run_number = models.PositiveIntegerField(default=1)

@@ -35,6 +35,7 @@ from runs.web.forms import (
 )
 from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
+from runs.web.policy_forms import PolicyForm, policy_section
 
 
 @never_cache
@@ -179,9 +180,10 @@ def settings_with(
     member: MemberForm | None = None,
     invitation: InvitationForm | None = None,
     channel: ChannelForm | None = None,
+    policy: PolicyForm | None = None,
 ) -> HttpResponse:
     """The page, with the form that was refused when there is one."""
-    refused = general or token or member or invitation or channel
+    refused = general or token or member or invitation or channel or policy
     return project_page(
         request,
         "projects/settings.html",
@@ -203,6 +205,7 @@ def settings_with(
         upload_url=request.build_absolute_uri(f"/api/v1/projects/{access.project.slug}/uploads"),
         server_url=request.build_absolute_uri("/").rstrip("/"),
         **channel_section(request, access.project, channel),
+        **policy_section(access.project, policy),
     )
 
 

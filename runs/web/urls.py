@@ -19,6 +19,7 @@ from runs.web import (
     joining,
     kit,
     live,
+    policy,
     project_settings,
     projects,
     runs,
@@ -76,6 +77,7 @@ urlpatterns = [
     path("p/<slug:slug>/jump/", projects.jump, name="jump"),
     path("p/<slug:slug>/settings/", project_settings.settings_page, name="settings"),
     path("p/<slug:slug>/settings/general/", project_settings.settings_change, name="settings-change"),
+    path("p/<slug:slug>/settings/policy/", policy.policy_change, name="policy-change"),
     path("p/<slug:slug>/settings/tokens/", project_settings.token_add, name="token-add"),
     path(
         "p/<slug:slug>/settings/tokens/<int:token_id>/revoke/",

@@ -9,6 +9,7 @@ import pytest
 from runs.actions.errors import NotPossibleError
 from runs.actions.invitations import accept_invitation, create_invitation, revoke_invitation
 from runs.actions.members import add_member, change_role, remove_member
+from runs.actions.policy import change_policy
 from runs.actions.projects import create_project, ensure_suite, update_project
 from runs.actions.quarantine import lift_quarantine, quarantine_case
 from runs.actions.runs import cancel_run, rerun_run
@@ -75,8 +76,14 @@ def lift(project: Project, by: User) -> None:
     lift_quarantine(case=case, by=by)
 
 
+def take_back(project: Project, by: User) -> None:
+    Project.objects.update(policy_grants=["privileged"])
+    change_policy(project_id=project.pk, grants=[], quota={}, by=by)
+
+
 CHANGES: dict[str, tuple[Act, str]] = {
     "project.changed": (lambda project, by: change(project, by, name="Shop 2"), "Shop 2"),
+    "policy.changed": (take_back, "Shop"),
     "suite.added": (lambda project, by: ensure_suite(project=project, name="nightly", by=by), "nightly"),
     "member.added": (
         lambda project, by: add_member(
