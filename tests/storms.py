@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from environments.models import Environment, EnvironmentService, EnvironmentState
+from environments.models import Environment, EnvironmentService, EnvironmentState, ServiceUsage
 from runs.models import Event, Run
 from tests.rows import add_environment
 
@@ -56,9 +57,37 @@ def add_storm(
         Event(run=run, shard=1, at=start + timedelta(seconds=at), service=service, kind=kind, data=data)
         for at, service, kind, data in events
     )
+    # Orders grow by 12 MiB a second into their limit at 20 s, and start anew; payments stay where they are.
+    growing = [16 + 12 * second for second in range(20)]
+    add_usage(environment, orders, growing, since=4, limit_mib=256)
+    add_usage(environment, orders, [16] * 12, since=30, limit_mib=256)
+    add_usage(environment, payments, [64] * 40, since=4)
     if is_gone:
         end_environment(environment, start + timedelta(seconds=52))
     return environment
+
+
+def add_usage(
+    environment: Environment,
+    name: str,
+    memory_mib: Sequence[int],
+    *,
+    since: float,
+    limit_mib: int | None = None,
+    cpu_millis: int = 250,
+    throttled_ms: int = 100,
+) -> ServiceUsage:
+    """A sample each second from `since` on, every one but the first with rates."""
+    rest = len(memory_mib) - 1
+    return ServiceUsage.objects.create(
+        service=environment.services.get(name=name),
+        began_at=environment.created_at + timedelta(seconds=since),
+        offsets_ms=[1000 * second for second in range(len(memory_mib))],
+        memory_kib=[size * 1024 for size in memory_mib],
+        cpu_millis=[None, *[cpu_millis] * rest],
+        throttled_ms=[None, *[throttled_ms] * rest],
+        memory_limit_bytes=None if limit_mib is None else limit_mib * 1024**2,
+    )
 
 
 def end_environment(environment: Environment, at: datetime) -> None:

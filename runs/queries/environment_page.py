@@ -24,6 +24,7 @@ from runs.analytics.lifelines import (
 )
 from runs.models import Event, Result, Run
 from runs.queries.axis import axis_end, ticks
+from runs.queries.environment_usage import UsageView, environment_usage
 from runs.queries.environments import Standing, standing, went_wrong
 from runs.queries.log import LogSpan, LogView, log_view
 from runs.queries.progress import MARK
@@ -98,6 +99,7 @@ class EnvironmentPage:
     faults: list[FaultView]
     findings: list[Finding]
     failing: list[Window]
+    usage: UsageView
     log: LogView | None
 
     @property
@@ -146,7 +148,7 @@ class EnvironmentPage:
 def environment_page(
     environment: Environment, run: Run, *, now: datetime, source: str = "", with_log: bool = True
 ) -> EnvironmentPage:
-    """Five queries, and two more for the log; each limited, whatever the tests did."""
+    """Six queries, and two more for the log; each limited, whatever the tests did."""
     start = environment.created_at
     end = max(((environment.removed_at or now) - start).total_seconds(), 0.5)
     rows = list(environment.services.order_by("position", "name")[:SERVICE_LIMIT])
@@ -176,6 +178,7 @@ def environment_page(
         faults=[_fault(fault, failing, start, end) for fault in faults],
         findings=[found for row in rows if (found := _finding(row, lives[row.name], environment))],
         failing=failing or [],
+        usage=environment_usage(environment, rows),
         log=log_view(run, source, span) if with_log else None,
     )
 
