@@ -112,7 +112,7 @@ class Faults:
                 raise
             if fault.kind in MOMENTARY:
                 fault.is_over = True
-            elif seconds is not None:
+            elif seconds is not None and not self._is_closed:
                 fault.timer = threading.Timer(seconds, self._end_quietly, (fault, True))
                 fault.timer.name, fault.timer.daemon = f"fault-{fault.id}", True
                 fault.timer.start()

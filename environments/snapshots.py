@@ -100,7 +100,11 @@ CREATE TEMP TABLE kept AS
   SELECT oid, datname AS copy, 'itdash.fresh.' || oid AS fresh, pg_get_userbyid(datdba) AS owner,
     shobj_description(oid, 'pg_database') AS datname
   FROM pg_database WHERE datname LIKE 'itdash.snapshot.' || :'id' || '.%';
-SELECT 1 / count(*) FROM kept;
+SELECT count(*) = 0 AS is_gone FROM kept \gset
+\if :is_gone
+  \echo the snapshot is gone: the server has begun anew since, with empty data
+  SELECT 1 / 0;
+\endif
 SELECT format('CREATE DATABASE %I TEMPLATE %I OWNER %I', fresh, copy, owner) FROM kept \gexec
 """,
         _HAND_ON.format(

@@ -128,6 +128,15 @@ def test_a_snapshot_puts_a_database_back_whoever_is_connected(lab: Lab, engine: 
         assert seconds < 5
         assert [one for one in site.actions("db") if one != "data"] == ["snapshot", "restore", "restore"]
 
+        kept = sql("SELECT json_agg(datname) FROM pg_database WHERE datname LIKE 'itdash.%'").document
+        assert len(kept) == 2
+        for name in kept:
+            sql(f'DROP DATABASE "{name}"')
+        gone = site.post(f"/snapshots/{snapshot}/restore")
+        assert gone.status == 409
+        assert "begun anew" in gone.document["detail"]
+        assert sql("SELECT count(*) FROM orders").document == 1000
+
         other = site.post("/snapshots", {"service": "web"})
         unknown = site.post("/snapshots/none/restore")
         assert (unknown.status, unknown.document["known"]) == (404, [snapshot])
