@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -29,6 +30,7 @@ from runs.execution.endings import ending_of_error
 from runs.execution.engines import engine_for
 from runs.execution.facts import service_facts
 from runs.execution.lease import Lease, StopReason, held
+from runs.execution.masking import Masker
 from runs.execution.outages import through_outages
 from runs.execution.plans import Allowance, ShardPlan, plan_shards
 from runs.execution.recorder import Recorder
@@ -51,7 +53,7 @@ def execute(claim: Claim) -> None:
     run = Run.objects.select_related("project", "suite").get(pk=claim.run_id)
     with (
         held(claim, lease_seconds=settings.RUN_LEASE_SECONDS) as lease,
-        Recorder(claim.run_id) as recorder,
+        Recorder(claim.run_id, masker=Masker(run.project.variables)) as recorder,
     ):
         try:
             _execute(run, lease, recorder)
@@ -207,6 +209,7 @@ def _note_services(run: Run, job: Job, plans: Sequence[ShardPlan]) -> None:
 def _end(lease: Lease, recorder: Recorder, ending: Ending) -> None:
     """Write the end, or what takes its place when the work was stopped."""
     recorder.flush()
+    ending = replace(ending, message=recorder.masked(ending.message))
     match lease.reason:
         case StopReason.LEASE_LOST:
             logger.warning("Run %s went on without this worker.", lease.claim.run_id)

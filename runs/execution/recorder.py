@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Self
 
@@ -18,6 +19,7 @@ from django.db import Error as DatabaseFault
 from django.db import InterfaceError, OperationalError, connection
 
 from runs.actions.events import NewEvent, NewLine, append_lines, record_events
+from runs.execution.masking import Masker
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +45,10 @@ BACKLOG_LIMIT_BYTES = 64 * 1024 * 1024
 class Recorder:
     """Writes one run's timeline and log. A context manager: leaving it writes all that is left."""
 
-    def __init__(self, run_id: int, *, patience_seconds: float = 60.0) -> None:
+    def __init__(self, run_id: int, *, masker: Masker | None = None, patience_seconds: float = 60.0) -> None:
         self._run_id = run_id
+        #: What is kept is masked first, so that nothing behind here ever sees a secret.
+        self._masker = masker or Masker()
         #: How long the last words are tried to be written when the database is away at the end.
         self._patience_seconds = patience_seconds
         self._lock = threading.Lock()
@@ -71,12 +75,14 @@ class Recorder:
 
     def event(self, event: NewEvent) -> None:
         """Keep an event; it is written within moments."""
+        event = replace(event, message=self.masked(event.message), data=self._masker.data(event.data))
         with self._lock:
             self._events.append(event)
         self._wake.set()
 
     def line(self, line: NewLine) -> None:
         """Keep a line; it is written with others within `BATCH_SECONDS`."""
+        line = replace(line, text=self.masked(line.text))
         size = _size(line)
         key = (line.shard, line.service)
         with self._lock:
@@ -92,6 +98,10 @@ class Recorder:
             is_full = self._waiting_bytes >= BATCH_BYTES
         if is_full:
             self._wake.set()
+
+    def masked(self, text: str) -> str:
+        """The text without the project's secrets, for what is kept elsewhere."""
+        return self._masker.text(text)
 
     def flush(self, *, timeout_seconds: float = 10.0) -> bool:
         """Wait until all that was kept before is written; False when that takes too long."""
