@@ -16,9 +16,13 @@ def build(_apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     """Build the index without stopping writers; may be called again after it was interrupted."""
     with schema_editor.connection.cursor() as cursor:
         cursor.execute(f"CREATE INDEX IF NOT EXISTS {INDEX} ON ONLY runs_result {COLUMNS}")
+        # A partition made since the parent's index was has it already, under a name of PostgreSQL's choice.
         cursor.execute(
             "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
-            "WHERE i.inhparent = 'runs_result'::regclass"
+            "WHERE i.inhparent = 'runs_result'::regclass AND NOT EXISTS ("
+            "SELECT FROM pg_inherits a JOIN pg_index x ON x.indexrelid = a.inhrelid "
+            "WHERE a.inhparent = %s::regclass AND x.indrelid = i.inhrelid)",
+            [INDEX],
         )
         for (partition,) in cursor.fetchall():
             own = f"{partition}_failure"

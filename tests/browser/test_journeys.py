@@ -38,7 +38,7 @@ def test_a_person_signs_in_and_a_wrong_password_says_what_to_do(page: Page, sign
     page.get_by_label("User name").fill("priya")
     page.get_by_label("Password").fill("not it")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("Check both and try again")
+    expect(page.get_by_role("alert")).to_contain_text("tries left, then a pause of 15 minutes.")
 
     sign_in(user)
 
