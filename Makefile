@@ -36,7 +36,7 @@ up: $(VENV)/runtime.stamp
 	@$(BIN)/itdash up $(ARGS)
 
 test: $(VENV)/dev.stamp
-	@$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check
