@@ -11,19 +11,19 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from runs.actions.audit import note_change
 from runs.actions.errors import NotPossibleError
+from runs.actions.locks import alone_with
 from runs.dispatch import Work, after_commit
 from runs.models import Channel, Delivery, Suite, User
 from runs.notify.email import send_mail
@@ -43,7 +43,6 @@ logger = logging.getLogger(__name__)
 #: After a worker died over a delivery, until another tries it.
 LEASE: Final = timedelta(minutes=2)
 _LOCK_CLASS: Final = 7_145_014
-_LOCK_RANGE: Final = 2**31
 #: States sent by one worker in a row.
 _ROUNDS: Final = 5
 _SENT_AGAIN: Final = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.IGNORED)
@@ -51,7 +50,7 @@ _SENT_AGAIN: Final = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus
 
 def send_delivery(delivery_id: int) -> None:
     """Send what is due; nothing when it is not, or when somebody is at it."""
-    with _alone_with(delivery_id) as is_alone:
+    with alone_with(_LOCK_CLASS, delivery_id) as is_alone:
         for _ in range(_ROUNDS if is_alone else 0):
             delivery = _taken(delivery_id)
             if delivery is None:
@@ -265,18 +264,3 @@ def _judged(
     if refusal is None:
         return _Outcome(DeliveryStatus.SENT, told, payload=payload or {})
     return _refused(delivery, refusal.reason, may_heal=refusal.may_heal, after=refusal.after)
-
-
-@contextmanager
-def _alone_with(delivery_id: int) -> Iterator[bool]:
-    """Hold the database's lock on a delivery; yield False when another worker has it."""
-    key = [_LOCK_CLASS, delivery_id % _LOCK_RANGE]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
-        [is_alone] = cursor.fetchone()
-    try:
-        yield is_alone
-    finally:
-        if is_alone:
-            with suppress(Exception), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)

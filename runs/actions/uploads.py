@@ -6,20 +6,21 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
 from django.core.files.storage import default_storage
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Sum
 from django.db.models.functions import Now
 
 from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, TakenError
+from runs.actions.locks import alone_with
 from runs.actions.results import KeptFile, ReportFile, ingest_reports, joint_status, save_file
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
 from runs.dispatch import Work, after_commit
@@ -32,7 +33,6 @@ TRY_LIMIT = 8
 SHARD_LIMIT = 10_000
 TAG_LIMIT = 100
 _LOCK_CLASS = 7_145_003
-_LOCK_RANGE = 2**31
 _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -102,7 +102,7 @@ def receive_upload(
 
 def ingest_upload(upload_id: int) -> UploadStatus | None:
     """Store an upload's results; None when it is stored already or another worker is at it."""
-    with _alone_with(upload_id) as is_alone:
+    with alone_with(_LOCK_CLASS, upload_id) as is_alone:
         upload = Upload.objects.filter(pk=upload_id, status=UploadStatus.RECEIVED).first()
         if not is_alone or upload is None:
             return None
@@ -254,18 +254,3 @@ def _sync(storage_name: str) -> None:
         path = Path(default_storage.path(storage_name))
         with path.open("rb") as file:
             os.fsync(file.fileno())
-
-
-@contextmanager
-def _alone_with(upload_id: int) -> Iterator[bool]:
-    """Hold the database's lock on an upload: the sweeper rings again while a worker is still at it."""
-    key = [_LOCK_CLASS, upload_id % _LOCK_RANGE]
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
-        [is_alone] = cursor.fetchone()
-    try:
-        yield is_alone
-    finally:
-        if is_alone:
-            with suppress(Exception), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
