@@ -43,6 +43,11 @@ def state(service: str, facts: Mapping[str, Any]) -> ServiceState:
     status = STATUSES.get(state["Status"], ServiceStatus.GONE)
     health = state.get("Health") or {}
     has_ended = status is ServiceStatus.EXITED or bool(state.get("Error"))
+    started_at = streams.moment(state["StartedAt"])
+    finished_at = streams.moment(state["FinishedAt"]) if status is ServiceStatus.EXITED else None
+    if started_at and finished_at:
+        # The engine may note the start of a process only after it noted the end of it.
+        finished_at = max(started_at, finished_at)
     return ServiceState(
         service=service,
         status=status,
@@ -51,8 +56,8 @@ def state(service: str, facts: Mapping[str, Any]) -> ServiceState:
         out_of_memory=bool(state.get("OOMKilled")),
         restart_count=facts.get("RestartCount", 0),
         created_at=streams.moment(facts["Created"]),
-        started_at=streams.moment(state["StartedAt"]),
-        finished_at=streams.moment(state["FinishedAt"]) if status is ServiceStatus.EXITED else None,
+        started_at=started_at,
+        finished_at=finished_at,
         image=facts["Image"],
         error=state.get("Error", ""),
         probe_outputs=tuple(
