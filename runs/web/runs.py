@@ -52,7 +52,11 @@ def run_list(request: HttpRequest, slug: str) -> HttpResponse:
             "choices": choices,
         }
         response = render(request, "runs/list.html#answer", context | {"is_part": True})
-        response["HX-Push-Url"] = reverse("runs", args=[slug]) + wanted.query()
+        address = reverse("runs", args=[slug]) + wanted.query()
+        # A field that loses its focus asks for what is shown already: no step to go back over.
+        address = address.removesuffix("?")
+        is_there = request.headers.get("HX-Current-URL", "").endswith(request.get_host() + address)
+        response["HX-Push-Url"] = "false" if is_there else address
     else:
         response = project_page(
             request, "runs/list.html", access, nav="runs", page=page, wanted=wanted, choices=choices
