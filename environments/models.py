@@ -21,12 +21,14 @@ class EnvironmentState(StrEnum):
 
     CREATING = "creating"
     READY = "ready"
+    #: It failed and is kept for a person to look at: nobody works on it, its lease ends by itself.
+    HELD = "held"
     REMOVING = "removing"
     REMOVED = "removed"
 
 
 #: Somebody holds a lease on an environment in one of these.
-LIVE = frozenset({EnvironmentState.CREATING, EnvironmentState.READY, EnvironmentState.REMOVING})
+LIVE = frozenset(set(EnvironmentState) - {EnvironmentState.REMOVED})
 
 
 class EnvironmentQuerySet(models.QuerySet["Environment"]):
@@ -39,6 +41,10 @@ class EnvironmentQuerySet(models.QuerySet["Environment"]):
     def held(self, now: datetime) -> Self:
         """Live, leased and not past its end: nobody but its owner may touch it."""
         return self.live().filter(lease_expires_at__gt=now, expires_at__gt=now)
+
+    def kept(self, now: datetime) -> Self:
+        """Failed, and held for a person to look at."""
+        return self.filter(state=EnvironmentState.HELD, held_until__gt=now)
 
     def of_owner(self, owner: str) -> Self:
         """Every try of one owner."""
@@ -74,6 +80,12 @@ class Environment(models.Model):
     lease_expires_at = models.DateTimeField()
     #: The end in any case, also written on every object's label.
     expires_at = models.DateTimeField()
+    #: Since when, until when and why it is or was held for a person; the lease is as long then.
+    held_at = models.DateTimeField(null=True)
+    held_until = models.DateTimeField(null=True)
+    held_because = models.TextField(blank=True, db_default="")
+    #: Opaque, whose share of held environments it takes: for example ``project:3``.
+    held_for = models.CharField(max_length=200, blank=True, db_default="")
 
     objects = EnvironmentQuerySet.as_manager()
 
@@ -85,7 +97,7 @@ class Environment(models.Model):
                 fields=["instance", "owner", "shard", "fence"], name="environment_try_is_unique"
             ),
             models.CheckConstraint(
-                condition=Q(state__in=["creating", "ready", "removing", "removed"]),
+                condition=Q(state__in=["creating", "ready", "held", "removing", "removed"]),
                 name="environment_state_is_known",
             ),
             models.CheckConstraint(
@@ -100,11 +112,24 @@ class Environment(models.Model):
             models.CheckConstraint(
                 condition=Q(fence__gte=1) & Q(shard__gte=1), name="environment_counts_from_one"
             ),
+            models.CheckConstraint(
+                condition=Q(held_at__isnull=True, held_until__isnull=True) & ~Q(state="held")
+                | Q(held_at__isnull=False, held_until__isnull=False),
+                name="environment_is_held_from_and_until",
+            ),
+            models.CheckConstraint(
+                condition=Q(held_until__isnull=True) | Q(held_until__lte=F("expires_at")),
+                name="environment_is_not_held_past_its_end",
+            ),
         ]
         indexes = [  # noqa: RUF012 - Django's form
             # The reaper asks every few seconds for the few that are not removed, never for the history.
             models.Index(
                 fields=["instance", "engine"], name="environment_live", condition=~Q(state="removed")
+            ),
+            # The sweeper asks for those whose time was up a while ago, to say so on their runs' timelines.
+            models.Index(
+                fields=["held_until"], name="environment_held", condition=Q(held_until__isnull=False)
             ),
         ]
 
@@ -155,6 +180,12 @@ class EnvironmentService(models.Model):
     #: Healthy, or started where nothing more was asked, or completed where that was asked.
     ready_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    #: What it may use, and how a person gets inside it; known of one that is or was held.
+    memory_limit_bytes = models.BigIntegerField(null=True)
+    cpu_limit = models.FloatField(null=True)
+    addresses = models.JSONField(null=True)
+    #: Pairs of what a command does and the command.
+    commands = models.JSONField(null=True)
 
     class Meta:
         """One row per service of an environment."""
