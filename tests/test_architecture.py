@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from runs.actions.locks import Lock
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ["environments", "itdash", "runs"]
 WRITES = {"update", "create", "get_or_create", "update_or_create", "bulk_create", "aupdate", "acreate"}
@@ -72,8 +74,21 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 
 
 def test_every_kind_of_advisory_lock_is_taken_for_one_thing() -> None:
-    numbers = re.compile(r"^_LOCK(?:_CLASS)?(?:: Final)? = ([\d_]+)$", re.MULTILINE)
-    found = [number for path in production_modules() for number in numbers.findall(path.read_text())]
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in production_modules()}
+    asking = {path for path, text in texts.items() if re.search(r"pg_\w*advisory", text)}
+    takers = {
+        name: [path for path, text in texts.items() if re.search(rf"\bLock\.{name}\b", text)]
+        for name in Lock.__members__
+    }
 
-    assert len(found) >= 9
-    assert len(set(found)) == len(found)
+    # The environments know nothing of the runs, and have numbers of their own.
+    keys = [
+        int(number, 0)
+        for path in asking
+        for number in re.findall(r"^\w*LOCK_KEY = (\w+)$", texts[path], re.MULTILINE)
+    ]
+
+    assert {path for path in asking if not path.startswith("environments/")} == {"runs/actions/locks.py"}
+    assert len(keys) >= len(asking) - 1 >= 1
+    assert len({*Lock, *keys}) == len(takers) + len(keys)
+    assert {name: paths for name, paths in takers.items() if len(paths) != 1} == {}

@@ -12,9 +12,10 @@ import logging
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
+from runs.actions.locks import Lock, wait_for
 from runs.dispatch import Work, after_commit
 from runs.models import Channel, Delivery, Run
 from runs.notify.news import NewsEvent
@@ -30,8 +31,6 @@ logger = logging.getLogger(__name__)
 UPLOAD_PATIENCE: Final = timedelta(seconds=20)
 #: Who uploads the history of a year wants no message for each turn of it.
 NEWS_LAST: Final = timedelta(days=1)
-_LOCK_CLASS: Final = 7_145_016
-_LOCK_RANGE: Final = 2**31
 
 
 def announce_run(run_id: int) -> None:
@@ -95,9 +94,8 @@ def _ask_for_status(channel: Channel, run: Run, now: datetime) -> None:
 
 
 def _tell(receivers: list[Channel], run: Run, now: datetime) -> None:
-    with connection.cursor() as cursor:
-        # One at a time: two runs that end together would each not see the other.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, run.suite_id % _LOCK_RANGE])
+    # One at a time: two runs that end together would each not see the other.
+    wait_for(Lock.NEWS, run.suite_id)
     for channel in receivers:
         news = news_of(run, told=_told(channel, run))
         if news is None:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime
 from itertools import batched
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from runs.actions.events import NewEvent, record_event
+from runs.actions.locks import Lock, wait_for
 from runs.actions.suites import remember_named_services
 from runs.analytics.blame import Blame as Found
 from runs.analytics.blame import FailedTest, Suspect, blame
@@ -35,8 +36,6 @@ WATCHED_LIMIT = 500
 #: Failures of a run that are looked at at all.
 FAILURE_LIMIT = 10_000
 _ROWS_AT_ONCE = 500
-_LOCK_CLASS = 7_145_013
-_LOCK_RANGE = 2**31
 _UPDATED = ["run_at", "services", "suspects", "ruled_out", "unwatched", "algorithm_version"]
 #: Services listed of one failure, of each sort.
 _LISTED = 60
@@ -51,8 +50,7 @@ def blame_run(run_id: int) -> int:
     if run is None or not run.is_finished:
         return 0
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, run_id % _LOCK_RANGE])
+        wait_for(Lock.BLAMES, run_id)
         return _blame(run)
 
 

@@ -13,16 +13,15 @@ from datetime import datetime
 from itertools import batched
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
+from runs.actions.locks import Lock, wait_for
 from runs.analytics.flakiness import CaseRun, FlakeState, FlakeThresholds, FlakeVerdict, judge_case
 from runs.models import CaseState, Run
 from runs.queries.evidence import SuiteEvidence, cases_touched, evidence_of_suite
 
 #: Cases judged at once, by a handful of statements.
 CHUNK = 2_000
-_LOCK_CLASS = 7_145_012
-_LOCK_RANGE = 2**31
 
 #: Of a verdict, without a column of their own.
 _INPUTS = (
@@ -45,8 +44,7 @@ def judge_run(run_id: int) -> int:
         return 0
     with transaction.atomic():
         # One at a time: the last verdict is an input of the next.
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, run.suite_id % _LOCK_RANGE])
+        wait_for(Lock.VERDICTS, run.suite_id)
         evidence = evidence_of_suite(run.suite_id, default_branch=run.project.default_branch)
         if run.pk not in evidence.runs:
             return 0

@@ -4,25 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import IntEnum, unique
 
 from django.db import connection
 
 _RANGE = 2**31
 
 
+@unique
+class Lock(IntEnum):
+    """What is locked, by the number of it that the database knows.
+
+    A number stays what it is: while an upgrade goes on, workers of both versions are at work.
+    """
+
+    #: Of the whole installation.
+    SWEEP = 0x17DA5
+    FIRST_ACCOUNT = 0x17DA5400
+    PARTITIONS = 7_145_001
+    #: Of a run.
+    MERGE = 7_145_002
+    BLAMES = 7_145_013
+    #: Of an upload.
+    UPLOAD = 7_145_003
+    #: Of a suite.
+    VERDICTS = 7_145_012
+    DURATIONS = 7_145_015
+    NEWS = 7_145_016
+    #: Of a message that is sent.
+    DELIVERY = 7_145_014
+    #: Of a project.
+    SAMPLE = 7_145_020
+    CASES = 7_145_021
+
+
+def wait_for(lock: Lock, row_id: int | None = None, *, shared: tuple[Lock, int] | None = None) -> None:
+    """Hold the lock, on a row when one is named, until the transaction ends; wait while another has it.
+
+    `shared` is taken in the same question, at once with all who share it too.
+    """
+    wanted, key = "pg_advisory_xact_lock", _key(lock, row_id)
+    question = f"{wanted}({_places(key)})"
+    if shared is not None:
+        also = _key(*shared)
+        question, key = f"{question}, {wanted}_shared({_places(also)})", key + also
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {question}", key)
+
+
 @contextmanager
-def alone_with(kind: int, row_id: int) -> Iterator[bool]:
-    """Hold the lock of this kind on a row for the block; yield False at once when somebody else has it.
+def alone_with(lock: Lock, row_id: int | None = None) -> Iterator[bool]:
+    """Hold the lock, on a row when one is named, for the block; yield False at once when another has it.
 
     It belongs to the connection: whoever dies lets go of it.
     """
-    key = [kind, row_id % _RANGE]
+    key = _key(lock, row_id)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", key)
+        cursor.execute(f"SELECT pg_try_advisory_lock({_places(key)})", key)
         [is_alone] = cursor.fetchone()
     try:
         yield is_alone
     finally:
         if is_alone:
             with suppress(Exception), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", key)
+                cursor.execute(f"SELECT pg_advisory_unlock({_places(key)})", key)
+
+
+def _key(lock: Lock, row_id: int | None) -> list[int]:
+    """One number is another lock than two: PostgreSQL keeps them apart."""
+    return [lock.value] if row_id is None else [lock.value, row_id % _RANGE]
+
+
+def _places(key: list[int]) -> str:
+    return ", ".join(["%s"] * len(key))

@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.db import connection, transaction
 from django.utils import timezone
 
+from runs.actions.locks import Lock, wait_for
 from runs.analytics.durations import ALGORITHM_VERSION, DEFAULTS, standing_alert, step
 from runs.analytics.samples import median
 from runs.models import Run
@@ -26,9 +27,6 @@ KEPT: Final = 100
 #: A rise of the medians by less, as a ratio and in milliseconds, is not worth a test of significance.
 LEAST_RATIO: Final = DEFAULTS.rearm_ratio
 LEAST_MS: Final = 50
-
-_LOCK_CLASS: Final = 7_145_015
-_LOCK_RANGE: Final = 2**31
 
 # What the run says of each case beside what is kept of it. `ms` is null when it says nothing (any more):
 # it did not pass, or the run does not count. A row that the run cannot change is left out.
@@ -150,9 +148,8 @@ def pace_run(run_id: int) -> int:
     if run is None or not run.is_finished:
         return 0
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            # One at a time: a row is read and written behind it.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [_LOCK_CLASS, run.suite_id % _LOCK_RANGE])
+        # One at a time: a row is read and written behind it.
+        wait_for(Lock.DURATIONS, run.suite_id)
         evidence = evidence_of_suite(run.suite_id, default_branch=run.project.default_branch)
         seen = evidence.runs.get(run.pk)
         if seen is None or not seen.on_default_branch:

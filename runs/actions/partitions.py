@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from django.db import connection, transaction
 from psycopg import sql
 
+from runs.actions.locks import Lock, wait_for
+
 PARTITIONED_TABLES = ("runs_result", "runs_attempt")
-#: Makers of partitions queue up behind this advisory lock.
-_LOCK = 7_145_001
 
 
 def ensure_partition(moment: datetime) -> list[str]:
@@ -19,8 +19,8 @@ def ensure_partition(moment: datetime) -> list[str]:
     wanted = {table: f"{table}_{start:%Y%m}" for table in PARTITIONED_TABLES}
     if not _missing(wanted.values()):
         return []
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+    with transaction.atomic():
+        wait_for(Lock.PARTITIONS)
         missing = _missing(wanted.values())
         for table, partition in wanted.items():
             if partition in missing:

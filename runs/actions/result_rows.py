@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
+from runs.actions.locks import Lock, wait_for
 from runs.analytics.fingerprints import failure_fingerprint
 from runs.ingestion.attempts import TEARDOWN_MARK, Folded, Try, fold_tries
 from runs.ingestion.identity import split_parameters
@@ -34,9 +35,6 @@ TRY_LIMIT = 200
 _KNOWN_FAILURE_LIMIT = 20_000
 _FOLDED_AT_ONCE = 500
 _ATTEMPT_COUNT_LIMIT = 32_767
-_LOCK_CLASS = 7_145_002
-_CASES_LOCK_CLASS = 7_145_021
-_LOCK_RANGE = 2**31
 
 _STAGING = """
 CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_2 (
@@ -342,11 +340,8 @@ class Staging:
         """Make rows of what was staged, and count the run's totals anew."""
         parameters = place.parameters
         way = _BY_HASH if self._position > _MANY_ATTEMPTS else _BY_LOOKUP
+        wait_for(Lock.MERGE, place.run_id, shared=(Lock.CASES, place.project_id))
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(%s, %s), pg_advisory_xact_lock_shared(%s, %s)",
-                [_LOCK_CLASS, place.run_id % _LOCK_RANGE, *_cases_of(place.project_id)],
-            )
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_2 (identity)")
@@ -370,12 +365,7 @@ def hold_back_merges(project_id: int) -> None:
 
     For who removes cases and failures: a merge has found what its rows refer to before anybody sees them.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", _cases_of(project_id))
-
-
-def _cases_of(project_id: int) -> list[int]:
-    return [_CASES_LOCK_CLASS, project_id % _LOCK_RANGE]
+    wait_for(Lock.CASES, project_id)
 
 
 def failure_digest(failure: FailureText) -> bytes:

@@ -21,7 +21,7 @@ from django.db.models import Max, Min
 
 from runs.actions.audit import note_change
 from runs.actions.errors import NotPossibleError
-from runs.actions.locks import alone_with
+from runs.actions.locks import Lock, alone_with
 from runs.actions.projects import ensure_suite
 from runs.actions.quarantine import lift_quarantine, quarantine_case
 from runs.actions.result_rows import hold_back_merges
@@ -44,8 +44,6 @@ from runs.models import (
 from runs.queries.samples import PLACE_TAG, UNTIL_TAG, sample_runs
 from runs.sample import Lifted, Quarantined, SampleReport, Step, history
 from runs.vocabulary import FINISHED, Level
-
-_LOCK_CLASS = 7_145_020
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def load_samples(project_id: int, *, answer: Callable[[Work, int], None], now: d
     Nothing is sent to a project that has runs of its own. `answer` does the work that each report asks for,
     here and in order: what is judged of a day must not depend on which worker was quicker.
     """
-    with alone_with(_LOCK_CLASS, project_id) as is_alone:
+    with alone_with(Lock.SAMPLE, project_id) as is_alone:
         project = Project.objects.filter(pk=project_id, is_sample=True).first()
         if not is_alone or project is None:
             return 0
@@ -200,7 +198,7 @@ def remove_samples(*, project: Project, by: User | None) -> Removed:
     Raises:
         NotPossibleError: there is none, or it is being made at this moment.
     """
-    with alone_with(_LOCK_CLASS, project.pk) as is_alone:
+    with alone_with(Lock.SAMPLE, project.pk) as is_alone:
         if not is_alone:
             message = "The sample data is being made right now. Remove it when it is there."
             raise NotPossibleError(message)

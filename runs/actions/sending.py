@@ -23,7 +23,7 @@ from django.utils import timezone
 
 from runs.actions.audit import note_change
 from runs.actions.errors import NotPossibleError
-from runs.actions.locks import alone_with
+from runs.actions.locks import Lock, alone_with
 from runs.dispatch import Work, after_commit
 from runs.models import Channel, Delivery, Suite, User
 from runs.notify.email import send_mail
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 #: After a worker died over a delivery, until another tries it.
 LEASE: Final = timedelta(minutes=2)
-_LOCK_CLASS: Final = 7_145_014
 #: States sent by one worker in a row.
 _ROUNDS: Final = 5
 _SENT_AGAIN: Final = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.IGNORED)
@@ -50,7 +49,7 @@ _SENT_AGAIN: Final = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus
 
 def send_delivery(delivery_id: int) -> None:
     """Send what is due; nothing when it is not, or when somebody is at it."""
-    with alone_with(_LOCK_CLASS, delivery_id) as is_alone:
+    with alone_with(Lock.DELIVERY, delivery_id) as is_alone:
         for _ in range(_ROUNDS if is_alone else 0):
             delivery = _taken(delivery_id)
             if delivery is None:

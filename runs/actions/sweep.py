@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import connection
 from django.db.models import F, Q, Value
 from django.db.models.functions import Greatest, Least, Now
 
+from runs.actions.locks import Lock, alone_with
 from runs.actions.runs import resolve_lapsed_run
 from runs.dispatch import Work, ring
 from runs.models import Delivery, Run, Upload
@@ -27,7 +26,6 @@ RING_AGAIN_AT_LAST = timedelta(minutes=5)
 SEND_AFTER = timedelta(seconds=2)
 #: Of one sweep, so that a long queue does not flood the broker.
 RING_LIMIT = 50
-_SWEEP_LOCK = 0x17DA5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +43,7 @@ class Sweep:
 
 def sweep() -> Sweep:
     """Resolve runs whose lease has lapsed and ring again for what waits unheard; one sweep at a time."""
-    with _alone() as is_alone:
+    with alone_with(Lock.SWEEP) as is_alone:
         if not is_alone:
             return Sweep(was_skipped=True)
         return Sweep(
@@ -107,17 +105,3 @@ def _ring_for_messages() -> Iterator[int]:
         if not ring(Work.SEND_DELIVERY, delivery_id):
             return
         yield delivery_id
-
-
-@contextmanager
-def _alone() -> Iterator[bool]:
-    """Hold the database's lock on sweeping; yield False when another sweep has it."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_SWEEP_LOCK])
-        [is_alone] = cursor.fetchone()
-    try:
-        yield is_alone
-    finally:
-        if is_alone:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_SWEEP_LOCK])

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 
 from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, TakenError
-from runs.actions.locks import alone_with
+from runs.actions.locks import Lock, alone_with
 from runs.actions.results import KeptFile, ReportFile, ingest_reports, joint_status, save_file
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
 from runs.dispatch import Work, after_commit
@@ -32,7 +32,6 @@ from runs.vocabulary import UploadStatus
 TRY_LIMIT = 8
 SHARD_LIMIT = 10_000
 TAG_LIMIT = 100
-_LOCK_CLASS = 7_145_003
 _OLDEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -102,7 +101,7 @@ def receive_upload(
 
 def ingest_upload(upload_id: int) -> UploadStatus | None:
     """Store an upload's results; None when it is stored already or another worker is at it."""
-    with alone_with(_LOCK_CLASS, upload_id) as is_alone:
+    with alone_with(Lock.UPLOAD, upload_id) as is_alone:
         upload = Upload.objects.filter(pk=upload_id, status=UploadStatus.RECEIVED).first()
         if not is_alone or upload is None:
             return None
