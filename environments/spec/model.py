@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from environments.spec.ready import Probe
+
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -126,6 +128,11 @@ class ServiceSpec:
     #: The service's ``x-itdash`` block as read: ``preset``, ``ready``, ``start_timeout``, ``local`` …
     extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
+    #: ``x-itdash.ready``: in the health check's place where somebody waits for it; None without.
+    ready: Probe | None = None
+    #: How long it may take from its start to become ready, or to end well where that is awaited; None: as
+    #: long as the environment has.
+    start_timeout_seconds: float | None = None
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
@@ -165,3 +172,5 @@ class EnvironmentSpec:
     places: Mapping[str, tuple[str, int]] = field(default_factory=lambda: EMPTY)
     #: What an administrator granted the project (`environments.grants`); never read from a file.
     grants: frozenset[str] = frozenset()
+    #: How long all services together may take to become ready; None leaves it to the caller.
+    start_timeout_seconds: float | None = None
