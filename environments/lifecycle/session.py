@@ -20,7 +20,15 @@ from environments.models import Environment
 from environments.plan import StartPlan
 from environments.presets import filled, preset_for
 from environments.probes import Clock, Prober
-from environments.spec import EMPTY, Condition, Dependency, EnvironmentSpec, HealthCheck, ServiceSpec
+from environments.spec import (
+    EMPTY,
+    Condition,
+    Dependency,
+    EnvironmentSpec,
+    HealthCheck,
+    ServiceSpec,
+    with_replicas,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +142,8 @@ class Session:
 
 
 def complete(spec: EnvironmentSpec, tests: str) -> EnvironmentSpec:
-    """Fill in what the file left open: presets, and that tests never restart and by default come last."""
+    """Fill in what the file left open: presets, a service for each container of one, and that tests never
+    restart and by default come last."""
     if tests not in spec.services:
         message = f"There is no service '{tests}' to run the tests in. Known: {', '.join(spec.services)}."
         raise ServiceNotFoundError(message)
@@ -142,8 +151,9 @@ def complete(spec: EnvironmentSpec, tests: str) -> EnvironmentSpec:
     depends_on = service.depends_on or tuple(
         Dependency(name, _expected(other)) for name, other in spec.services.items() if name != tests
     )
-    final = replace(service, depends_on=depends_on, restart="no")
-    return filled(replace(spec, services={**spec.services, tests: final}))
+    # One container runs the tests: a suite that is to be faster has shards.
+    final = replace(service, depends_on=depends_on, restart="no", scale=1)
+    return with_replicas(filled(replace(spec, services={**spec.services, tests: final})))
 
 
 def _expected(service: ServiceSpec) -> Condition:

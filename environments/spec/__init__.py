@@ -21,9 +21,11 @@ from environments.spec.model import (
     Mount,
     MountKind,
     NetworkSpec,
+    Port,
     ServiceSpec,
     VolumeSpec,
 )
+from environments.spec.replicas import with_replicas
 
 __all__ = [
     "EMPTY",
@@ -36,6 +38,7 @@ __all__ = [
     "Mount",
     "MountKind",
     "NetworkSpec",
+    "Port",
     "ServiceSpec",
     "VolumeSpec",
     "compose_config",
@@ -43,6 +46,7 @@ __all__ = [
     "load_environment",
     "load_model",
     "plain",
+    "with_replicas",
 ]
 
 

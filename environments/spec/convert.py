@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from environments.errors import Problem
+from environments.spec.attached import addresses_of, ports_of, tmpfs_of
+from environments.spec.building import BUILD_PRIVILEGES, build_of
 from environments.spec.export import plain
 from environments.spec.files import Problems
 from environments.spec.loader import Model
 from environments.spec.model import (
-    Build,
     Condition,
     Dependency,
     EnvironmentSpec,
@@ -23,9 +24,8 @@ from environments.spec.model import (
     ServiceSpec,
     VolumeSpec,
 )
-from environments.spec.ready import readiness_from, start_timeout_from
 from environments.spec.source import Map, Mark, Seq, nearest
-from environments.spec.values import InvalidValueError, seconds, size
+from environments.spec.values import seconds
 
 #: Understood and ignored; the sentence is shown on the run.
 _NOTED: Final = {
@@ -37,6 +37,7 @@ _NOTED: Final = {
     ),
     "develop": "nothing is watched during a run",
     "label_file": "labels from files are not passed on",
+    "mac_address": "addresses are itdash's",
     "logging": "logs are kept by itdash, whatever driver is named",
     "mem_reservation": "reservations are not made",
     "mem_swappiness": "swapping is left to the engine",
@@ -73,38 +74,16 @@ _PRIVILEGES: Final = (
     "volumes_from",
     "external_links",
 )
-_BUILD_PRIVILEGES: Final = ("entitlements", "network", "privileged", "ssh")
-_BUILD_NOTED: Final = (
-    "cache_from",
-    "cache_to",
-    "isolation",
-    "platforms",
-    "provenance",
-    "sbom",
-    "shm_size",
-    "tags",
-)
-_BUILD_USED: Final = (
-    "args",
-    "context",
-    "dockerfile",
-    "dockerfile_inline",
-    "labels",
-    "no_cache",
-    "pull",
-    "target",
-)
 _READ: Final = """
-build cap_add cap_drop command container_name cpus depends_on deploy entrypoint env_file environment expose
-extra_hosts healthcheck hostname image init labels links mem_limit network_mode networks pids_limit platform
-ports profiles pull_policy pull_refresh_after read_only restart scale shm_size stdin_open stop_grace_period
-stop_signal tmpfs tty ulimits user volumes working_dir
+build cap_add cap_drop command container_name cpus depends_on deploy dns dns_opt dns_search domainname
+entrypoint env_file environment expose extra_hosts group_add healthcheck hostname image init labels links
+mem_limit network_mode networks pids_limit platform ports profiles pull_policy pull_refresh_after read_only
+restart scale shm_size stdin_open stop_grace_period stop_signal tmpfs tty ulimits user volumes working_dir
 """
 #: Every key of a service that is read below.
 _USED: Final = frozenset(_READ.split())
 _RESTARTS: Final = ("no", "always", "on-failure", "unless-stopped")
 _EXTENSION: Final = "x-itdash"
-_TMPFS_FORM: Final = "Write /path or /path:size=64m,mode=1777."
 
 
 def environment_from(model: Model) -> EnvironmentSpec:
@@ -126,7 +105,7 @@ class _Conversion:
     def environment(self) -> EnvironmentSpec:
         tree = self._model.tree
         if not tree["services"]:
-            self._problem("no services are defined", "services", tree.mark)
+            self.problem("no services are defined", "services", tree.mark)
         services = {name: self._service(name, service) for name, service in tree["services"].items()}
         used_networks = {network for service in services.values() for network in service.networks}
         used_volumes = {
@@ -141,7 +120,6 @@ class _Conversion:
             volumes={name: self._volume(name) for name in sorted(used_volumes)},
             directory=self._model.root,
             extension=self._extension(tree, "x-itdash"),
-            start_timeout_seconds=start_timeout_from(tree.get(_EXTENSION), "x-itdash", self.problems),
             notices=tuple(self._notices),
             places=dict(self._places()),
         )
@@ -160,11 +138,13 @@ class _Conversion:
         memory = service.get("mem_limit", limits.get("memory"))
         cpus = service.get("cpus", limits.get("cpus"))
         healthcheck, is_disabled = self._healthcheck(name, service)
-        readiness = readiness_from(service.get(_EXTENSION), f"services.{name}.{_EXTENSION}", self.problems)
+        restart, attempts = self._restart(name, service)
+        listens, published = ports_of(name, service, self._model.tree, self)
+        networks, gateways = addresses_of(name, service, self._model.tree, self)
         return ServiceSpec(
             name=name,
             image=service.get("image"),
-            build=self._build(name, service),
+            build=build_of(self._model, name, service, self),
             command=_words(service.get("command")),
             entrypoint=_words(service.get("entrypoint")),
             environment={
@@ -177,22 +157,28 @@ class _Conversion:
             ),
             healthcheck=healthcheck,
             healthcheck_disabled=is_disabled,
-            ready=readiness.ready,
-            start_timeout_seconds=readiness.start_timeout_seconds,
-            mounts=(*self._mounts(name, service), *self._tmpfs(name, service)),
-            networks=self._networks(name, service),
-            network_mode=service.get("network_mode"),
+            mounts=(*self._mounts(name, service), *tmpfs_of(name, service, self)),
+            networks=networks,
+            gateway_priorities=gateways,
+            network_mode=None if networks else service.get("network_mode"),
             hostname=service.get("hostname"),
+            domainname=service.get("domainname"),
             container_name=service.get("container_name"),
             working_dir=service.get("working_dir"),
             user=service.get("user"),
             labels=dict(service.get("labels") or {}),
-            ports=self._ports(name, service),
+            ports=tuple(dict.fromkeys(port.number for port in listens)),
+            listens=listens,
+            published=published,
             init=service.get("init", True),
             stop_signal=service.get("stop_signal"),
             stop_grace_period_seconds=float(seconds(service.get("stop_grace_period", "10s"))),
             cap_add=tuple(service.get("cap_add") or ()),
             cap_drop=tuple(service.get("cap_drop") or ()),
+            group_add=tuple(service.get("group_add") or ()),
+            dns=_texts(service.get("dns")),
+            dns_search=_texts(service.get("dns_search")),
+            dns_options=_texts(service.get("dns_opt")),
             extra_hosts=dict(entry.split("=", 1) for entry in service.get("extra_hosts") or ()),
             ulimits={key: _limit(value) for key, value in (service.get("ulimits") or {}).items()},
             shm_size_bytes=_whole(service.get("shm_size")),
@@ -204,7 +190,9 @@ class _Conversion:
             stdin_open=service.get("stdin_open", False),
             pull_policy=service.get("pull_policy", "missing"),
             platform=service.get("platform"),
-            restart=self._restart(name, service),
+            restart=restart,
+            restart_attempts=attempts,
+            scale=service.get("scale", _at(service, "deploy").get("replicas", 1)),
             profiles=tuple(service.get("profiles") or ()),
             privileges=self._privileges(service),
             extension=self._extension(service, f"services.{name}.x-itdash"),
@@ -216,60 +204,30 @@ class _Conversion:
             if key in _USED or key in _PRIVILEGES or key.startswith("x-"):
                 continue
             if key in _NOTED:
-                self._note(f"services.{name}.{key} is ignored: {_NOTED[key]}.")
+                self.note(f"services.{name}.{key} is ignored: {_NOTED[key]}.")
             else:
-                self._unsupported(f"services.{name}.{key}", service.place(key))
+                self.unsupported(f"services.{name}.{key}", service.place(key))
         for key in service.get("deploy") or ():
             if key != "resources" and key != "replicas":  # noqa: PLR1714 - reads better
-                self._note(f"services.{name}.deploy.{key} is ignored: nothing is orchestrated.")
-        replicas = service.get("scale", _at(service, "deploy").get("replicas", 1))
-        if replicas != 1:
-            self._unsupported(
-                f"services.{name}: {replicas} replicas", service.mark, "Name each as a service."
-            )
+                self.note(f"services.{name}.deploy.{key} is ignored: nothing is orchestrated.")
+        for key in _at(service, "deploy", "resources", "reservations"):
+            self.note(f"services.{name}.deploy.resources.reservations.{key} is ignored: nothing is reserved.")
 
-    def _restart(self, name: str, service: Map) -> str:
-        restart: str = service.get("restart", "no").partition(":")[0] or "no"
-        if restart not in _RESTARTS:
+    def _restart(self, name: str, service: Map) -> tuple[str, int]:
+        restart, _, attempts = str(service.get("restart", "no")).partition(":")
+        restart = restart or "no"
+        if restart not in _RESTARTS or (attempts and not attempts.isdecimal()):
             key = f"services.{name}.restart"
             mend = nearest(restart, _RESTARTS)
-            self._problem(f"{key}: {restart!r} is no restart policy", key, service.place("restart"), mend)
+            self.problem(f"{key}: {restart!r} is no restart policy", key, service.place("restart"), mend)
         if restart != "no":
-            self._note(f"services.{name}.restart: restarts are counted, and too many fail the environment.")
-        return restart
+            self.note(f"services.{name}.restart: restarts are counted, and too many fail the environment.")
+        return restart, int(attempts) if attempts.isdecimal() else 0
 
     def _privileges(self, service: Map) -> dict[str, Any]:
         asked = {key: plain(service[key]) for key in _PRIVILEGES if service.get(key)}
         build = _at(service, "build")
-        return asked | {f"build.{key}": plain(build[key]) for key in _BUILD_PRIVILEGES if build.get(key)}
-
-    def _build(self, name: str, service: Map) -> Build | None:
-        build = service.get("build")
-        if not isinstance(build, Map):
-            return None
-        for key in build:
-            if key in _BUILD_NOTED:
-                self._note(f"services.{name}.build.{key} is ignored: itdash builds for itself alone.")
-            elif key not in (*_BUILD_USED, *_BUILD_PRIVILEGES) and not key.startswith("x-"):
-                self._unsupported(f"services.{name}.build.{key}", build.place(key))
-        context = build.get("context", ".")
-        if _is_remote(context):
-            place = build.place("context") if build.mark.line else service.place("build")
-            message = f"services.{name}.build.context: {context!r} is not a folder of the checkout"
-            self._problem(message, f"services.{name}.build.context", place, "Check the sources out first.")
-        return Build(
-            context=self._path(context),
-            dockerfile=build.get("dockerfile", "Dockerfile"),
-            dockerfile_inline=build.get("dockerfile_inline"),
-            args={key: self._value(key, value) for key, value in (build.get("args") or {}).items()},
-            target=build.get("target"),
-            labels=dict(build.get("labels") or {}),
-            no_cache=build.get("no_cache", False),
-            pull=build.get("pull", False),
-        )
-
-    def _value(self, name: str, value: str | None) -> str:
-        return self._model.variables.get(name, "") if value is None else value
+        return asked | {f"build.{key}": plain(build[key]) for key in BUILD_PRIVILEGES if build.get(key)}
 
     def _healthcheck(self, name: str, service: Map) -> tuple[HealthCheck | None, bool]:
         check = service.get("healthcheck")
@@ -279,7 +237,7 @@ class _Conversion:
         if check.get("disable") or (test and test[0] == "NONE"):
             return None, True
         if not test:
-            self._note(f"services.{name}.healthcheck has no test; the image's own is used.")
+            self.note(f"services.{name}.healthcheck has no test; the image's own is used.")
             return None, False
         start_interval = check.get("start_interval")
         return (
@@ -294,28 +252,6 @@ class _Conversion:
             False,
         )
 
-    def _networks(self, name: str, service: Map) -> dict[str, tuple[str, ...]]:
-        networks: dict[str, tuple[str, ...]] = {}
-        for network, options in (service.get("networks") or {}).items():
-            for key in options or ():
-                if key != "aliases" and not key.startswith("x-"):
-                    self._note(
-                        f"services.{name}.networks.{network}.{key} is ignored: addresses are itdash's."
-                    )
-            networks[network] = tuple((options or {}).get("aliases") or ())
-        for other, alias in self._links():
-            if other == name:
-                networks = {network: (*aliases, alias) for network, aliases in networks.items()}
-        return networks
-
-    def _links(self) -> Iterable[tuple[str, str]]:
-        """A link's alias holds on the linked service's networks: names are the same for every peer."""
-        for service in self._model.tree["services"].values():
-            for link in service.get("links") or ():
-                other, _, alias = link.partition(":")
-                if alias and alias != other:
-                    yield other, alias
-
     def _mounts(self, name: str, service: Map) -> list[Mount]:
         mounts: list[Mount] = []
         entries = service.get("volumes") or Seq()
@@ -323,15 +259,16 @@ class _Conversion:
             key, place = f"services.{name}.volumes[{index}]", entries.place(index)
             target = entry.get("target")
             if not target:
-                self._problem(f"{key} has no target", key, place, "Say where it appears in the container.")
+                self.problem(f"{key} has no target", key, place, "Say where it appears in the container.")
                 continue
             if entry["type"] not in {kind.value for kind in MountKind}:
-                self._unsupported(f"{key} of type {entry['type']!r}", place)
+                self.unsupported(f"{key} of type {entry['type']!r}", place)
                 continue
+            self._note_options(f"services.{name}.volumes[{index}]", entry)
             kind = MountKind(entry["type"])
             source = entry.get("source")
             if kind is MountKind.BIND and not source:
-                self._problem(f"{key} has no source", key, place)
+                self.problem(f"{key} has no source", key, place)
                 continue
             mounts.append(
                 Mount(
@@ -340,36 +277,21 @@ class _Conversion:
                     source=self._host_path(source) if kind is MountKind.BIND else source,
                     read_only=entry.get("read_only", False),
                     size_bytes=_whole(_at(entry, "tmpfs").get("size")),
+                    options=tuple(f"mode={mode:o}" for mode in [_at(entry, "tmpfs").get("mode")] if mode),
+                    no_copy=_at(entry, "volume").get("nocopy", False),
                 )
             )
         return mounts
 
-    def _tmpfs(self, name: str, service: Map) -> list[Mount]:
-        mounts: list[Mount] = []
-        entries = service.get("tmpfs") or Seq()
-        for index, entry in enumerate(entries):
-            target, _, options = entry.partition(":")
-            pairs = dict(option.partition("=")[::2] for option in options.split(",") if option)
-            try:
-                size_bytes = size(pairs["size"]) if "size" in pairs else None
-            except InvalidValueError as error:
-                key = f"services.{name}.tmpfs[{index}]"
-                self._problem(f"{key}: {error}", key, entries.place(index), _TMPFS_FORM)
-                continue
-            mounts.append(Mount(MountKind.TMPFS, target, read_only="ro" in pairs, size_bytes=size_bytes))
-        return mounts
-
-    def _ports(self, name: str, service: Map) -> tuple[int, ...]:
-        found = [port["target"] for port in service.get("ports") or () if "target" in port]
-        entries = service.get("expose") or Seq()
-        for index, entry in enumerate(entries):
-            first, _, last = entry.partition("/")[0].partition("-")
-            if not (first.isdecimal() and (last or first).isdecimal() and int(last or first) <= 65535):  # noqa: PLR2004
-                key = f"services.{name}.expose[{index}]"
-                self._problem(f"{key}: {entry!r} is not a port", key, entries.place(index))
-                continue
-            found.extend(range(int(first), int(last or first) + 1))
-        return tuple(dict.fromkeys(found))
+    def _note_options(self, key: str, entry: Map) -> None:
+        """Say which options of a mount change nothing here."""
+        ignored = [f"bind.{option}" for option in ("propagation", "selinux", "recursive")]
+        for option in (*ignored, "volume.labels", "consistency"):
+            *holder, last = option.split(".")
+            if _at(entry, *holder).get(last):
+                self.note(f"{key}.{option} is ignored: what is mounted is a copy of the environment's own.")
+        if _at(entry, "volume").get("subpath"):
+            self.unsupported(f"{key}.volume.subpath", entry.mark, "Mount the volume whole.")
 
     def _network(self, name: str) -> NetworkSpec:
         network = (self._model.tree.get("networks") or {}).get(name) or Map()
@@ -396,7 +318,7 @@ class _Conversion:
     def _extension(self, holder: Map, key: str) -> Mapping[str, Any]:
         extension = holder.get(_EXTENSION) or Map()
         if not isinstance(extension, Map):
-            self._problem(f"{key} must be a mapping", key, holder.place(_EXTENSION))
+            self.problem(f"{key} must be a mapping", key, holder.place(_EXTENSION))
             return {}
         result: dict[str, Any] = plain(extension)
         return result
@@ -408,15 +330,18 @@ class _Conversion:
         """A bind's source as an absolute path; a home folder stays as written, for policy to refuse."""
         return path if path.startswith("~") or "\\" in path or path[1:2] == ":" else str(self._path(path))
 
-    def _note(self, sentence: str) -> None:
+    def note(self, sentence: str) -> None:
+        """Remember a sentence for the run page, once."""
         if sentence not in self._notices:
             self._notices.append(sentence)
 
-    def _problem(self, message: str, key: str, place: Mark, mend: str = "") -> None:
+    def problem(self, message: str, key: str, place: Mark, mend: str = "") -> None:
+        """Remember something wrong."""
         self.problems.append(Problem(message, place.file, place.line, key, mend))
 
-    def _unsupported(self, key: str, place: Mark, mend: str = "") -> None:
-        self._problem(f"{key} is not supported yet", key, place, mend)
+    def unsupported(self, key: str, place: Mark, mend: str = "") -> None:
+        """Remember something that Compose knows and this version does not run."""
+        self.problem(f"{key} is not supported yet", key, place, mend)
 
 
 def _at(node: Map, *keys: str) -> Mapping[str, Any]:
@@ -433,6 +358,10 @@ def _words(value: object) -> tuple[str, ...] | None:
     return tuple(map(str, value)) if isinstance(value, list) else None
 
 
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
+
+
 def _whole(value: object) -> int | None:
     return int(value) if isinstance(value, int | str) and int(value) > 0 else None
 
@@ -444,7 +373,3 @@ def _limit(value: object) -> tuple[int, int]:
 def _time(check: Map, key: str, default: float) -> float:
     """A time of a health check; zero stands for the engine's default, as in the engine's API."""
     return float(seconds(check.get(key, "0s"))) or float(default)
-
-
-def _is_remote(context: str) -> bool:
-    return "://" in context or context.startswith(("git@", "github.com/"))

@@ -9,8 +9,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from environments.spec.ready import Probe
-
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -61,6 +59,22 @@ class Mount:
     source: str | None = None
     read_only: bool = False
     size_bytes: int | None = None
+    #: Of a tmpfs, as the kernel reads them: ``mode=1777``, ``uid=1000``, ``exec`` … without its size.
+    options: tuple[str, ...] = ()
+    #: A new volume is not filled with what the image has there.
+    no_copy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A port in the container."""
+
+    number: int
+    #: ``tcp``, ``udp`` or ``sctp``.
+    protocol: str = "tcp"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.protocol}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,14 @@ class Build:
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     no_cache: bool = False
     pull: bool = False
+    #: Images whose layers may be used instead of building them anew.
+    cache_from: tuple[str, ...] = ()
+    #: Names the image gets besides our own.
+    tags: tuple[str, ...] = ()
+    extra_hosts: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    #: ``none``, or None for the engine's own.
+    network: str | None = None
+    shm_size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +117,32 @@ class ServiceSpec:
     #: Network key → extra aliases on it. Never empty unless `network_mode` is set.
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     network_mode: str | None = None
+    #: Network key → which of the service's networks its way out leads through: the highest wins.
+    gateway_priorities: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     hostname: str | None = None
+    domainname: str | None = None
     container_name: str | None = None
     working_dir: str | None = None
     user: str | None = None
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     #: Container ports the service listens on, from `ports` and `expose`, in the file's order.
     ports: tuple[int, ...] = ()
+    #: The same with their protocols, so that a port may stand there twice.
+    listens: tuple[Port, ...] = ()
+    #: Those to be reached from the engine's host, on its loopback alone: ``x-itdash: {publish: true}``.
+    published: tuple[Port, ...] = ()
     init: bool = True
     stop_signal: str | None = None
     stop_grace_period_seconds: float = 10.0
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
+    #: Supplementary groups of its processes.
+    group_add: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    #: Name servers, search domains and options of its resolver, below the engine's own.
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
     ulimits: Mapping[str, tuple[int, int]] = field(default_factory=lambda: EMPTY)
     shm_size_bytes: int | None = None
     memory_bytes: int | None = None
@@ -125,14 +160,13 @@ class ServiceSpec:
     privileges: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
     #: ``no``, ``always``, ``on-failure`` or ``unless-stopped``; restarts are counted and end in a failure.
     restart: str = "no"
+    #: How often ``on-failure`` restarts it; 0 for as often as it fails.
+    restart_attempts: int = 0
+    #: How many containers it is. `with_replicas` makes a service of each.
+    scale: int = 1
     #: The service's ``x-itdash`` block as read: ``preset``, ``ready``, ``start_timeout``, ``local`` …
     extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
-    #: ``x-itdash.ready``: in the health check's place where somebody waits for it; None without.
-    ready: Probe | None = None
-    #: How long it may take from its start to become ready, or to end well where that is awaited; None: as
-    #: long as the environment has.
-    start_timeout_seconds: float | None = None
 
 @dataclass(frozen=True, slots=True)
 class NetworkSpec:
@@ -172,5 +206,3 @@ class EnvironmentSpec:
     places: Mapping[str, tuple[str, int]] = field(default_factory=lambda: EMPTY)
     #: What an administrator granted the project (`environments.grants`); never read from a file.
     grants: frozenset[str] = frozenset()
-    #: How long all services together may take to become ready; None leaves it to the caller.
-    start_timeout_seconds: float | None = None

@@ -131,7 +131,7 @@ def test_relative_paths_begin_at_the_first_files_folder(checkout: Checkout) -> N
 def test_tmpfs_takes_a_size(checkout: Checkout) -> None:
     assert checkout.service("tmpfs: [/run, '/data:size=10m,mode=1777']").mounts == (
         Mount(MountKind.TMPFS, "/run"),
-        Mount(MountKind.TMPFS, "/data", size_bytes=10485760),
+        Mount(MountKind.TMPFS, "/data", size_bytes=10485760, options=("mode=1777",)),
     )
 
 
