@@ -67,27 +67,22 @@ def is_meant(channel: Channel, branch: str) -> bool:
 
 
 def _ask_for_status(channel: Channel, run: Run, now: datetime) -> None:
+    asked = {
+        "channel": channel,
+        "event": "commit status",
+        "status": DeliveryStatus.QUEUED,
+        "due_at": now + _patience(run),
+        "try_count": 0,
+        "handled_at": None,
+        "approved_by": None,
+    }
     delivery, _ = Delivery.objects.update_or_create(
         project_id=run.project_id,
         direction="sent",
         provider=channel.kind,
         key=f"status:{channel.pk}:{run.suite_id}:{run.commit}",
-        defaults={
-            "channel": channel,
-            "event": "commit status",
-            "status": DeliveryStatus.QUEUED,
-            "due_at": now + _patience(run),
-            "try_count": 0,
-            "handled_at": None,
-            "approved_by": None,
-        },
-        create_defaults={
-            "channel": channel,
-            "event": "commit status",
-            "status": DeliveryStatus.QUEUED,
-            "due_at": now + _patience(run),
-            "payload": {"suite": run.suite_id, "commit": run.commit},
-        },
+        defaults=asked,
+        create_defaults=asked | {"payload": {"suite": run.suite_id, "commit": run.commit}},
     )
     delivery.runs.add(run)
     _ring(delivery, run)
