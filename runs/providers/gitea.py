@@ -5,22 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import quote
 
+from runs.providers import github
 from runs.providers.events import Event, OtherEvent, PingEvent
-from runs.providers.github import pull_request, push
 from runs.providers.payload import Reader
 from runs.providers.signatures import check_hex
-from runs.providers.statuses import CommitState, CommitStatus, HostCall
+from runs.providers.statuses import CommitStatus, HostCall
 
-_STATES: Final = {
-    CommitState.QUEUED: "pending",
-    CommitState.RUNNING: "pending",
-    CommitState.SUCCESS: "success",
-    CommitState.FAILURE: "failure",
-    CommitState.ERROR: "error",
-    CommitState.CANCELLED: "error",
-}
 DESCRIPTION_LIMIT: Final = 250
 
 
@@ -47,10 +38,10 @@ def parse(name: str, payload: Mapping[str, Any]) -> tuple[Event, ...]:
         case "ping":
             return (PingEvent(),)
         case "push":
-            return (push(reader),)
+            return (github.push(reader),)
         # Older versions give new commits an event of its own.
         case "pull_request" | "pull_request_sync":
-            return (pull_request(reader, ref="refs/pull/{}/head"),)
+            return (github.pull_request(reader, ref="refs/pull/{}/head"),)
     return (OtherEvent(name),)
 
 
@@ -66,24 +57,9 @@ def auth_headers(token: str) -> dict[str, str]:
 
 
 def status_call(status: CommitStatus, repository: str) -> HostCall:
-    """Tell a commit's status; 201 when it was taken."""
-    return HostCall(
-        "POST",
-        f"/repos/{quote(repository)}/statuses/{quote(status.commit, safe='')}",
-        {
-            "state": _STATES[status.state],
-            "context": status.context,
-            "description": status.description[:DESCRIPTION_LIMIT],
-            "target_url": status.target_url,
-        },
-    )
+    """Tell a commit's status, with more room for words than GitHub has; 201 when it was taken."""
+    return github.status_call(status, repository, description_limit=DESCRIPTION_LIMIT)
 
 
-def probe_call(repository: str) -> HostCall:
-    """Ask for the repository: whoever may write statuses may read it."""
-    return HostCall("GET", f"/repos/{quote(repository)}")
-
-
-def is_repeat(state: CommitState, code: int, text: str) -> bool:  # noqa: ARG001 - Gitea takes the same status twice
-    """Whether a refusal only says that the host knows as much already."""
-    return False
+probe_call = github.probe_call
+is_repeat = github.is_repeat

@@ -15,7 +15,7 @@ from runs.providers.statuses import CommitState, CommitStatus, HostCall
 #: GitHub lists that many commits of a push and leaves out the rest.
 COMMITS_LISTED = 2048
 _CHANGED = {"opened", "reopened", "synchronize", "synchronized"}
-#: GitHub's words; it has none for an end that nobody waited for.
+#: The words of GitHub, Gitea and Forgejo; they have none for an end that nobody waited for.
 _STATES: Final = {
     CommitState.QUEUED: "pending",
     CommitState.RUNNING: "pending",
@@ -118,15 +118,17 @@ def auth_headers(token: str) -> dict[str, str]:
     }
 
 
-def status_call(status: CommitStatus, repository: str) -> HostCall:
-    """Tell a commit's status; 201 when it was taken."""
+def status_call(
+    status: CommitStatus, repository: str, *, description_limit: int = DESCRIPTION_LIMIT
+) -> HostCall:
+    """Tell a commit's status in the form that GitHub, Gitea and Forgejo share; 201 when it was taken."""
     return HostCall(
         "POST",
         f"/repos/{quote(repository)}/statuses/{quote(status.commit, safe='')}",
         {
             "state": _STATES[status.state],
             "context": status.context,
-            "description": status.description[:DESCRIPTION_LIMIT],
+            "description": status.description[:description_limit],
             "target_url": status.target_url,
         },
     )
@@ -137,6 +139,6 @@ def probe_call(repository: str) -> HostCall:
     return HostCall("GET", f"/repos/{quote(repository)}")
 
 
-def is_repeat(state: CommitState, code: int, text: str) -> bool:  # noqa: ARG001 - GitHub takes the same status twice
+def is_repeat(state: CommitState, code: int, text: str) -> bool:  # noqa: ARG001 - these hosts take the same status twice
     """Whether a refusal only says that the host knows as much already."""
     return False
