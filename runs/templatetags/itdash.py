@@ -63,17 +63,14 @@ def icon(name: str, css: str = "") -> SafeString:
 @register.inclusion_tag("components/_status.html")
 def run_status(status: str, flaky_count: int = 0, *, only: bool = False) -> dict[str, Any]:
     """A run's status: word, shape and colour. One that passed only after retries is flaky."""
-    code, glyph, word = RUN_WORDS[RunStatus(status)]
-    if run_mark(status, flaky_count) is Mark.FLAKY:
-        code, glyph, word = OUTCOME_WORDS[Outcome.FLAKY]
-    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+    is_flaky = run_mark(status, flaky_count) is Mark.FLAKY
+    return _status(OUTCOME_WORDS[Outcome.FLAKY] if is_flaky else RUN_WORDS[RunStatus(status)], only=only)
 
 
 @register.inclusion_tag("components/_status.html")
 def outcome(value: str, *, only: bool = False) -> dict[str, Any]:
     """The outcome of a result or attempt: word, shape and colour."""
-    code, glyph, word = OUTCOME_WORDS[Outcome(value)]
-    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+    return _status(OUTCOME_WORDS[Outcome(value)], only=only)
 
 
 DELIVERY_WORDS = {
@@ -91,8 +88,7 @@ DELIVERY_WORDS = {
 @register.inclusion_tag("components/_status.html")
 def delivery_status(value: str, *, only: bool = False) -> dict[str, Any]:
     """What became of a webhook: word, shape and colour."""
-    code, glyph, word = DELIVERY_WORDS[DeliveryStatus(value)]
-    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+    return _status(DELIVERY_WORDS[DeliveryStatus(value)], only=only)
 
 
 ENVIRONMENT_WORDS = {
@@ -122,15 +118,19 @@ HEALTH_WORDS = {
 @register.inclusion_tag("components/_status.html")
 def environment_status(value: str) -> dict[str, Any]:
     """How an environment stands: word, shape and colour."""
-    code, glyph, word = ENVIRONMENT_WORDS[Standing(value)]
-    return {"code": code, "glyph": glyph, "word": word, "only": False, "sprite": static("itdash/icons.svg")}
+    return _status(ENVIRONMENT_WORDS[Standing(value)])
 
 
 @register.inclusion_tag("components/_status.html")
 def service_health(value: str) -> dict[str, Any]:
     """How a service of an environment is: word, shape and colour."""
-    code, glyph, word = HEALTH_WORDS[value]
-    return {"code": code, "glyph": glyph, "word": word, "only": False, "sprite": static("itdash/icons.svg")}
+    return _status(HEALTH_WORDS[value])
+
+
+def _status(words: tuple[str, str, str], *, only: bool = False) -> dict[str, Any]:
+    """What the component is told; `only`: the shape alone, for those who see."""
+    code, glyph, word = words
+    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
 
 
 TRIGGER_ICONS = {
