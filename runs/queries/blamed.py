@@ -13,7 +13,7 @@ from django.db.models import Q
 
 from runs.analytics.blame import EvidenceKind
 from runs.models import Blame, Project, Service, TestCase
-from runs.queries.blames import KINDS
+from runs.queries.blames import KINDS, OfKind
 
 #: Failures read, newest first, and groups listed.
 FAILURE_LIMIT = 2_000
@@ -99,10 +99,9 @@ class BlamedFailures:
 
 
 @dataclass(frozen=True, slots=True)
-class KindRow:
+class KindRow(OfKind):
     """How many failures had evidence of a kind, and how many had no other."""
 
-    kind: EvidenceKind
     count: int
     alone: int
 
@@ -110,16 +109,6 @@ class KindRow:
     def parts(self) -> list[tuple[str, float]]:
         """Its count, for a bar."""
         return [("m-skip", self.count)]
-
-    @property
-    def icon(self) -> str:
-        """The name of its icon."""
-        return KINDS[self.kind][0]
-
-    @property
-    def word(self) -> str:
-        """The kind in words."""
-        return KINDS[self.kind][1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,15 +31,10 @@ _STRENGTHS = ["weak", "moderate", "strong"]
 
 
 @dataclass(frozen=True, slots=True)
-class EvidenceLine:
-    """One observation against a service. `count` failures of the group share it."""
+class OfKind:
+    """What there is of one kind of evidence."""
 
-    service: str
     kind: EvidenceKind
-    strength: str
-    detail: str
-    at: datetime | None
-    count: int
 
     @property
     def icon(self) -> str:
@@ -50,6 +45,17 @@ class EvidenceLine:
     def word(self) -> str:
         """The kind in words."""
         return KINDS[self.kind][1]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceLine(OfKind):
+    """One observation against a service. `count` failures of the group share it."""
+
+    service: str
+    strength: str
+    detail: str
+    at: datetime | None
+    count: int
 
     @property
     def is_logged(self) -> bool:
