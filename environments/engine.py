@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import IO, Protocol
 
+from environments.clamping import Ceiling
 from environments.labels import EnvironmentRef
 from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
 
@@ -165,6 +166,10 @@ class Engine(Protocol):
 
     def capabilities(self) -> Capabilities:
         """Say what this engine is; raises ENGINE_UNAVAILABLE when it is not there."""
+
+    def ceiling(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> Ceiling:
+        """Say the most that one service can be granted here, as far as the spec asks for much. May try it
+        out, with objects of the environment that are gone when this returns."""
 
     def prepare_image(self, environment: EnvironmentRef, service: ServiceSpec) -> str:
         """Pull, build or find the service's image; return what will run.

@@ -72,12 +72,15 @@ GRANTS: Final[Mapping[str, str]] = MappingProxyType(
 class Quota:
     """The most that one environment may be made of and ask for. Memory in bytes, processors whole ones."""
 
-    services: int = 40
-    networks: int = 10
-    volumes: int = 20
-    #: Of all services together, as far as the files say; what they leave out is limited service by service.
-    memory_bytes: int = 32 * 1024**3
-    cpus: float = 32.0
+    services: int = 20
+    networks: int = 5
+    volumes: int = 10
+    #: Of all services together: what the files ask for in words, and what the services really hold.
+    memory_bytes: int = 4 * 1024**3
+    #: Of all services together, as far as the files say; the rest share what the engine has.
+    cpus: float = 2.0
+    #: How long an environment's tests may take.
+    seconds: float = 7200.0
 
 
 def capability_name(capability: str) -> str:

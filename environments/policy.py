@@ -34,8 +34,6 @@ _REASONS: Final = {
     "gpus": "it opens the host's devices",
     "ipc": "it shares memory outside its own container",
     "isolation": "it changes how the engine separates containers",
-    "oom_kill_disable": "it can hang the host when memory runs out",
-    "oom_score_adj": "it makes the host end other programs first",
     "pid": "it sees processes outside its own container",
     "privileged": "it is root on the engine's host",
     "provider": "it runs a program on the worker",
@@ -59,6 +57,8 @@ _VOLUME_REASONS: Final = {
     "driver_opts": "it can mount any folder of the engine's host",
     "external": "its data outlives the run and is shared",
 }
+#: Never sent to an engine, whatever they say: `clamping` takes them out and says so.
+_CLAMPED: Final = frozenset({"oom_kill_disable", "oom_score_adj"})
 _NO_NEW_PRIVILEGES: Final = re.compile(r"no-new-privileges(?:[:=]true)?")
 _SOCKETS: Final = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _LESS: Final = "Ask for less, or have an administrator raise the project's quota."
@@ -93,7 +93,10 @@ def _problems(spec: EnvironmentSpec) -> Iterator[Problem]:
 
 
 def _over(spec: EnvironmentSpec, quota: Quota) -> Iterator[Problem]:
-    """What is more than one environment may have, told at the first that is too many."""
+    """What is more than one environment may have, told at the first that is too many.
+
+    Of memory and processors only what the files ask for in words: the usual limits, and a preset's, are ours.
+    """
     for section, names, most in (
         ("services", list(spec.services), quota.services),
         ("networks", list(spec.networks), quota.networks),
@@ -105,7 +108,8 @@ def _over(spec: EnvironmentSpec, quota: Quota) -> Iterator[Problem]:
     memory = cpus = 0.0
     for service in spec.services.values():
         key = f"services.{service.name}"
-        memory, was = memory + (service.memory_bytes or 0), memory
+        asks_memory = _limit_key(spec, key, "mem_limit") in spec.places
+        memory, was = memory + (service.memory_bytes or 0) * asks_memory, memory
         if was <= quota.memory_bytes < memory:
             gibibytes = f"{quota.memory_bytes / 1024**3:g} GiB"
             message = f"{key}: with it the services ask for more than {gibibytes} of memory together"
@@ -123,7 +127,7 @@ def _limit_key(spec: EnvironmentSpec, service: str, key: str) -> str:
 def _service(service: ServiceSpec, spec: EnvironmentSpec) -> Iterator[Problem]:
     prefix = f"services.{service.name}"
     for key, value in service.privileges.items():
-        if key in spec.grants or _is_harmless(key, value) or _is_own_namespace(key, value, spec):
+        if key in spec.grants | _CLAMPED or _is_harmless(key, value) or _is_own_namespace(key, value, spec):
             continue
         yield _refusal(f"{prefix}.{key}", _REASONS.get(key, ""), grant=key)
     yield from _network_mode(service, spec)

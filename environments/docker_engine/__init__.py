@@ -21,6 +21,7 @@ from docker.constants import DEFAULT_UNIX_SOCKET
 from docker.errors import APIError, DockerException, NotFound
 from docker.utils import kwargs_from_env
 
+from environments.clamping import Ceiling
 from environments.docker_engine import (
     answers,
     copies,
@@ -35,6 +36,7 @@ from environments.docker_engine import (
 from environments.docker_engine.errors import is_conflict, translated
 from environments.docker_engine.images import Images
 from environments.docker_engine.networks import address_here, knock
+from environments.docker_engine.ulimits import Ulimits
 from environments.engine import (
     Capabilities,
     CollectedFile,
@@ -111,6 +113,10 @@ class DockerEngine:
         return Images(self._api, self._api)
 
     @cached_property
+    def _ulimits(self) -> Ulimits:
+        return Ulimits(self._api, self._images.empty)
+
+    @cached_property
     def _api_version(self) -> tuple[int, ...]:
         return tuple(int(part) for part in self._api.api_version.split("."))
 
@@ -151,6 +157,11 @@ class DockerEngine:
             limits=limits,
         )
 
+    def ceiling(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> Ceiling:
+        """What the engine has, and which ulimits of the spec it may not set: tried out, once for each."""
+        refused = self._ulimits.refused(environment, spec)
+        return Ceiling(float(self._info["NCPU"]), int(self._info["MemTotal"]), refused)
+
     def close(self) -> None:
         """Give the connections back; the engine can be used again and connects anew."""
         with self._connecting:
@@ -158,6 +169,7 @@ class DockerEngine:
                 self._client.close()
                 self._client = None
                 self.__dict__.pop("_images", None)
+                self.__dict__.pop("_ulimits", None)
 
     # --- creating ---------------------------------------------------------------------------------------
 
@@ -196,7 +208,8 @@ class DockerEngine:
                 cpus=int(self._info["NCPU"]),
                 limits=self._limits,
             )
-            config["HostConfig"] |= payload.granted(service, spec.grants)
+            host = config["HostConfig"] | payload.granted(service, spec.grants) | payload.weight(spec)
+            config["HostConfig"] = host | {"Ulimits": self._ulimits.granted(environment, host["Ulimits"])}
             last_check.refuse_danger(config, environment, service, networks=ids, grants=spec.grants)
             self._create_container(environment, service, config)
             if service.network_mode is None:

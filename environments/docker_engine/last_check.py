@@ -35,7 +35,7 @@ _CONFIG: Final = frozenset(
     }
 )
 #: What holds for the container alone, whatever it says.
-_FREE: Final = frozenset(["Init", "ReadonlyRootfs", "CapDrop", "Tmpfs", "Ulimits", "ShmSize", "NanoCpus"])
+_FREE: Final = frozenset(["Init", "ReadonlyRootfs", "CapDrop", "Tmpfs", "ShmSize", "NanoCpus", "CpuShares"])
 _LOG_OPTIONS: Final = frozenset({"max-size", "max-file"})
 _RESTARTS: Final = frozenset({"", "no", "always", "on-failure", "unless-stopped"})
 _LIMITS: Final = payload.Limits()
@@ -48,6 +48,11 @@ _GRANTED: Final = {
     "Runtime": "runtime",
     "CgroupParent": "cgroup_parent",
 }
+#: What a process of the container may be limited in.
+_ULIMITS: Final = frozenset(
+    ["core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"]
+    + ["rtprio", "rttime", "sigpending", "stack"]
+)
 type _Rule = Callable[[Any], bool]
 
 
@@ -127,6 +132,9 @@ def _rules(
         "RestartPolicy": lambda policy: policy["Name"] in _RESTARTS,
         "Memory": lambda size: 0 < size <= limits.longest_memory_bytes,
         "MemorySwap": lambda size: 0 < size <= limits.longest_memory_bytes,
+        "Ulimits": lambda ulimits: all(
+            ulimit.keys() == {"Name", "Soft", "Hard"} and ulimit["Name"] in _ULIMITS for ulimit in ulimits
+        ),
         "PidsLimit": lambda count: 0 < count <= limits.most_pids,
     }
 

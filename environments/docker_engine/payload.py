@@ -11,12 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from environments.clamping import MOST_MEMORY_BYTES, MOST_PIDS
 from environments.grants import SYSCTLS, capability_name
 from environments.labels import PREFIX, EnvironmentRef, labels_for
-from environments.spec import HealthCheck, Mount, MountKind, ServiceSpec
+from environments.spec import EnvironmentSpec, HealthCheck, Mount, MountKind, ServiceSpec
 
 NANOSECONDS = 1_000_000_000
 MEBIBYTE = 1024 * 1024
+#: The weight of an environment: that of two containers as an engine makes them.
+ENVIRONMENT_SHARES = 2048
+LEAST_SHARES = 2
 #: From this version of the engine's API a start interval is understood, and many networks at creation.
 API_WITH_START_INTERVAL = (1, 44)
 #: Capabilities of the engine's default set that tests do not need and attackers like.
@@ -29,12 +33,14 @@ class Limits:
     """What a service gets when its file does not say, and the most it can ask for."""
 
     memory_bytes: int = 1024 * MEBIBYTE
-    longest_memory_bytes: int = 8192 * MEBIBYTE
+    longest_memory_bytes: int = MOST_MEMORY_BYTES
     #: Processors, as far as the engine has them.
-    cpus: float = 2.0
+    cpus: float = 1.0
     pids: int = 512
-    most_pids: int = 4096
+    most_pids: int = MOST_PIDS
     shm_bytes: int = 64 * MEBIBYTE
+    #: Open files of each process: an engine's own limit may be so high that programs clear tables for hours.
+    open_files: int = 65_536
     log_bytes: int = 50 * MEBIBYTE
     log_files: int = 2
 
@@ -171,12 +177,17 @@ def _host_config(
             for name, value in service.privileges.get("sysctls", {}).items()
             if name in SYSCTLS
         },
-        "Ulimits": _ulimits(service),
+        "Ulimits": ulimits(service, limits),
         "LogConfig": {
             "Type": "json-file",
             "Config": {"max-size": str(limits.log_bytes), "max-file": str(limits.log_files)},
         },
     }
+
+
+def weight(spec: EnvironmentSpec) -> dict[str, int]:
+    """Where processors are short, environments share them, however many services each has."""
+    return {"CpuShares": max(LEAST_SHARES, ENVIRONMENT_SHARES // max(1, len(spec.services)))}
 
 
 def granted(service: ServiceSpec, grants: frozenset[str]) -> dict[str, Any]:
@@ -243,8 +254,10 @@ def _mount(
             return None
 
 
-def _ulimits(service: ServiceSpec) -> list[dict[str, Any]]:
-    return [{"Name": name, "Soft": soft, "Hard": hard} for name, (soft, hard) in service.ulimits.items()]
+def ulimits(service: ServiceSpec, limits: Limits) -> list[dict[str, Any]]:
+    """The file's, and the usual number of open files unless it says one."""
+    asked = {"nofile": (limits.open_files, limits.open_files), **service.ulimits}
+    return [{"Name": name, "Soft": soft, "Hard": hard} for name, (soft, hard) in asked.items()]
 
 
 def _labels(service: ServiceSpec) -> dict[str, str]:

@@ -46,6 +46,8 @@ class Meter:
 
     _waiting: dict[str, list[Sample]] = field(default_factory=lambda: defaultdict(list))
     _last: dict[str, Usage] = field(default_factory=dict)
+    #: Bytes of memory by service, of those that run.
+    _held: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, service: str, usage: Usage) -> None:
@@ -55,9 +57,20 @@ class Meter:
             if last is not None and usage.at <= last.at:
                 return
             self._last[service] = usage
+            self._held[service] = usage.memory_bytes
             waiting = self._waiting[service]
             waiting.append(sample(usage, last))
             del waiting[:-MOST_WAITING]
+
+    def ended(self, service: str) -> None:
+        """It holds no memory any more, until it is measured again."""
+        with self._lock:
+            self._held.pop(service, None)
+
+    def held(self) -> dict[str, int]:
+        """Bytes of memory by service, as each was last measured while it ran."""
+        with self._lock:
+            return dict(self._held)
 
     def take(self) -> list[Stretch]:
         """Give out what waits; it is the caller's to write or to put back."""

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from django.db import Error as DatabaseError
 
+from environments.clamping import clamped
 from environments.control import ControlServer
 from environments.engine import Engine, LogLine
 from environments.errors import EnvironmentFailedError
@@ -41,6 +42,7 @@ def provisioned(
     spec = complete(request.spec, request.tests)
     plan = StartPlan(spec)
     record = records.open_environment(request, engine=engine.name, now=clock.now())
+    spec, lowered = clamped(spec, engine.ceiling(record.ref, spec))
     session = Session(
         record=record,
         request=request,
@@ -59,6 +61,8 @@ def provisioned(
         undo.enter_context(held(session))
         undo.callback(_remove, session)
         _tell_creating(session)
+        for sentence in lowered:
+            session.tell(HappeningKind.NOTICE, sentence)
         _remove_earlier_tries(session)
         prepare_images(session)
         followers = undo.enter_context(watched(session))

@@ -89,6 +89,8 @@ class EnvironmentRequest:
     variables: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: EMPTY)
     #: What the tests may call by name through the control API.
     recipes: Mapping[str, Recipe] = field(default_factory=lambda: EMPTY)
+    #: What the services may hold together; over it the greediest is ended. None: each has its own limit only.
+    most_memory_bytes: int | None = None
     #: How long the services may take to become ready, images not counted.
     start_timeout_seconds: float = 120.0
     #: How long pulling and building images may take.

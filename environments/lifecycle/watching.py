@@ -128,6 +128,8 @@ def _listen(
             if event.kind is EngineEventKind.STARTED:
                 followers.started_again(event.service)
                 samplers.started(event.service)
+            elif event.kind is EngineEventKind.DIED:
+                session.meter.ended(event.service)
             _retell(session, event)
     except EnvironmentFailedError as error:
         if not session.leaving.is_set():
@@ -335,6 +337,7 @@ class Samplers:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._threads: dict[str, threading.Thread] = {}
+        self._judging = threading.Lock()
 
     def started(self, service: str) -> None:
         """Begin with a service's first start; the engine goes on over the others."""
@@ -357,7 +360,36 @@ class Samplers:
         try:
             for usage in session.engine.usage(session.ref, service, stop=session.leaving):
                 session.meter.note(service, usage)
+                self._hold_to_quota()
         except EnvironmentFailedError as error:
             # Nothing is invented for the rest of its life, and the page shows none.
             if not session.leaving.is_set():
                 logger.warning("%s: %s is not measured any more: %s", session.record.name, service, error)
+
+    def _hold_to_quota(self) -> None:
+        """End the service that holds most when together they hold too much: each by itself may be within its
+        limit, and what the environments of others need is not theirs."""
+        session = self._session
+        most = session.request.most_memory_bytes
+        with self._judging:
+            held = session.meter.held()
+            if most is None or sum(held.values()) <= most or session.leaving.is_set():
+                return
+            greediest = max(held, key=held.__getitem__)
+            session.meter.ended(greediest)
+            event = EngineEvent(session.clock.now(), greediest, EngineEventKind.OUT_OF_MEMORY)
+            session.board.note_event(event)
+            session.tell(
+                HappeningKind.SERVICE_OUT_OF_MEMORY,
+                f"{greediest} was ended: the services held {_mebibytes(sum(held.values()))} together, more"
+                f" than the {_mebibytes(most)} of the project's quota, and it held most"
+                f" ({_mebibytes(held[greediest])}).",
+                service=greediest,
+                at=event.at,
+                held_bytes=held,
+            )
+            session.engine.kill_service(session.ref, greediest)
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size // 1024**2} MiB"

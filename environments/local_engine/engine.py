@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from environments.clamping import Ceiling
 from environments.engine import (
     Capabilities,
     CollectedFile,
@@ -89,6 +90,11 @@ class LocalEngine:
             memory_bytes=psutil.virtual_memory().total,
             limits=LIMITS,
         )
+
+    def ceiling(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> Ceiling:
+        """Limits of files are not applied here, so nothing is lowered."""
+        del environment, spec
+        return Ceiling()
 
     def host_address(self, environment: EnvironmentRef, networks: Sequence[str] = ()) -> str:
         """The loopback address: services and this process share it."""

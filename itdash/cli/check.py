@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from environments import policy
+from environments.clamping import clamped
 from environments.errors import Problem, SpecError
 from environments.plan import StartPlan
 from environments.presets import filled
@@ -137,7 +138,7 @@ def _check_compose(path: Path, text: str, root: Path, question: Question) -> Ans
     problems: tuple[Problem, ...]
     try:
         spec = environment_from(model)
-        notices = spec.notices
+        notices = spec.notices + clamped(spec)[1]
         problems = _shared_engine_problems(spec)
     except SpecError as error:
         problems = error.problems
@@ -170,7 +171,7 @@ def _check_suites(path: Path, text: str, root: Path, variables: Mapping[str, str
             except SpecError as error:
                 problems.update(dict.fromkeys(error.problems))
                 continue
-            notices.update(dict.fromkeys(spec.notices))
+            notices.update(dict.fromkeys(spec.notices + clamped(spec)[1]))
             problems.update(dict.fromkeys(_shared_engine_problems(spec)))
             problems.update(dict.fromkeys(_unknown_services(suite, spec, path)))
     model = {name: _jsonable(asdict(replace(suite, definition={}))) for name, suite in suites.items()}

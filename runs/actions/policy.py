@@ -13,7 +13,14 @@ from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.models import Project, User
 
 #: The most that a quota can be: the first is what one engine's address pool and start rate carry.
-MOST: Final = {"services": 200, "memory_bytes": 1024**4, "cpus": 1024}
+MOST: Final = {
+    "services": 200,
+    "networks": 50,
+    "volumes": 200,
+    "memory_bytes": 1024**4,
+    "cpus": 1024,
+    "seconds": 24 * 3600,
+}
 
 
 def change_policy(

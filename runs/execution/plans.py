@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from environments import policy
-from environments.errors import Problem
+from environments.errors import PolicyError, Problem
 from environments.grants import Quota
 from environments.presets import filled
 from environments.spec import EnvironmentSpec, load_environment
@@ -29,6 +29,8 @@ class ShardPlan:
     variables: Mapping[str, str]
     #: The Compose files as they read with these values.
     spec: EnvironmentSpec
+    #: The most that its environment may hold.
+    quota: Quota = field(default_factory=Quota)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,8 @@ def plan_shards(
     cannot be used, `PolicyError` for one that asks too much, `SuiteFileError` for a suite that speaks of
     services which are not there.
     """
+    allowance = allowance or Allowance()
+    _refuse_too_long(suite, allowance.quota, _SuiteFile(folder, path, suite.name))
     parts = list(product(combinations(suite.matrix), range(1, suite.shards + 1)))
     plans = [
         ShardPlan(
@@ -73,8 +77,9 @@ def plan_shards(
                     "ITDASH_SHARD": str(slice_number),
                     "ITDASH_SHARDS": str(suite.shards),
                 },
-                allowance or Allowance(),
+                allowance,
             ),
+            quota=allowance.quota,
         )
         for number, (values, slice_number) in enumerate(parts, start=1)
     ]
@@ -114,6 +119,18 @@ class _SuiteFile:
                 suite = suites.get(self.suite) if isinstance(suites, Map) else None
                 return suite.place(key) if isinstance(suite, Map) else Mark(file, 1)
         return Mark(self.path or SUITE_FILES[0], 1)
+
+
+def _refuse_too_long(suite: SuiteSpec, quota: Quota, file: _SuiteFile) -> None:
+    """Before anything is started, not when the time is up."""
+    if suite.timeout_seconds > quota.seconds:
+        mark = file.place("timeout")
+        message = (
+            f"suites.{suite.name}.timeout: {suite.timeout_seconds / 60:g} min is more than the"
+            f" {quota.seconds / 60:g} min that the tests of one environment may take."
+        )
+        mend = "Cut the suite into `shards`, or have an administrator raise the project's quota."
+        raise PolicyError(Problem(message, mark.file, mark.line, f"suites.{suite.name}.timeout", mend))
 
 
 def _refuse_unknown_services(suite: SuiteSpec, spec: EnvironmentSpec, file: _SuiteFile) -> None:

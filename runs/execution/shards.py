@@ -178,6 +178,7 @@ def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
             },
         },
         recipes={name: Recipe(hook.service, hook.run) for name, hook in job.suite.data.items()},
+        most_memory_bytes=plan.quota.memory_bytes,
         start_timeout_seconds=START_TIMEOUT_SECONDS,
         image_timeout_seconds=IMAGE_TIMEOUT_SECONDS,
     )

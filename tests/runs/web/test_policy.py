@@ -116,7 +116,7 @@ def test_a_grant_that_is_not_there_is_refused_by_the_action_too(project: Project
     with pytest.raises(InvalidValueError, match="There is no grant “root”"):
         change_policy(project_id=project.pk, grants=["root"], quota={}, by=owner)
     with pytest.raises(InvalidValueError):
-        change_policy(project_id=project.pk, grants=[], quota={"networks": 9}, by=owner)
+        change_policy(project_id=project.pk, grants=[], quota={"containers": 9}, by=owner)
 
 
 def test_a_run_goes_by_its_projects_grants_and_quota(tmp_path: Path) -> None:
@@ -136,3 +136,21 @@ def test_a_run_goes_by_its_projects_grants_and_quota(tmp_path: Path) -> None:
         plan_shards(
             suite, tmp_path, run_id=1, variables={}, allowance=replace(allowance, quota=Quota(services=1))
         )
+
+
+def test_tests_that_may_take_too_long_are_refused_before_they_start(tmp_path: Path) -> None:
+    (tmp_path / "compose.yaml").write_text("services:\n  tests: {image: t}\n")
+    text = "version: 1\nsuites:\n  api:\n    compose: compose.yaml\n    tests: tests\n    timeout: 121m\n"
+    (tmp_path / "itdash.yml").write_text(text)
+    suite = read_suite_file(text).suites["api"]
+
+    with pytest.raises(PolicyError) as caught:
+        plan_shards(suite, tmp_path, run_id=1, variables={})
+
+    assert str(caught.value) == (
+        "itdash.yml:6: suites.api.timeout: 121 min is more than the 120 min that the tests of one environment"
+        " may take. Cut the suite into `shards`, or have an administrator raise the project's quota."
+    )
+    allowance = Allowance(quota=Quota(seconds=8000))
+    [plan] = plan_shards(suite, tmp_path, run_id=1, variables={}, allowance=allowance)
+    assert plan.quota.seconds == 8000
