@@ -70,13 +70,15 @@ class LogSpan:
     until: datetime | None
 
 
-def log_view(run: Run, source: str = "", span: LogSpan | None = None) -> LogView:
-    """The last lines, of one service or of all: two queries."""
+def log_view(
+    run: Run, source: str = "", span: LogSpan | None = None, *, chunk_limit: int = SHOWN_CHUNKS
+) -> LogView:
+    """The last lines, of one service or of all: two queries, one where no chunk is wanted."""
     written = _written(run, span)
     counts = dict(written.values_list("service").annotate(lines=Sum("line_count")).order_by("service"))
     source = source if source in counts else ""
     chunks = written.filter(**({"service": source} if source else {}))
-    newest = list(chunks.order_by("-id")[:SHOWN_CHUNKS])
+    newest = list(chunks.order_by("-id")[:chunk_limit])
     log = _log(reversed(newest), limit=SHOWN_LINES)
     total = counts[source] if source else sum(counts.values())
     return LogView(log=log, sources=list(counts), source=source, line_count=total)

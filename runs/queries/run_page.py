@@ -18,7 +18,7 @@ from runs.queries.blames import GroupBlame, blames_of_run, group_blame
 from runs.queries.boot import Boot, boots
 from runs.queries.comparison import compare_runs, usual_base
 from runs.queries.failure_groups import GroupHistory, histories
-from runs.queries.log import LogView, log_view
+from runs.queries.log import SHOWN_CHUNKS, LogView, log_view
 from runs.queries.marks import Mark, result_mark
 from runs.queries.progress import MARK, Progress, progress
 from runs.queries.quarantine import Gate, gate_of
@@ -176,9 +176,19 @@ class RunPage:
 
 
 def run_page(
-    run: Run, *, now: datetime, show: str = "", q: str = "", source: str = "", after: str = ""
+    run: Run,
+    *,
+    now: datetime,
+    show: str = "",
+    q: str = "",
+    source: str = "",
+    after: str = "",
+    with_lines: bool = True,
 ) -> RunPage:
-    """About a dozen queries, whatever the number of results; each limited."""
+    """About a dozen queries, whatever the number of results; each limited.
+
+    A page that follows its run is sent the log's lines beside its sections: it asks for none here.
+    """
     failures = failing_results(run)
     events = list(Event.objects.filter(run=run).exclude(kind=MARK).order_by("at", "id")[:EVENT_LIMIT])
     return RunPage(
@@ -190,7 +200,7 @@ def run_page(
         boots=boots(run.pk, now),
         events=events,
         evidence=[found for event in events for found in evidence_in(event)],
-        log=log_view(run, source),
+        log=log_view(run, source, chunk_limit=SHOWN_CHUNKS if with_lines else 0),
         results=results(run, show=show, q=q, after=after),
         reports=list(Report.objects.filter(run=run).order_by("shard", "name")[:100]),
         artifacts=list(Artifact.objects.filter(run=run).order_by("shard", "path")[:100]),
@@ -239,6 +249,8 @@ def evidence_in(event: Event) -> list[Evidence]:
 
 def failing_results(run: Run) -> list[Result]:
     """Failed and errored results, in the report's order, at most `FAILURE_LIMIT`."""
+    if not (run.failed_count or run.errored_count):
+        return []
     found = _results(run).filter(outcome__in=sorted(FAILING)).select_related("case__state", "failure")
     return list(found.order_by("position", "case_id")[:FAILURE_LIMIT])
 
@@ -282,7 +294,7 @@ def results(run: Run, *, show: str = "", q: str = "", after: str = "") -> Result
         found = found.filter(duration_ms__isnull=False).order_by("-duration_ms", "case_id")
     else:
         found = found.filter(_after(after)).order_by("shard", "position", "case_id")
-    rows = list(found[: RESULT_LIMIT + 1])
+    rows = list(found[: RESULT_LIMIT + 1]) if run.test_count else []
     shown = rows[:RESULT_LIMIT]
     has_more = chosen is Show.ALL and len(rows) > RESULT_LIMIT
     strips = recent_strips([row.case_id for row in shown])

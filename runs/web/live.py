@@ -102,29 +102,37 @@ class Follower:
         html = ""
         is_still = self._pulse is not None and beat.facts == self._pulse.facts
         if not is_still or self.clock() - self._drawn_at >= REDRAW_SECONDS:
+            self._read_run()
             html = self._sections()
         self._pulse = beat
-        log = self._log(beat)
+        return self._with_log(html, has_lines=beat.last_chunk > 0)
+
+    def everything(self) -> Changes:
+        """All of it, for who asks once: the run is as it was when the right to it was looked at."""
+        return self._with_log(self._sections())
+
+    def _with_log(self, html: str, *, has_lines: bool = True) -> Changes:
+        log = self._log() if has_lines else Log(lines=[], cursor=self.cursor)
         if log.lines:
             html += log_lines(log)
         is_finished = not log.lines and is_settled(self.access.run, self.now())
         return Changes(html=html, cursor=self.cursor, is_finished=is_finished)
 
-    def _sections(self) -> str:
+    def _read_run(self) -> None:
         run = Run.objects.select_related("suite", "requested_by", "rerun_of").get(pk=self.access.run.pk)
         run.project = self.access.project
         self.access = RunAccess(project=self.access.project, role=self.access.role, run=run)
+
+    def _sections(self) -> str:
         self._drawn_at = self.clock()
         drawn = sections(self.access, self.view, self.now())
         changed = {name: html for name, html in drawn.items() if self._sent.get(name) != html}
         self._sent |= changed
         return "".join(changed.values())
 
-    def _log(self, beat: Pulse) -> Log:
+    def _log(self) -> Log:
         if self._seen is None:
             self._seen = recent_chunk_ids(self.access.run.pk, self.cursor)
-        if beat.last_chunk == 0:
-            return Log(lines=[], cursor=self.cursor)
         log = log_since(self.access.run.pk, self.cursor, self.view.source, self._seen or {0})
         self._seen |= log.ids
         self.cursor = max(self.cursor, log.cursor)
@@ -133,7 +141,15 @@ class Follower:
 
 def sections(access: RunAccess, view: View, now: datetime) -> dict[str, str]:
     """Every section's markup, by name."""
-    page = run_page(access.run, now=now, show=view.show, q=view.q, source=view.source, after=view.after)
+    page = run_page(
+        access.run,
+        now=now,
+        show=view.show,
+        q=view.q,
+        source=view.source,
+        after=view.after,
+        with_lines=False,
+    )
     context = {"page": page, "run": access.run, "project": access.project, "access": access}
     drawn: dict[str, str] = {name: render_to_string(f"runs/run.html#{name}", context) for name in SECTIONS}
     count = render_to_string("components/_live_count.html", {"shell": shell(access.project)})
@@ -194,10 +210,8 @@ def message(event: str, data: str, cursor: int) -> str:
 def run_live(request: HttpRequest, slug: str, number: int) -> HttpResponse:
     """The same for pages that ask: 304 when nothing changed, 286 when nothing will."""
     access = run_for(request, slug, number)
-    follower = Follower(
-        access=access, view=View.of(request), cursor=_whole(request.GET.get("cursor", "")), clock=lambda: 0.0
-    )
-    changes = follower.changes()
+    cursor = _whole(request.GET.get("cursor", ""))
+    changes = Follower(access=access, view=View.of(request), cursor=cursor).everything()
     etag = f'"{hashlib.sha256(changes.html.encode()).hexdigest()[:32]}"'
     if request.headers.get("If-None-Match") == etag and not changes.is_finished:
         response: HttpResponse = HttpResponseNotModified()
