@@ -48,6 +48,8 @@ class FailureKind(StrEnum):
     """Why an environment failed; the values are part of what users see on a run."""
 
     IMAGE_MISSING = "image_missing"
+    #: The registry gives out no more for now: nothing is wrong with the image or the file.
+    RATE_LIMITED = "rate_limited"
     BUILD_FAILED = "build_failed"
     NEVER_HEALTHY = "never_healthy"
     SERVICE_EXITED = "service_exited"

@@ -85,6 +85,8 @@ class ErrorReason(StrEnum):
     COMPOSE_FILE = "compose_file"
     POLICY = "policy"
     IMAGE_MISSING = "image_missing"
+    #: A registry gives out no more images for now.
+    RATE_LIMITED = "rate_limited"
     BUILD_FAILED = "build_failed"
     NEVER_HEALTHY = "never_healthy"
     SERVICE_EXITED = "service_exited"

@@ -21,6 +21,7 @@ BRANCH_LIMIT: Final = 40
 #: The environment was not there to test in.
 _NOT_BOOTED: Final = [
     ErrorReason.IMAGE_MISSING,
+    ErrorReason.RATE_LIMITED,
     ErrorReason.BUILD_FAILED,
     ErrorReason.NEVER_HEALTHY,
     ErrorReason.SERVICE_EXITED,
