@@ -28,6 +28,7 @@ __all__ = [
     "ExecResult",
     "Health",
     "LogLine",
+    "Room",
     "ServiceState",
     "ServiceStatus",
     "Usage",
@@ -156,6 +157,17 @@ class Capabilities:
     limits: Mapping[str, str] = field(default_factory=lambda: EMPTY)
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is left on an engine for more environments; None where it has no bound or none that is known."""
+
+    #: On the disk that images, services and their logs are written to.
+    disk_free_bytes: int | None = None
+    #: How many networks more there are subnets for, and of how many.
+    networks_free: int | None = None
+    networks_total: int | None = None
+
+
 class Engine(Protocol):
     """Runs services. Names are unique within an environment; every method is safe to call from any
     thread, and every create is idempotent by name, so that a retry adopts what is there."""
@@ -170,6 +182,9 @@ class Engine(Protocol):
     def ceiling(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> Ceiling:
         """Say the most that one service can be granted here, as far as the spec asks for much. May try it
         out, with objects of the environment that are gone when this returns."""
+
+    def room(self) -> Room:
+        """Say what is left for more environments, at this moment."""
 
     def prepare_image(self, environment: EnvironmentRef, service: ServiceSpec) -> str:
         """Pull, build or find the service's image; return what will run.

@@ -77,4 +77,6 @@ def _ask(name: str) -> Answer:
 @cache
 def _engine(name: str, process: int, data_dir: str) -> Engine:
     del process, data_dir  # part of the cache's key
-    return DockerEngine() if name == "docker" else LocalEngine(settings.DATA_DIR / "environments")
+    if name == "docker":
+        return DockerEngine(subnet_pool=settings.SUBNET_POOL)
+    return LocalEngine(settings.DATA_DIR / "environments")

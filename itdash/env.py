@@ -45,6 +45,11 @@ class Environment(BaseSettings):
     run_lease_seconds: int = Field(default=20, ge=2)
     #: How long a process may be silent before its environments are removed.
     environment_lease_seconds: int = Field(default=30, ge=2)
+    #: Addresses for the networks of environments, and the length of each one's prefix.
+    subnet_pool: str = "10.213.0.0/16"
+    subnet_prefix_length: int = 26
+    #: No environment is begun while an engine's disk has less free; 0 begins them on a full one.
+    disk_reserve_gib: float = Field(default=2, ge=0)
     sweep_interval_seconds: int = Field(default=5, ge=1)
     reap_interval_seconds: int = Field(default=10, ge=1)
     #: Proxies in front, each of which adds to X-Forwarded-For: whose sign-ins fail is told by address.

@@ -9,6 +9,7 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 
+from environments.subnets import Pool
 from itdash.env import DEVELOPMENT_SECRET, environment, git_variables
 from itdash.mail import mailer
 from runs.notify.addresses import Network, read_networks
@@ -222,6 +223,16 @@ RUN_SLOTS = ENV.run_slots
 #: A worker's right to a run; renewed at a third of it, swept when it has passed.
 RUN_LEASE_SECONDS = ENV.run_lease_seconds
 ENVIRONMENT_LEASE_SECONDS = ENV.environment_lease_seconds
+DISK_RESERVE_BYTES = round(ENV.disk_reserve_gib * 1024**3)
+try:
+    #: Addresses for the networks of environments.
+    SUBNET_POOL = Pool.read(ENV.subnet_pool, ENV.subnet_prefix_length)
+except ValueError as error:
+    message = (
+        f"ITDASH_SUBNET_POOL and ITDASH_SUBNET_PREFIX_LENGTH: {error}. A range and a length, as in "
+        "10.213.0.0/16 and 26."
+    )
+    raise ImproperlyConfigured(message) from error
 SWEEP_INTERVAL_SECONDS = ENV.sweep_interval_seconds
 REAP_INTERVAL_SECONDS = ENV.reap_interval_seconds
 GIT_VARIABLES = git_variables()

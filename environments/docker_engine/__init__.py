@@ -30,6 +30,7 @@ from environments.docker_engine import (
     networks,
     payload,
     removal,
+    room,
     streams,
     usage,
 )
@@ -43,6 +44,7 @@ from environments.engine import (
     EngineEvent,
     ExecResult,
     LogLine,
+    Room,
     ServiceState,
     ServiceStatus,
     Usage,
@@ -50,6 +52,7 @@ from environments.engine import (
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import FENCE, INSTANCE, EnvironmentRef, labels_for, ref_from
 from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
+from environments.subnets import Pool
 
 #: The engine answers in milliseconds; a start can take seconds on a loaded machine.
 CALL_TIMEOUT_SECONDS = 60
@@ -64,11 +67,11 @@ class DockerEngine:
         self,
         base_url: str | None = None,
         *,
-        subnet_pool: str = networks.POOL,
+        subnet_pool: Pool | None = None,
         limits: payload.Limits | None = None,
     ) -> None:
         self._base_url = base_url
-        self._subnet_pool = subnet_pool
+        self._subnet_pool = subnet_pool or Pool()
         self._limits = limits or payload.Limits()
         self._closer = streams.StreamCloser()
         self._connecting = threading.Lock()
@@ -161,6 +164,12 @@ class DockerEngine:
         """What the engine has, and which ulimits of the spec it may not set: tried out, once for each."""
         refused = self._ulimits.refused(environment, spec)
         return Ceiling(float(self._info["NCPU"]), int(self._info["MemTotal"]), refused)
+
+    def room(self) -> Room:
+        """Subnets of the pool, and the engine's disk where this process can see it."""
+        with translated("asking how much room is left"):
+            root = str(self._info["DockerRootDir"])
+            return room.measured(self._api, self._subnet_pool, root, lambda: self._own_container)
 
     def close(self) -> None:
         """Give the connections back; the engine can be used again and connects anew."""

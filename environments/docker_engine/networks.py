@@ -5,8 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,38 +19,41 @@ from environments.docker_engine.errors import is_conflict, translated
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef, labels_for
 from environments.spec import NetworkSpec
+from environments.subnets import Pool, Subnet
 
 #: Which network of the environment an object is; the engine's names are only for people.
 NETWORK = "itdash.network"
-#: Engine 20.10 runs out of its own pools after 30 networks; ours holds 1,024.
-POOL = "10.213.0.0/16"
-PREFIX_LENGTH = 26
+#: What engines say of a subnet that somebody else was quicker to take.
 OVERLAP = re.compile(r"overlaps|already in use|Pool", re.IGNORECASE)
-MOST_TRIES = 64
 #: The engine lays files of its own over these in every container, from a folder named after it.
 OWN_FILE = re.compile(r"containers/([0-9a-f]{64})/\S+ /etc/(?:hostname|hosts|resolv\.conf) ")
 #: The host name that an engine gives a container unless told otherwise.
 SHORT_ID = re.compile(r"[0-9a-f]{12}")
 
-Subnet = ipaddress.IPv4Network
 
+def create_network(api: APIClient, environment: EnvironmentRef, network: NetworkSpec, pool: Pool) -> str:
+    """Create a network of the environment, or find it; return the engine's id.
 
-def create_network(api: APIClient, environment: EnvironmentRef, network: NetworkSpec, pool: str) -> str:
-    """Create a network of the environment, or find it; return the engine's id."""
+    The engine refuses overlapping subnets, whoever asks: workers, machines and installations cannot collide.
+    """
     known = network_ids(api, environment)
     if network.name in known:
         return known[network.name]
-    for subnet in _free_subnets(api, f"{environment.name}/{network.name}", pool):
+    routes = _routes()
+    # Each round either ends or leaves one more subnet out, so there are no more rounds than subnets.
+    refused: list[Subnet] = []
+    while True:
+        used = subnets_in_use(api)
+        subnet = pool.choose(f"{environment.name}/{network.name}", [*used, *routes, *refused])
+        if subnet is None:
+            message = f"No free subnet was found for network '{network.name}'. {pool.shortage(used, routes)}"
+            raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE)
         try:
             return _create(api, environment, network, subnet)
         except APIError as error:
             if not OVERLAP.search(str(error.explanation)):
                 raise
-    message = (
-        f"No free subnet was found for network '{network.name}': all of {pool} is taken on this engine. "
-        "Remove networks there, or wait for running environments to end."
-    )
-    raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE)
+            refused.append(subnet)
 
 
 def _create(api: APIClient, environment: EnvironmentRef, network: NetworkSpec, subnet: Subnet) -> str:
@@ -66,22 +68,13 @@ def _create(api: APIClient, environment: EnvironmentRef, network: NetworkSpec, s
     return created["Id"]
 
 
-def _free_subnets(api: APIClient, seed: str, pool: str) -> Iterator[Subnet]:
-    """Subnets nobody is known to use, from a place that differs by name so that neighbours rarely meet."""
-    subnets = list(ipaddress.IPv4Network(pool).subnets(new_prefix=PREFIX_LENGTH))
-    taken = [*_subnets_in_use(api), *_routes()]
-    start = zlib.crc32(seed.encode()) % len(subnets)
-    tried = 0
-    for subnet in [*subnets[start:], *subnets[:start]]:
-        if any(subnet.overlaps(other) for other in taken):
-            continue
-        yield subnet
-        tried += 1
-        if tried == MOST_TRIES:
-            return
+def free_subnets(api: APIClient, pool: Pool) -> int:
+    """How many networks more there is room for."""
+    return pool.free_count([*subnets_in_use(api), *_routes()])
 
 
-def _subnets_in_use(api: APIClient) -> list[Subnet]:
+def subnets_in_use(api: APIClient) -> list[Subnet]:
+    """Subnets of every network on the engine, ours or not."""
     found = []
     for network in api.networks():
         for config in (network.get("IPAM") or {}).get("Config") or []:

@@ -14,6 +14,7 @@ from environments.control import ControlServer
 from environments.engine import Engine, LogLine
 from environments.errors import EnvironmentFailedError
 from environments.lifecycle import records
+from environments.lifecycle.admission import await_room
 from environments.lifecycle.board import Board
 from environments.lifecycle.controls import SuiteControls
 from environments.lifecycle.live import LiveEnvironment
@@ -64,6 +65,7 @@ def provisioned(
         for sentence in lowered:
             session.tell(HappeningKind.NOTICE, sentence)
         _remove_earlier_tries(session)
+        await_room(session)
         prepare_images(session)
         followers = undo.enter_context(watched(session))
         engine.create_environment(session.ref, session.spec)

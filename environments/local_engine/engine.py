@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from environments.engine import (
     EngineEventKind,
     ExecResult,
     LogLine,
+    Room,
     ServiceState,
     ServiceStatus,
     Usage,
@@ -95,6 +97,11 @@ class LocalEngine:
         """Limits of files are not applied here, so nothing is lowered."""
         del environment, spec
         return Ceiling()
+
+    def room(self) -> Room:
+        """The disk that the environments' folders are on."""
+        folder = next(folder for folder in (self._root, *self._root.parents) if folder.exists())
+        return Room(disk_free_bytes=shutil.disk_usage(folder).free)
 
     def host_address(self, environment: EnvironmentRef, networks: Sequence[str] = ()) -> str:
         """The loopback address: services and this process share it."""

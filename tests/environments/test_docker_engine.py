@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from environments.docker_engine import DockerEngine, payload, streams
-from environments.docker_engine.networks import OWN_FILE, POOL, create_network, network_ids
+from environments.docker_engine.networks import OWN_FILE, create_network, network_ids
 from environments.engine import EngineEventKind, ServiceStatus
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef
 from environments.probes import wait_until
 from environments.spec import Build, HealthCheck, Mount, MountKind, NetworkSpec
+from environments.subnets import Pool
 from tests.conftest import ROOT
 from tests.contract.conftest import Place, ref_for
 from tests.contract.services import FOREVER, IMAGE, python, service, spec_of
@@ -338,18 +339,19 @@ def test_networks_of_one_environment_are_apart(place: Place) -> None:
 @pytest.mark.engine
 def test_many_environments_get_subnets_of_their_own_at_once(engine: DockerEngine) -> None:
     # Twelve from a pool of sixteen, chosen at once by four threads: the engine refuses who comes second.
+    sixteen = Pool.read("10.215.0.0/22", 26)
     refs = [ref_for(f"subnets-{secrets.token_hex(4)}", shard=number) for number in range(1, 13)]
     try:
         with ThreadPoolExecutor(4) as pool:
             ids = list(
                 pool.map(
-                    lambda ref: create_network(engine._api, ref, NetworkSpec("default"), "10.215.0.0/22"),
+                    lambda ref: create_network(engine._api, ref, NetworkSpec("default"), sixteen),
                     refs,
                 )
             )
         subnets = [engine._api.inspect_network(one)["IPAM"]["Config"][0]["Subnet"] for one in ids]
         assert len(set(subnets)) == 12
-        assert create_network(engine._api, refs[0], NetworkSpec("default"), POOL) == ids[0]
+        assert create_network(engine._api, refs[0], NetworkSpec("default"), Pool()) == ids[0]
         assert network_ids(engine._api, refs[0]) == {"default": ids[0]}
     finally:
         for ref in refs:
