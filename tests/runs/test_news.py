@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.core import mail
 from django.db import connection
 from django.utils import timezone
@@ -23,98 +17,48 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pytest_django import Settings
 
-from itdash.mail import mailer
 from runs.actions.channels import add_channel, try_channel
 from runs.actions.quarantine import quarantine_case
-from runs.actions.runs import (
-    Claim,
-    Ending,
-    claim_run,
-    finish_run,
-    open_uploaded_run,
-    queue_run,
-    settle_uploaded_run,
-)
-from runs.actions.sending import resend_delivery, send_delivery
+from runs.actions.runs import Claim, Ending, claim_run, finish_run, open_uploaded_run, settle_uploaded_run
+from runs.actions.sending import resend_delivery
 from runs.models import Channel, Delivery, Project, Run
 from runs.providers.generic import verify
-from runs.vocabulary import DeliveryStatus, ErrorReason, Outcome, RunStatus, Trigger
+from runs.vocabulary import DeliveryStatus, RunStatus
 from tests.factories import make_project, make_user
-from tests.rows import add_results
+from tests.news import (
+    CANCELLED,
+    COMMIT,
+    ERRORED,
+    FAILED,
+    PASSED,
+    end,
+    have,
+    let_loopback_hear,
+    let_wait,
+    mail_channel,
+    make_shop,
+    run_of,
+    send_all,
+)
 from tests.standins import Reply, StandIn, room
 
 pytestmark = pytest.mark.django_db
 
-COMMIT = "9c1f0e2b6d5a4c3f8e7d6c5b4a39281706f5e4d3"
-PASSED, FAILED, ERRORED, CANCELLED = "passed", "failed", "errored", "cancelled"
-
 
 @pytest.fixture(autouse=True)
 def _loopback_is_allowed(settings: Settings) -> None:
-    settings.ALLOWED_NETWORKS = (ip_network("127.0.0.0/8"),)
-    settings.PUBLIC_URL = "https://itdash.example.org"
-    settings.HAS_MAIL_SERVER = True
-    settings.DEFAULT_FROM_EMAIL = "itdash <itdash@example.org>"
+    let_loopback_hear(settings)
 
 
 @pytest.fixture
 def project() -> Project:
-    return make_project("shop", name="Shop", repository_url="https://git.example.org/acme/shop.git")
+    return make_shop()
 
 
 @pytest.fixture
 def slack() -> Iterator[StandIn]:
     with StandIn(room).running() as running:
         yield running
-
-
-def send_all() -> None:
-    for delivery in Delivery.objects.filter(direction="sent", status="queued").order_by("pk"):
-        send_delivery(delivery.pk)
-
-
-def run_of(
-    project: Project,
-    *,
-    failing: Sequence[str] = (),
-    passing: Sequence[str] = ("test_ok",),
-    branch: str = "main",
-) -> Run:
-    """A queued run with results, as its worker has it before the end."""
-    run = queue_run(project=project, suite="checkout", trigger=Trigger.API, commit=COMMIT, branch=branch)
-    Run.objects.filter(pk=run.pk).update(
-        commit_message="Split shipments per warehouse\n\nLong story.", commit_author="Ada Lovelace"
-    )
-    run.refresh_from_db()
-    add_results(
-        run,
-        dict.fromkeys(passing, Outcome.PASSED) | dict.fromkeys(failing, Outcome.FAILED),
-        message="expected 201, got 503",
-    )
-    return run
-
-
-def end(run: Run, how: str) -> Run:
-    claim = claim_run(run.pk, owner="w1")
-    assert claim is not None
-    why = ErrorReason.NEVER_HEALTHY if how == ERRORED else None
-    message = "postgres never became healthy" if how == ERRORED else ""
-    assert finish_run(claim, Ending(RunStatus(how), message, why))
-    run.refresh_from_db()
-    return run
-
-
-def have(project: Project, *ends: str, branch: str = "main") -> list[str]:
-    """Let runs end so, and say what is told of each: an event, or nothing."""
-    told = []
-    for how in ends:
-        known = Delivery.objects.count()
-        failing = ["test_a"] if how == FAILED else []
-        end(run_of(project, failing=failing, branch=branch), how)
-        new = list(Delivery.objects.order_by("pk").values_list("event", flat=True)[known:])
-        send_all()
-        told.append(", ".join(new))
-    return told
 
 
 def slack_channel(project: Project, slack: StandIn, **values: Any) -> Channel:
@@ -305,10 +249,6 @@ def upload(project: Project, key: str, *, failed: int, passed: int, branch: str 
     return run
 
 
-def let_wait() -> None:
-    Delivery.objects.filter(status="queued").update(due_at=timezone.now())
-
-
 def test_what_the_first_of_several_uploads_says_is_not_told_before_the_others_came(
     project: Project, slack: StandIn
 ) -> None:
@@ -440,126 +380,6 @@ def test_strangers_words_call_nobody_and_link_nowhere(project: Project, slack: S
     assert "\u202e" not in text
     assert len(text) < 2_000
     assert {part.partition("/p/")[0] for part in text.split("<")[1:]} == {"https://itdash.example.org"}
-
-
-class MailBox:
-    """Takes mails as a server of the net does; refuses recipients that are told to it."""
-
-    def __init__(self) -> None:
-        self.mails: list[EmailMessage] = []
-        self.envelopes: list[Envelope] = []
-        self.refusals: dict[str, str] = {}
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
-    ) -> str:
-        if address in self.refusals:
-            return self.refusals[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        self.envelopes.append(envelope)
-        content = envelope.content
-        assert isinstance(content, bytes)
-        found = message_from_bytes(content, policy=policy.default)
-        assert isinstance(found, EmailMessage)
-        self.mails.append(found)
-        return "250 OK"
-
-
-@pytest.fixture
-def mail_box(settings: Settings) -> Iterator[MailBox]:
-    box = MailBox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    settings.MAILERS = {"default": mailer(f"smtp://127.0.0.1:{port}?tls=off", timeout_seconds=5)}
-    try:
-        yield box
-    finally:
-        controller.stop()
-
-
-def mail_channel(project: Project, address: str = "ada@example.org, team@example.org") -> Channel:
-    return add_channel(project=project, kind="email", address=address)
-
-
-def test_a_mail_reaches_every_recipient_in_one_thread(project: Project, mail_box: MailBox) -> None:
-    mail_channel(project)
-    have(project, PASSED, FAILED, PASSED)
-
-    broke, mended = mail_box.mails
-    assert mail_box.envelopes[0].rcpt_tos == ["ada@example.org", "team@example.org"]
-    assert broke["Subject"] == "[Shop] checkout fails on main: 1 test failing"
-    assert mended["Subject"] == "[Shop] checkout passes again on main"
-    assert broke["From"] == "itdash <itdash@example.org>"
-    assert broke["References"] == mended["References"]
-    assert broke["Message-ID"] != mended["Message-ID"]
-    assert broke["Auto-Submitted"] == "auto-generated"
-    assert broke.get_content().replace("\r\n", "\n") == (
-        "checkout fails on main: 1 test failing.\n"
-        "\n"
-        "1 test failed.\n"
-        "Run #2, 9c1f0e2b, Split shipments per warehouse, by Ada Lovelace\n"
-        "\n"
-        "Failing now and not in the run before:\n"
-        "  - test_a: expected 201, got 503\n"
-        "\n"
-        "https://itdash.example.org/p/shop/runs/2/\n"
-        "\n"
-        "-- \n"
-        "Sent when something changes, by the channel that an administrator of Shop made.\n"
-    )
-
-
-def test_a_mail_sent_again_has_the_same_id(project: Project, mail_box: MailBox) -> None:
-    mail_channel(project)
-    have(project, PASSED, FAILED)
-    resend_delivery(delivery_id=Delivery.objects.get().pk, by=make_user())
-    send_all()
-
-    first, second = mail_box.mails
-    assert first["Message-ID"] == second["Message-ID"]
-
-
-@pytest.mark.parametrize(
-    ("answer", "status"),
-    [("450 busy", DeliveryStatus.QUEUED), ("550 no such user", DeliveryStatus.FAILED)],
-    ids=["later", "never"],
-)
-def test_a_recipient_who_is_refused_is_tried_again_or_given_up(
-    project: Project, mail_box: MailBox, answer: str, status: DeliveryStatus
-) -> None:
-    mail_channel(project, "ada@example.org")
-    mail_box.refusals["ada@example.org"] = answer
-    have(project, PASSED, FAILED)
-
-    delivery = Delivery.objects.get()
-    assert delivery.status == status
-    assert "ada@example.org" in delivery.reason
-
-
-def test_a_mail_server_that_is_away_is_tried_again(project: Project, settings: Settings) -> None:
-    settings.MAILERS = {"default": mailer("smtp://127.0.0.1:1?tls=off", timeout_seconds=1)}
-    mail_channel(project)
-    have(project, PASSED, FAILED)
-
-    delivery = Delivery.objects.get()
-    assert delivery.status == DeliveryStatus.QUEUED
-    assert "The mail server could not be spoken to" in delivery.reason
-
-
-def test_a_subject_has_one_line_whatever_the_branch_is_called(project: Project) -> None:
-    mail_channel(project)
-    branch = "x" * 200
-    have(project, PASSED, FAILED, branch=branch)
-
-    [sent] = mail.outbox
-    assert "\n" not in sent.subject
-    assert len(sent.subject) <= 180
 
 
 @pytest.mark.parametrize("kind", ["slack", "webhook", "email"])
