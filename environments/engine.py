@@ -72,6 +72,8 @@ class ServiceState:
     image: str = ""
     #: What the engine itself says went wrong, for example why the program could not be started.
     error: str = ""
+    #: Its published ports (``8080/tcp``) → where they are reached on the engine's host (``127.0.0.1:32768``).
+    published: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     #: Outputs of the engine's own last health probes, oldest first, at most five, each cut at 1 KiB.
     probe_outputs: tuple[str, ...] = ()
 

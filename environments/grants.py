@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from types import MappingProxyType
 from typing import Final
 
@@ -86,6 +87,14 @@ class Quota:
 def capability_name(capability: str) -> str:
     """A capability as the engine lists it: upper case, without `CAP_`."""
     return capability.upper().removeprefix("CAP_")
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one of the Internet; any other belongs to a network of the engine's host."""
+    try:
+        return ip_address(address).is_global
+    except ValueError:
+        return False
 
 
 def grant_for(capability: str) -> str | None:

@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Final
 
 from environments.errors import PolicyError, Problem
-from environments.grants import CAPABILITIES, GRANTS, HOST_GATEWAY, SYSCTLS, Quota, capability_name, grant_for
+from environments.grants import (
+    CAPABILITIES,
+    GRANTS,
+    HOST_GATEWAY,
+    SYSCTLS,
+    Quota,
+    capability_name,
+    grant_for,
+    is_public,
+)
 from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
 
 _REASONS: Final = {
@@ -97,8 +106,14 @@ def _over(spec: EnvironmentSpec, quota: Quota) -> Iterator[Problem]:
 
     Of memory and processors only what the files ask for in words: the usual limits, and a preset's, are ours.
     """
+    containers = [
+        # Never a list as long as a file likes.
+        name
+        for name, service in spec.services.items()
+        for _ in range(min(service.scale, quota.services + 1))
+    ]
     for section, names, most in (
-        ("services", list(spec.services), quota.services),
+        ("services", containers, quota.services),
         ("networks", list(spec.networks), quota.networks),
         ("volumes", list(spec.volumes), quota.volumes),
     ):
@@ -109,12 +124,12 @@ def _over(spec: EnvironmentSpec, quota: Quota) -> Iterator[Problem]:
     for service in spec.services.values():
         key = f"services.{service.name}"
         asks_memory = _limit_key(spec, key, "mem_limit") in spec.places
-        memory, was = memory + (service.memory_bytes or 0) * asks_memory, memory
+        memory, was = memory + (service.memory_bytes or 0) * service.scale * asks_memory, memory
         if was <= quota.memory_bytes < memory:
             gibibytes = f"{quota.memory_bytes / 1024**3:g} GiB"
             message = f"{key}: with it the services ask for more than {gibibytes} of memory together"
             yield Problem(message, key=_limit_key(spec, key, "mem_limit"), mend=_LESS)
-        cpus, had = cpus + (service.cpus or 0.0), cpus
+        cpus, had = cpus + (service.cpus or 0.0) * service.scale, cpus
         if had <= quota.cpus < cpus:
             message = f"{key}: with it the services ask for more than {quota.cpus:g} processors together"
             yield Problem(message, key=_limit_key(spec, key, "cpus"), mend=_LESS)
@@ -136,6 +151,10 @@ def _service(service: ServiceSpec, spec: EnvironmentSpec) -> Iterator[Problem]:
         if capability_name(capability) not in CAPABILITIES and grant not in spec.grants:
             reason = f"{capability} reaches beyond the container"
             yield _refusal(f"{prefix}.cap_add", reason, grant=grant or "")
+    for server in service.dns:
+        if not is_public(server):
+            reason = f"{server} is asked for names on a network of the engine's host"
+            yield _refusal(f"{prefix}.dns", reason)
     if HOST_GATEWAY not in spec.grants:
         for host, address in service.extra_hosts.items():
             if address == HOST_GATEWAY:
@@ -153,7 +172,7 @@ def _is_harmless(key: str, value: object) -> bool:
         case "sysctls", dict():
             return value.keys() <= SYSCTLS
         case "build.network", str():
-            return value == "default"
+            return value in {"default", "none"}
         case "cgroup", str():
             return value == "private"
         case "isolation", str():

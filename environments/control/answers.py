@@ -86,6 +86,7 @@ def service_facts(state: ServiceState) -> dict[str, object]:
         "name": state.service,
         "status": state.status.value,
         "health": state.health.value,
+        "published": dict(state.published),
         "exit_code": state.exit_code,
         "started_at": stamp(state.started_at) if state.started_at else None,
         "finished_at": stamp(state.finished_at) if state.finished_at else None,

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import requests
@@ -29,9 +29,11 @@ from environments.docker_engine import (
     last_check,
     networks,
     payload,
+    publishing,
     removal,
     room,
     streams,
+    surroundings,
     usage,
 )
 from environments.docker_engine.errors import is_conflict, translated
@@ -76,6 +78,7 @@ class DockerEngine:
         self._closer = streams.StreamCloser()
         self._connecting = threading.Lock()
         self._client: APIClient | None = None
+        self._publishing = publishing.Publishing()
         #: What an environment's services run: a build context is read once, however many services share it.
         self._image_names: dict[tuple[str, str, str], str] = {}
         self._image_turns: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
@@ -219,11 +222,13 @@ class DockerEngine:
             )
             host = config["HostConfig"] | payload.granted(service, spec.grants) | payload.weight(spec)
             config["HostConfig"] = host | {"Ulimits": self._ulimits.granted(environment, host["Ulimits"])}
+            surroundings.add_to(config, environment, spec, service)
             last_check.refuse_danger(config, environment, service, networks=ids, grants=spec.grants)
             self._create_container(environment, service, config)
             if service.network_mode is None:
                 self._join_networks(environment, service, ids)
             copies.copy_files(self._api, environment, service)
+            self._publishing.note(environment, service)
 
     def _create_volume(
         self, name: str, environment: EnvironmentRef, extra: Mapping[str, str] = EMPTY
@@ -252,6 +257,8 @@ class DockerEngine:
         self, environment: EnvironmentRef, service: ServiceSpec, ids: Mapping[str, str]
     ) -> None:
         """Join all networks but the first, which the create call gave: before API 1.44 it takes only one."""
+        if self._api_version >= payload.API_WITH_MANY_NETWORKS:
+            return
         name = payload.container_name(environment, service.name)
         for key in [key for key in service.networks if key in ids][1:]:
             networks.connect(self._api, name, ids[key], aliases=payload.aliases(service, key))
@@ -260,7 +267,7 @@ class DockerEngine:
 
     def start_service(self, environment: EnvironmentRef, service: str) -> None:
         """Start the container; what keeps it from starting is raised with its kind."""
-        self._do("starting", environment, service, self._api.start)
+        self._do("starting", environment, service, partial(self._publishing.start, start=self._api.start))
 
     def stop_service(self, environment: EnvironmentRef, service: str, *, grace_seconds: float = 10.0) -> None:
         """Ask the container to end, kill it after the grace."""
@@ -487,6 +494,7 @@ class DockerEngine:
         """Remove containers in parallel, then networks, then volumes; return what is still there."""
         with translated(f"removing environment {environment.name}"):
             left = removal.remove(self._api, environment)
+        self._publishing.forget(environment)
         for key in [key for key in list(self._image_names) if key[0] == environment.name]:
             self._image_names.pop(key, None)
             self._image_turns.pop(key, None)

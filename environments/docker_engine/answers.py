@@ -11,7 +11,7 @@ from typing import Any
 import requests
 from docker.errors import APIError, NotFound
 
-from environments.docker_engine import streams
+from environments.docker_engine import publishing, streams
 from environments.docker_engine.errors import explanation, is_conflict, is_missing
 from environments.engine import ExecResult, Health, ServiceState, ServiceStatus
 from environments.errors import EnvironmentFailedError, FailureKind, ServiceNotFoundError
@@ -60,6 +60,7 @@ def state(service: str, facts: Mapping[str, Any]) -> ServiceState:
         finished_at=finished_at,
         image=facts["Image"],
         error=state.get("Error", ""),
+        published=publishing.addresses(facts),
         probe_outputs=tuple(
             str(probe.get("Output", "")).strip()[-PROBE_OUTPUT_CHARACTERS:]
             for probe in (health.get("Log") or [])[-PROBES_SHOWN:]

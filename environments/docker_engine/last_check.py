@@ -11,13 +11,22 @@ from typing import Any, Final
 
 from environments.docker_engine import payload
 from environments.errors import EnvironmentFailedError, FailureKind
-from environments.grants import CAPABILITIES, GRANTS, HOST_GATEWAY, SYSCTLS, capability_name, grant_for
+from environments.grants import (
+    CAPABILITIES,
+    GRANTS,
+    HOST_GATEWAY,
+    SYSCTLS,
+    capability_name,
+    grant_for,
+    is_public,
+)
 from environments.labels import SERVICE, EnvironmentRef, labels_for
 from environments.spec import ServiceSpec
 
 _CONFIG: Final = frozenset(
     {
         "Cmd",
+        "Domainname",
         "Entrypoint",
         "Env",
         "ExposedPorts",
@@ -35,7 +44,23 @@ _CONFIG: Final = frozenset(
     }
 )
 #: What holds for the container alone, whatever it says.
-_FREE: Final = frozenset(["Init", "ReadonlyRootfs", "CapDrop", "Tmpfs", "ShmSize", "NanoCpus", "CpuShares"])
+_FREE: Final = frozenset(
+    {
+        "CapDrop",
+        "CpuShares",
+        "DnsOptions",
+        "DnsSearch",
+        "GroupAdd",
+        "Init",
+        "NanoCpus",
+        "ReadonlyRootfs",
+        "ShmSize",
+    }
+)
+_OWN_IPC: Final = frozenset({"none", "private", "shareable"})
+_TMPFS_OPTIONS: Final = frozenset(
+    ["size", "mode", "uid", "gid", "nr_inodes", "exec", "noexec", "ro", "rw", "nosuid", "nodev", "noatime"]
+)
 _LOG_OPTIONS: Final = frozenset({"max-size", "max-file"})
 _RESTARTS: Final = frozenset({"", "no", "always", "on-failure", "unless-stopped"})
 _LIMITS: Final = payload.Limits()
@@ -72,7 +97,7 @@ def refuse_danger(
     rules = _rules(environment, set(networks.values()), frozenset(grants), limits)
     found = [
         *_around(config, environment, set(networks.values())),
-        *_of_host(config["HostConfig"], rules, frozenset(grants)),
+        *_of_host(config["HostConfig"], rules, _asked(environment), frozenset(grants)),
     ]
     if found:
         message = f"Service '{service.name}' was not created: {'; '.join(found)}."
@@ -94,11 +119,14 @@ def _around(config: Mapping[str, Any], environment: EnvironmentRef, networks: se
         yield f"the network {network} is not of this environment"
 
 
-def _of_host(host: Mapping[str, Any], rules: Mapping[str, _Rule], grants: frozenset[str]) -> Iterator[str]:
+def _of_host(
+    host: Mapping[str, Any], rules: Mapping[str, _Rule], asked: Mapping[str, _Rule], grants: frozenset[str]
+) -> Iterator[str]:
     yield from (f"HostConfig.{key} is missing" for key in rules if key not in host)
     for key, value in host.items():
-        if key in rules:
-            if not rules[key](value):
+        if key in rules or key in asked:
+            rule = rules.get(key) or asked[key]
+            if not rule(value):
                 yield f"HostConfig.{key} may not be {value!r}"
         elif key in _GRANTED:
             if value and _GRANTED[key] not in grants:
@@ -136,6 +164,28 @@ def _rules(
             ulimit.keys() == {"Name", "Soft", "Hard"} and ulimit["Name"] in _ULIMITS for ulimit in ulimits
         ),
         "PidsLimit": lambda count: 0 < count <= limits.most_pids,
+    }
+
+
+def _asked(environment: EnvironmentRef) -> dict[str, _Rule]:
+    """What each key may say that is only there when a file asks for it."""
+    own = f"{environment.name}-"
+    return {
+        "PidMode": lambda mode: mode.startswith(f"container:{own}"),
+        "IpcMode": lambda mode: mode in _OWN_IPC or mode.startswith(f"container:{own}"),
+        "VolumesFrom": lambda names: all(name.startswith(own) for name in names),
+        "PortBindings": lambda ports: all(
+            place.get("HostIp") == "127.0.0.1" and place.get("HostPort") in {"", "0"}
+            for places in ports.values()
+            for place in places
+        ),
+        "Dns": lambda servers: all(is_public(server) for server in servers),
+        "Tmpfs": lambda folders: all(
+            option.partition("=")[0] in _TMPFS_OPTIONS
+            for options in folders.values()
+            for option in options.split(",")
+            if option
+        ),
     }
 
 

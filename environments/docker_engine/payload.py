@@ -21,8 +21,10 @@ MEBIBYTE = 1024 * 1024
 #: The weight of an environment: that of two containers as an engine makes them.
 ENVIRONMENT_SHARES = 2048
 LEAST_SHARES = 2
-#: From this version of the engine's API a start interval is understood, and many networks at creation.
-API_WITH_START_INTERVAL = (1, 44)
+#: From these versions of the engine's API a start interval is understood, many networks are at creation, and
+#: the one that leads out can be named.
+API_WITH_START_INTERVAL = API_WITH_MANY_NETWORKS = (1, 44)
+API_WITH_GATEWAY_PRIORITY = (1, 48)
 #: Capabilities of the engine's default set that tests do not need and attackers like.
 DROPPED_CAPABILITIES = ("AUDIT_WRITE", "MKNOD", "NET_RAW")
 RESERVED_LABELS = (PREFIX, "com.docker.")
@@ -74,16 +76,18 @@ def container_config(
     """The body of the create call. `networks` maps keys to engine ids; `copied_folders` are the bind sources
     that stand in volumes; `cpus` is what the engine has."""
     attached = [key for key in service.networks if key in networks]
+    if api < API_WITH_MANY_NETWORKS:
+        del attached[1:]
     config: dict[str, Any] = {
         "Image": image,
         "Env": [f"{name}={value}" for name, value in service.environment.items()],
         "Labels": _labels(service) | labels_for(environment, service.name),
         "Tty": service.tty,
         "OpenStdin": service.stdin_open,
-        "ExposedPorts": {f"{port}/tcp": {} for port in service.ports},
+        "ExposedPorts": _exposed_ports(service),
         "HostConfig": _host_config(environment, service, networks, copied_folders, cpus, limits),
         "NetworkingConfig": {
-            "EndpointsConfig": {networks[key]: {"Aliases": aliases(service, key)} for key in attached[:1]}
+            "EndpointsConfig": {networks[key]: _endpoint(service, key, api) for key in attached}
         },
     }
     optional = {
@@ -91,11 +95,20 @@ def container_config(
         "Entrypoint": list(service.entrypoint) if service.entrypoint is not None else None,
         "WorkingDir": service.working_dir,
         "User": service.user,
-        "Hostname": service.hostname if service.network_mode is None else None,
+        # In another's network it has that one's names.
+        "Hostname": service.hostname if service.network_mode in {None, "none"} else None,
+        "Domainname": service.domainname if service.network_mode in {None, "none"} else None,
         "StopSignal": service.stop_signal,
         "Healthcheck": healthcheck_config(service, api),
     }
     return config | {key: value for key, value in optional.items() if value is not None}
+
+
+def _endpoint(service: ServiceSpec, network: str, api: tuple[int, ...]) -> dict[str, Any]:
+    endpoint: dict[str, Any] = {"Aliases": aliases(service, network)}
+    if network in service.gateway_priorities and api >= API_WITH_GATEWAY_PRIORITY:
+        endpoint["GwPriority"] = int(service.gateway_priorities[network])
+    return endpoint
 
 
 def aliases(service: ServiceSpec, network: str) -> list[str]:
@@ -155,12 +168,13 @@ def _host_config(
     return {
         "Init": service.init,
         "NetworkMode": _network_mode(environment, service, networks),
-        "RestartPolicy": {"Name": service.restart},
+        "RestartPolicy": {
+            "Name": service.restart,
+            "MaximumRetryCount": service.restart_attempts if service.restart == "on-failure" else 0,
+        },
         "Mounts": mounts,
         "Tmpfs": {
-            mount.target: f"size={mount.size_bytes}" if mount.size_bytes else ""
-            for mount in service.mounts
-            if mount.kind is MountKind.TMPFS
+            mount.target: _tmpfs_options(mount) for mount in service.mounts if mount.kind is MountKind.TMPFS
         },
         "ReadonlyRootfs": service.read_only,
         "CapAdd": list(service.cap_add),
@@ -227,6 +241,15 @@ def _device_request(gpu: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _exposed_ports(service: ServiceSpec) -> dict[str, dict[str, str]]:
+    """The ports it listens on, as an image would name them; none for one in another's network."""
+    if service.network_mode is not None:
+        return {}
+    known = {port.number for port in service.listens}
+    plain = [f"{number}/tcp" for number in service.ports if number not in known]
+    return {port: {} for port in (*map(str, service.listens), *plain)}
+
+
 def _network_mode(environment: EnvironmentRef, service: ServiceSpec, networks: Mapping[str, str]) -> str:
     mode = service.network_mode
     if mode is not None and mode.startswith("service:"):
@@ -246,12 +269,20 @@ def _mount(
         case MountKind.VOLUME if mount.source is None:
             return base | labels
         case MountKind.VOLUME if mount.source is not None:
-            return base | {"Source": volume_name(environment, mount.source)}
+            source = volume_name(environment, mount.source)
+            options = {"VolumeOptions": {"NoCopy": True}} if mount.no_copy else {}
+            return base | {"Source": source} | options
         case MountKind.BIND if mount.source is not None and mount.source in copied_folders:
             source = bind_volume_name(environment, mount.source)
             return base | {"Source": source, "VolumeOptions": {"NoCopy": True}}
         case _:
             return None
+
+
+def _tmpfs_options(mount: Mount) -> str:
+    """As the kernel reads them."""
+    size = [f"size={mount.size_bytes}"] if mount.size_bytes else []
+    return ",".join([*size, *mount.options])
 
 
 def ulimits(service: ServiceSpec, limits: Limits) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from environments.docker_engine import last_check, payload
 from environments.errors import EnvironmentFailedError, PolicyError, SpecError
 from environments.grants import GRANTS, Quota
 from environments.labels import EnvironmentRef
+from environments.presets import filled
 from environments.spec import EnvironmentSpec, load_environment
 from tests.environments.checkout import Checkout
 
@@ -88,6 +89,24 @@ def test_what_is_spread_over_files_is_refused_where_it_stands(
     spec = checkout.load_files(next(iter(attack["files"])), *attack.get("with", ()))
 
     assert is_as_told(told := refusal_of(spec), attack, f"{attack['at']}: {attack['key']}"), told
+
+
+@pytest.mark.parametrize("attack", attacks("images"))
+def test_images_from_elsewhere_are_refused_where_a_list_says_from_where(
+    checkout: Checkout, attack: dict[str, Any]
+) -> None:
+    (checkout.folder / "Dockerfile").write_text("FROM debian AS base\nFROM evil/base\nCOPY --from=base / /\n")
+    asks = attack["asks"].replace("$", "$$")
+    spec = filled(checkout.load(f"services:\n  db: {{image: postgres}}\n  web:\n    {asks}\n"))
+    policy.check(spec)
+
+    with pytest.raises(PolicyError) as caught:
+        policy.check(spec, Quota(images=("docker.io/library", "ghcr.io/acme")))
+
+    [problem] = caught.value.problems
+    start = f"compose.yaml:4: services.web.{attack['key']}: the image {attack['image']}"
+    assert str(problem).startswith(start)
+    assert " is not of docker.io/library, ghcr.io/acme. Use one that is, or have" in str(problem)
 
 
 def test_there_are_more_than_a_hundred_attacks() -> None:
@@ -186,6 +205,13 @@ def test_nothing_dangerous_is_sent_even_when_policy_slept(checkout: Checkout, at
         ("NetworkMode", "container:other"),
         ("NetworkMode", "container:itd-99999999-1-db"),
         ("PidMode", "host"),
+        ("PidMode", "container:itd-99999999-1-db"),
+        ("IpcMode", "container:other"),
+        ("VolumesFrom", ["itd-12345678-1-db", "itd-99999999-1-db"]),
+        ("PortBindings", {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": ""}]}),
+        ("PortBindings", {"80/tcp": [{"HostIp": "127.0.0.1", "HostPort": "22"}]}),
+        ("Dns", ["169.254.169.254"]),
+        ("Tmpfs", {"/x": "size=8m,suid"}),
         ("IpcMode", "host"),
         ("UTSMode", "host"),
         ("UsernsMode", "host"),
@@ -287,7 +313,7 @@ def test_quotas_are_told_where_they_are_exceeded(checkout: Checkout) -> None:
         "  c:\n    image: x\n    mem_limit: 2g\n    cpus: 1.5\n"
         "volumes:\n  one: {labels: {a: b}}\n  two: {labels: {a: b}}\n"
     )
-    policy.check(spec)
+    policy.check(spec, Quota(memory_bytes=5 * 1024**3, cpus=2.5))
 
     with pytest.raises(PolicyError) as caught:
         policy.check(spec, Quota(services=2, volumes=1, memory_bytes=4 * 1024**3, cpus=2))
@@ -334,6 +360,7 @@ def _service_asks(service: dict[str, Any], folder: str) -> bool:
         any(service.get(key) for key in PRIVILEGES)
         or any(str(service.get(key, "")).partition(":")[0] in {"host", "container"} for key in ("pid", "ipc"))
         or str(service.get("network_mode", "none")).partition(":")[0] not in {"none", "bridge", "service"}
+        or any(str(server).startswith(("10.", "127.", "192.168.")) for server in service.get("dns") or ())
         or any("host-gateway" in host for host in service.get("extra_hosts") or ())
         or any(str(entry).startswith("container:") for entry in service.get("volumes_from") or ())
         or any(build.get(key) for key in ("entitlements", "network", "privileged", "ssh"))
