@@ -5,18 +5,17 @@ from __future__ import annotations
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
 from runs.actions.channels import add_channel, pause_channel, remove_channel, resume_channel, try_channel
-from runs.actions.errors import ActionError, InvalidValueError
+from runs.actions.errors import ActionError
 from runs.models import Channel
 from runs.vocabulary import Role
 from runs.web.access import members_project_for, signed_in
 from runs.web.channel_forms import ChannelForm
 from runs.web.once import keep_for_once
-from runs.web.project_settings import settings_with
+from runs.web.project_settings import add_refusal, back_to, settings_with
 
 
 @never_cache
@@ -31,14 +30,13 @@ def channel_add(request: HttpRequest, slug: str) -> HttpResponse:
     try:
         channel = add_channel(project=access.project, by=signed_in(request), **values)
     except ActionError as error:
-        known = isinstance(error, InvalidValueError) and error.field in form.fields
-        form.add_error(error.field if known and isinstance(error, InvalidValueError) else "kind", str(error))
+        add_refusal(form, error, otherwise="kind")
         return settings_with(request, access, channel=form)
     if channel.kind == "webhook" and not values["secret"]:
         keep_for_once(request, "channel", access.project.pk, secret=channel.secret, id=channel.pk)
     else:
         messages.success(request, "The channel is made. Send a test message to see that it works.")
-    return _back(slug)
+    return back_to(slug, "channels")
 
 
 @require_POST
@@ -52,14 +50,14 @@ def channel_test(request: HttpRequest, slug: str, channel_id: int) -> HttpRespon
 def channel_pause(request: HttpRequest, slug: str, channel_id: int) -> HttpResponse:
     """Let a channel be silent."""
     pause_channel(channel=_channel(request, slug, channel_id), by=signed_in(request))
-    return _back(slug)
+    return back_to(slug, "channels")
 
 
 @require_POST
 def channel_resume(request: HttpRequest, slug: str, channel_id: int) -> HttpResponse:
     """Let a channel speak again."""
     resume_channel(channel=_channel(request, slug, channel_id), by=signed_in(request))
-    return _back(slug)
+    return back_to(slug, "channels")
 
 
 @require_POST
@@ -67,7 +65,7 @@ def channel_remove(request: HttpRequest, slug: str, channel_id: int) -> HttpResp
     """Forget a channel and its secret."""
     remove_channel(channel=_channel(request, slug, channel_id), by=signed_in(request))
     messages.success(request, "The channel is removed, and its secret forgotten.")
-    return _back(slug)
+    return back_to(slug, "channels")
 
 
 def _channel(request: HttpRequest, slug: str, channel_id: int) -> Channel:
@@ -77,7 +75,3 @@ def _channel(request: HttpRequest, slug: str, channel_id: int) -> Channel:
         raise Http404
     channel.project = access.project
     return channel
-
-
-def _back(slug: str) -> HttpResponse:
-    return redirect(f"{reverse('settings', args=[slug])}#channels")

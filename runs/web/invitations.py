@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
@@ -16,7 +14,7 @@ from runs.vocabulary import Role
 from runs.web.access import members_project_for, signed_in
 from runs.web.forms import InvitationForm
 from runs.web.once import keep_for_once
-from runs.web.project_settings import settings_with
+from runs.web.project_settings import add_refusal, back_to, settings_with
 
 
 @never_cache
@@ -35,10 +33,10 @@ def invitation_add(request: HttpRequest, slug: str) -> HttpResponse:
                 by=signed_in(request),
             )
         except ActionError as error:
-            form.add_error("email", str(error))
+            add_refusal(form, error, otherwise="email")
         else:
             keep_for_once(request, "invitation", access.project.pk, secret=made.secret, id=made.invitation.pk)
-            return redirect(f"{reverse('settings', args=[slug])}#members")
+            return back_to(slug, "members")
     return settings_with(request, access, invitation=form)
 
 
@@ -51,4 +49,4 @@ def invitation_revoke(request: HttpRequest, slug: str, invitation_id: int) -> Ht
         raise Http404
     if revoke_invitation(invitation_id=invitation.pk, by=signed_in(request)):
         messages.success(request, "The invitation is taken back: its link lets nobody in.")
-    return redirect(f"{reverse('settings', args=[slug])}#members")
+    return back_to(slug, "members")

@@ -65,7 +65,7 @@ def settings_change(request: HttpRequest, slug: str) -> HttpResponse:
                 by=signed_in(request),
             )
         except ActionError as error:
-            _add_refusal(form, error, otherwise="allow_local_engine")
+            add_refusal(form, error, otherwise="allow_local_engine")
         else:
             messages.success(request, "Saved. Runs that start from now on go by it.")
             return redirect("settings", slug)
@@ -100,7 +100,7 @@ def token_revoke(request: HttpRequest, slug: str, token_id: int) -> HttpResponse
         raise Http404
     if revoke_token(token_id=token.pk, by=signed_in(request)):
         messages.success(request, "The token is revoked. Whatever uses it is refused from now on.")
-    return _back_to(slug, "tokens")
+    return back_to(slug, "tokens")
 
 
 @never_cache
@@ -119,9 +119,9 @@ def member_add(request: HttpRequest, slug: str) -> HttpResponse:
                 by=signed_in(request),
             )
         except ActionError as error:
-            _add_refusal(form, error, otherwise="username")
+            add_refusal(form, error, otherwise="username")
         else:
-            return _back_to(slug, "members")
+            return back_to(slug, "members")
     return settings_with(request, access, member=form)
 
 
@@ -137,7 +137,7 @@ def member_role(request: HttpRequest, slug: str, member_id: int) -> HttpResponse
             messages.error(request, "There is no such role. Nothing was changed.")
     except ActionError as error:
         messages.error(request, str(error))
-    return _back_to(slug, "members")
+    return back_to(slug, "members")
 
 
 @require_POST
@@ -149,10 +149,10 @@ def member_remove(request: HttpRequest, slug: str, member_id: int) -> HttpRespon
         remove_member(member_id=member.pk, by=user)
     except ActionError as error:
         messages.error(request, str(error))
-        return _back_to(slug, "members")
+        return back_to(slug, "members")
     if member.user_id == user.pk and not user.is_superuser:
         return redirect("home")
-    return _back_to(slug, "members")
+    return back_to(slug, "members")
 
 
 def _member(access: Access, member_id: int) -> Membership:
@@ -162,13 +162,15 @@ def _member(access: Access, member_id: int) -> Membership:
     return member
 
 
-def _back_to(slug: str, section: str) -> HttpResponse:
+def back_to(slug: str, section: str) -> HttpResponse:
+    """To the section that was changed."""
     return redirect(f"{reverse('settings', args=[slug])}#{section}")
 
 
-def _add_refusal(form: Form, error: ActionError, *, otherwise: str) -> None:
-    known = isinstance(error, InvalidValueError) and error.field in form.fields
-    form.add_error(error.field if known and isinstance(error, InvalidValueError) else otherwise, str(error))
+def add_refusal(form: Form, error: ActionError, *, otherwise: str) -> None:
+    """Say at a field why the action refused: at the one that it named, if the form has it."""
+    named = error.field if isinstance(error, InvalidValueError) else ""
+    form.add_error(named if named in form.fields else otherwise, str(error))
 
 
 def settings_with(
