@@ -52,6 +52,10 @@ class Environment(BaseSettings):
     disk_reserve_gib: float = Field(default=2, ge=0)
     sweep_interval_seconds: int = Field(default=5, ge=1)
     reap_interval_seconds: int = Field(default=10, ge=1)
+    #: Environments that failed and are held for a person: at once of one project, of all, and for how long.
+    held_per_project: int = Field(default=3, ge=0)
+    held_at_once: int = Field(default=10, ge=0)
+    held_longest_seconds: int = Field(default=4 * 3600, ge=60)
     #: Proxies in front, each of which adds to X-Forwarded-For: whose sign-ins fail is told by address.
     proxy_count: int = Field(default=0, ge=0)
     #: An OpenID Connect server to sign in with: its issuer's address, and what it knows us by.

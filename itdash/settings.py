@@ -235,6 +235,10 @@ except ValueError as error:
     raise ImproperlyConfigured(message) from error
 SWEEP_INTERVAL_SECONDS = ENV.sweep_interval_seconds
 REAP_INTERVAL_SECONDS = ENV.reap_interval_seconds
+#: Environments that failed and are held for a person to look at; see docs/decisions/0207.
+HELD_PER_PROJECT = ENV.held_per_project
+HELD_AT_ONCE = ENV.held_at_once
+HELD_LONGEST_SECONDS = ENV.held_longest_seconds
 GIT_VARIABLES = git_variables()
 
 # --- messages out ---------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from environments.docker_engine import (
     answers,
     copies,
     files,
+    inside,
     last_check,
     networks,
     payload,
@@ -50,9 +51,10 @@ from environments.engine import (
     ServiceState,
     ServiceStatus,
     Usage,
+    WayIn,
 )
 from environments.errors import EnvironmentFailedError, FailureKind
-from environments.labels import FENCE, INSTANCE, EnvironmentRef, labels_for, ref_from
+from environments.labels import FENCE, EnvironmentRef, labels_for
 from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
 from environments.subnets import Pool
 
@@ -343,6 +345,11 @@ class DockerEngine:
                 return None
         return facts
 
+    def way_in(self, environment: EnvironmentRef, service: ServiceSpec) -> WayIn:
+        """Commands of the docker command line, for the engine as this process found it."""
+        facts = self._facts(environment, service.name)
+        return inside.way_in(environment, service, facts, self._base_url)
+
     def execute(
         self,
         environment: EnvironmentRef,
@@ -502,15 +509,8 @@ class DockerEngine:
 
     def environments(self, instance: str) -> list[EnvironmentRef]:
         """Every environment of which a container, a network or a volume exists."""
-        filters = {"label": [f"{INSTANCE}={instance}"]}
         with translated("listing what is ours"):
-            found = [
-                *self._api.containers(all=True, filters=filters),
-                *self._api.networks(filters=filters),
-                *(self._api.volumes(filters=filters)["Volumes"] or []),
-            ]
-        known = (ref_from(one.get("Labels") or {}) for one in found)
-        return list({ref.name: ref for ref in known if ref is not None}.values())
+            return removal.environments(self._api, instance)
 
     @property
     def _url(self) -> str:

@@ -13,7 +13,7 @@ from docker.errors import APIError, NotFound
 from environments.docker_engine import networks
 from environments.docker_engine.errors import is_conflict, is_missing
 from environments.errors import DeadlineExceededError
-from environments.labels import EnvironmentRef
+from environments.labels import INSTANCE, EnvironmentRef, ref_from
 from environments.probes import steadily, wait_until
 
 AT_ONCE = 8
@@ -31,6 +31,18 @@ def remove(api: APIClient, environment: EnvironmentRef) -> list[str]:
     for volume in volumes(api, environment):
         _patiently(partial(_remove_volume, api, volume))
     return left(api, environment)
+
+
+def environments(api: APIClient, instance: str) -> list[EnvironmentRef]:
+    """Return every environment of the installation of which a container, a network or a volume exists."""
+    filters = {"label": [f"{INSTANCE}={instance}"]}
+    found = [
+        *api.containers(all=True, filters=filters),
+        *api.networks(filters=filters),
+        *(api.volumes(filters=filters)["Volumes"] or []),
+    ]
+    known = (ref_from(one.get("Labels") or {}) for one in found)
+    return list({ref.name: ref for ref in known if ref is not None}.values())
 
 
 def left(api: APIClient, environment: EnvironmentRef) -> list[str]:

@@ -14,9 +14,10 @@ How a caller uses it (the names below are stable):
             keep(file.path, file.stream)
 
 Entering brings up every service except the tests' one and returns when everything the tests depend on is
-ready. Leaving, however it is left, flushes logs, reads the last states and removes everything. While it is
-entered, the lease on the row is renewed; a process that dies simply stops renewing and the reaper removes
-what it left.
+ready. Leaving, however it is left, flushes logs, reads the last states and removes everything; one that
+failed and whose request says `keep` is held for a person instead (`keeping`), as is one whose owner called
+`environment.hold(because)`, and then the row alone holds it. While it is entered, the lease on the row is
+renewed; a process that dies simply stops renewing and the reaper removes what it left.
 
 Raised on entering: `EnvironmentFailedError` (kind, service, evidence), `StoppedError` (the caller set it),
 `DeadlineExceededError` never: an environment that is not ready in time is `EnvironmentFailedError` with kind
@@ -29,12 +30,13 @@ raise is logged and otherwise ignored. `stop` is only read.
 from environments.lifecycle.live import LiveEnvironment
 from environments.lifecycle.provisioning import provisioned
 from environments.lifecycle.records import renew
-from environments.lifecycle.requests import EnvironmentRequest, Happening, HappeningKind, Recipe
+from environments.lifecycle.requests import EnvironmentRequest, Happening, HappeningKind, Keep, Recipe
 
 __all__ = [
     "EnvironmentRequest",
     "Happening",
     "HappeningKind",
+    "Keep",
     "LiveEnvironment",
     "Recipe",
     "provisioned",

@@ -10,6 +10,7 @@ from environments.errors import EnvironmentFailedError, FailureKind
 from environments.faults import Faults
 from environments.labels import EnvironmentRef
 from environments.lifecycle import evidence
+from environments.lifecycle.keeping import keep
 from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
 from environments.lifecycle.starting import Starter
@@ -129,6 +130,12 @@ class LiveEnvironment:
         """Files in a service, running or ended, whose absolute path matches a glob."""
         self._session.service(service)
         return self._session.engine.collect(self._session.ref, service, patterns)
+
+    def hold(self, because: str) -> bool:
+        """Have it stay when it is left, if its request says so, for as long and as far as there is room; says
+        whether it does. Faults are undone: whoever looks is to find the services as the file has them."""
+        self._faults.close(undo=True)
+        return keep(self._session, because)
 
     def states(self) -> list[ServiceState]:
         """Every service as the engine sees it now, the tests' one included once it is created."""

@@ -17,6 +17,7 @@ from environments.lifecycle import records
 from environments.lifecycle.admission import await_room
 from environments.lifecycle.board import Board
 from environments.lifecycle.controls import SuiteControls
+from environments.lifecycle.keeping import keep_failed
 from environments.lifecycle.live import LiveEnvironment
 from environments.lifecycle.requests import EnvironmentRequest, Happening, HappeningKind
 from environments.lifecycle.session import Session, complete
@@ -38,7 +39,8 @@ def provisioned(
     stop: threading.Event,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[LiveEnvironment]:
-    """Bring up all that the tests depend on; on leaving, however it is left, remove everything."""
+    """Bring up all that the tests depend on; on leaving, however it is left, remove everything, unless it
+    failed and is to be held."""
     began = clock.monotonic()
     spec = complete(request.spec, request.tests)
     plan = StartPlan(spec)
@@ -60,7 +62,7 @@ def provisioned(
     # Each step's undo is on the stack before the step can have left anything behind.
     with _failures_kept(session), ExitStack() as undo:
         undo.enter_context(held(session))
-        undo.callback(_remove, session)
+        undo.push(lambda _kind, error, _trace: _leave(session, error))
         _tell_creating(session)
         for sentence in lowered:
             session.tell(HappeningKind.NOTICE, sentence)
@@ -127,6 +129,17 @@ def _tell_ready(session: Session, seconds: float) -> None:
     session.tell(
         HappeningKind.READY, f"Everything is ready after {seconds:.1f} s.", seconds=round(seconds, 3)
     )
+
+
+def _leave(session: Session, error: BaseException | None) -> None:
+    """Remove everything, or leave it as it stands for a person to look at."""
+    if not (session.is_kept or keep_failed(session, error)):
+        _remove(session)
+        return
+    try:
+        records.save_services(session.record, session.board.all())
+    except DatabaseError:
+        logger.exception("%s: how its services stand could not be written", session.record.name)
 
 
 def _remove(session: Session) -> None:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
-from django.db.models import Max
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Max, Value
+from django.db.models.functions import Least
 
+from environments.engine import WayIn
 from environments.errors import EnvironmentFailedError
 from environments.lifecycle.board import Seen
 from environments.lifecycle.metering import Sample, Stretch
-from environments.lifecycle.requests import EnvironmentRequest
+from environments.lifecycle.requests import EnvironmentRequest, Keep
 from environments.models import Environment, EnvironmentService, EnvironmentState, ServiceUsage
 
 #: How long a process may be silent before the reaper removes its environments; renewed at a third of it.
 LEASE = timedelta(seconds=settings.ENVIRONMENT_LEASE_SECONDS)
+#: Key of the advisory lock under which places for held ones are given out; any number nobody else uses.
+HOLD_LOCK_KEY = 0x17DA5_0002
 #: Two processes that try for the same owner at once take the next fence after each other.
 MOST_FENCE_TRIES = 5
 
@@ -73,8 +77,12 @@ def earlier_tries(record: Environment) -> list[Environment]:
 
 
 def renew(environment_id: int, until: datetime) -> bool:
-    """Hold the environment until then; False when it is no longer ours to hold (removed, or given up)."""
-    return Environment.objects.live().filter(pk=environment_id).update(lease_expires_at=until) == 1
+    """Hold the environment until then; False when it is no longer ours to hold (removed, or given up).
+
+    One that is held for a person has its lease already.
+    """
+    ours = Environment.objects.live().exclude(state=EnvironmentState.HELD)
+    return ours.filter(pk=environment_id).update(lease_expires_at=until) == 1
 
 
 def mark_ready(record: Environment, now: datetime) -> None:
@@ -107,6 +115,68 @@ def mark_failed(record: Environment, error: EnvironmentFailedError) -> None:
 def give_up_lease(record: Environment, now: datetime) -> None:
     """Leave the rest to the reaper: something could not be removed."""
     Environment.objects.live().filter(pk=record.pk).update(lease_expires_at=now)
+
+
+def hold(record: Environment, wish: Keep, *, until: datetime, because: str, now: datetime) -> str:
+    """Hold it for a person, its lease included; else say in a sentence why not.
+
+    One at a time, so that two that fail at once do not both take the last place.
+    """
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [HOLD_LOCK_KEY])
+        held = Environment.objects.kept(now).filter(instance=record.instance)
+        if held.filter(held_for=wish.share).count() >= wish.most_of_share:
+            return _full(wish.most_of_share, "of this project")
+        if held.count() >= wish.most:
+            return _full(wish.most, "of this installation")
+        ours = Environment.objects.live().filter(pk=record.pk, lease_expires_at__gt=now)
+        count = ours.exclude(state=EnvironmentState.REMOVING).update(
+            state=EnvironmentState.HELD,
+            lease_expires_at=until,
+            held_at=now,
+            held_until=until,
+            held_because=because,
+            held_for=wish.share,
+        )
+    if count == 0:
+        return "somebody else is removing it already."
+    record.refresh_from_db()
+    return ""
+
+
+def _full(most: int, whose: str) -> str:
+    if most == 0:
+        return f"no environment {whose} may be."
+    return (
+        f"{most} {whose} {'is' if most == 1 else 'are'} held already, and no more may be at once. "
+        "Let go of one on the Environments page, then run it again."
+    )
+
+
+def extend(environment_id: int, until: datetime, now: datetime) -> bool:
+    """Hold it until then instead, at the longest until its end; False when it is held no more."""
+    kept = Environment.objects.kept(now).filter(pk=environment_id)
+    bounded = Least(Value(until), F("expires_at"))
+    return kept.update(held_until=bounded, lease_expires_at=bounded) == 1
+
+
+def release(environment_id: int, now: datetime) -> bool:
+    """Hold it no longer: the reaper removes it with its next round. False when it is held no more."""
+    kept = Environment.objects.kept(now).filter(pk=environment_id)
+    return kept.update(held_until=now, lease_expires_at=now) == 1
+
+
+def save_ways_in(record: Environment, ways: Mapping[str, WayIn]) -> None:
+    """Write how a person gets inside its services, and what they may use."""
+    rows = EnvironmentService.objects.filter(environment=record)
+    for name, way in ways.items():
+        rows.filter(name=name).update(
+            memory_limit_bytes=way.memory_limit_bytes,
+            cpu_limit=way.cpu_limit,
+            addresses=list(way.addresses),
+            commands=[[what, line] for what, line in way.commands],
+        )
 
 
 def save_services(record: Environment, seen: Iterable[Seen]) -> None:

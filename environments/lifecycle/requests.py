@@ -48,6 +48,8 @@ class HappeningKind(StrEnum):
     REMOVING = "environment_removing"
     #: [seconds]
     REMOVED = "environment_removed"
+    #: It failed and stays for a person to look at. [until, services]
+    HELD = "environment_held"
     #: Some of it could not be removed; the reaper tries again. [left]
     LEFT_BEHIND = "environment_left_behind"
 
@@ -74,6 +76,18 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    """How long an environment that failed is to be held for a person, and how many may be at once."""
+
+    seconds: float
+    #: Opaque: whose share of the held environments it takes, for example ``project:3``.
+    share: str
+    #: Held at once of this share, and of the whole installation.
+    most_of_share: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
 class EnvironmentRequest:
     """One environment to bring up for one shard of its owner."""
 
@@ -85,6 +99,8 @@ class EnvironmentRequest:
     tests: str
     #: The end in any case; anyone may remove the environment after it.
     expires_at: datetime
+    #: None: it is removed when it is left, however it went.
+    keep: Keep | None = None
     #: Extra environment variables by service; `EVERY_SERVICE` for all of them.
     variables: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: EMPTY)
     #: What the tests may call by name through the control API.

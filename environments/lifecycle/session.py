@@ -58,6 +58,8 @@ class Session:
     lost: threading.Event = field(default_factory=threading.Event)
     #: Set when the environment is being left: what runs in the background ends.
     leaving: threading.Event = field(default_factory=threading.Event)
+    #: It failed and is held for a person: it is left as it stands, and its lease is not ours to renew.
+    is_kept: bool = False
     meter: Meter = field(default_factory=Meter)
     _telling: threading.Lock = field(default_factory=threading.Lock)
     _logging: threading.Lock = field(default_factory=threading.Lock)

@@ -63,7 +63,7 @@ def _hold(session: Session, over: threading.Event) -> None:
     third = records.LEASE.total_seconds() / 3
     while not clock.pause(over, WRITE_SECONDS):
         try:
-            if clock.monotonic() - renewed_at >= third:
+            if clock.monotonic() - renewed_at >= third and not session.is_kept:
                 if not records.renew(session.record.pk, clock.now() + records.LEASE):
                     session.lost.set()
                     session.board.changed.set()

@@ -30,10 +30,11 @@ from environments.engine import (
     ServiceState,
     ServiceStatus,
     Usage,
+    WayIn,
 )
 from environments.errors import EnvironmentFailedError, Evidence, FailureKind, ServiceNotFoundError
 from environments.labels import EnvironmentRef
-from environments.local_engine import keeper, ports, processes, programs, reading, usage
+from environments.local_engine import entering, keeper, ports, processes, programs, reading, usage
 from environments.local_engine.collecting import collect
 from environments.local_engine.executing import run_command
 from environments.local_engine.folders import (
@@ -322,6 +323,11 @@ class LocalEngine:
             environment={**program.environment, **words.variables(variables)},
             timeout_seconds=timeout_seconds,
         )
+
+    def way_in(self, environment: EnvironmentRef, service: ServiceSpec) -> WayIn:
+        """Its folder, its ports on this machine, and a shell with its environment."""
+        _, own, program = self._known(environment, service.name)
+        return entering.way_in(own, program)
 
     def logs(
         self,

@@ -60,6 +60,8 @@ class Preset:
     connection: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     #: The program with which the local engine stands in for the image; None when it has none.
     program: str | None = None
+    #: A line for a shell in the service that speaks to it by hand; its last word names the program.
+    client: str | None = None
     #: Other names under which ``x-itdash.preset`` may ask for it.
     aliases: tuple[str, ...] = ()
 
@@ -253,6 +255,7 @@ def _preset(name: str, data: Mapping[str, Any]) -> Preset:
         variables=data["variables"],
         connection=data["connection"],
         program=data.get("program"),
+        client=data.get("client"),
     )
 
 

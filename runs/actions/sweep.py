@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from django.db.models import F, Q, Value
 from django.db.models.functions import Greatest, Least, Now
 
+from runs.actions.holding import tend_held
 from runs.actions.locks import Lock, alone_with
 from runs.actions.runs import resolve_lapsed_run
 from runs.dispatch import Work, ring
@@ -42,10 +43,12 @@ class Sweep:
 
 
 def sweep() -> Sweep:
-    """Resolve runs whose lease has lapsed and ring again for what waits unheard; one sweep at a time."""
+    """Resolve runs whose lease has lapsed, ring again for what waits unheard, tell of environments that are
+    held no longer; one sweep at a time."""
     with alone_with(Lock.SWEEP) as is_alone:
         if not is_alone:
             return Sweep(was_skipped=True)
+        tend_held(now=datetime.now(tz=UTC))
         return Sweep(
             resolved=tuple(_resolve_lapsed_runs()),
             rung_runs=tuple(_ring_for_queued_runs()),

@@ -21,6 +21,7 @@ from environments.engine import Engine
 from environments.errors import StoppedError
 from runs.actions.announcing import announce_run
 from runs.actions.events import NewEvent
+from runs.actions.holding import release_held_of_run
 from runs.actions.policy import quota_of
 from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run
 from runs.actions.schedules import sync_schedules
@@ -29,6 +30,7 @@ from runs.execution.checkout import Checkout, Source, checked_out, remove_checko
 from runs.execution.endings import ending_of_error
 from runs.execution.engines import engine_for
 from runs.execution.facts import service_facts
+from runs.execution.keeping import keeping, shortened_keeping
 from runs.execution.lease import Lease, StopReason, held
 from runs.execution.masking import Masker
 from runs.execution.outages import through_outages
@@ -86,7 +88,16 @@ def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
             ThreadPoolExecutor(SHARDS_AT_ONCE, thread_name_prefix=f"run-{run.pk}") as pool,
         ):
             progress = Progress(lease, shard_count=len(plans))
-            job = Job(lease, recorder, engine, suite, Path(collected), progress, selectors_of(run.selection))
+            job = Job(
+                lease,
+                recorder,
+                engine,
+                suite,
+                Path(collected),
+                progress,
+                selectors_of(run.selection),
+                keep=keeping(suite, run.project_id),
+            )
             judged = [_submit(pool, job, plan) for plan in plans]
             _await(judged, lease.stop)
             _note_services(run, job, plans)
@@ -142,8 +153,8 @@ def _suite(run: Run, checkout: Checkout, lease: Lease, recorder: Recorder) -> Su
     if _speaks_for_project(run, checkout):
         through_outages(lambda: sync_schedules(run.suite, suite.schedules), lease=lease)
     recorder.event(NewEvent("suite_read", f"Suite {suite.name}: the tests are {suite.tests}."))
-    if suite.keep_on_failure_seconds:
-        recorder.event(NewEvent("notice", "`keep_on_failure` is not heeded yet: the environment is removed."))
+    if shortened := shortened_keeping(suite):
+        recorder.event(NewEvent("notice", shortened))
     return suite
 
 
@@ -214,9 +225,12 @@ def _end(lease: Lease, recorder: Recorder, ending: Ending) -> None:
         case StopReason.LEASE_LOST:
             logger.warning("Run %s went on without this worker.", lease.claim.run_id)
         case StopReason.WORKER_STOPPING:
+            # Its shards begin anew: what one of them left to look at is of a run that never was.
+            through_outages(lambda: release_held_of_run(lease.claim.run_id), lease=lease)
             through_outages(lambda: release_run(lease.claim), lease=lease)
         case StopReason.CANCELLED:
             cancelled = Ending(RunStatus.CANCELLED, "Cancelled while it ran.")
+            through_outages(lambda: release_held_of_run(lease.claim.run_id), lease=lease)
             through_outages(lambda: finish_run(lease.claim, cancelled), lease=lease)
         case None:
             through_outages(lambda: finish_run(lease.claim, ending), lease=lease)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import Error as DatabaseFault
 from django.db import connection
 
@@ -25,6 +26,7 @@ from environments.lifecycle import (
     EnvironmentRequest,
     Happening,
     HappeningKind,
+    Keep,
     LiveEnvironment,
     Recipe,
     provisioned,
@@ -36,6 +38,7 @@ from runs.actions.runs import Claim, Ending, advance_run
 from runs.actions.shards import begin_shard, finish_shard, note_shard
 from runs.execution.collect import ARTIFACT_BOUNDS, REPORT_BOUNDS, take_artifacts, take_reports
 from runs.execution.endings import Reported, ending_of_error, ending_of_reports
+from runs.execution.keeping import is_worth_a_look
 from runs.execution.lease import Lease
 from runs.execution.outages import through_outages
 from runs.execution.plans import ShardPlan
@@ -99,6 +102,8 @@ class Job:
     progress: Progress
     #: Only these tests are to be run, as their tool names them; all when empty.
     selected: Sequence[str] = ()
+    #: How long an environment that failed is held for a person; None for not at all.
+    keep: Keep | None = None
     #: Image by service, as it turns out.
     images: dict[str, str] = field(default_factory=dict)
 
@@ -135,8 +140,7 @@ def _execute(job: Job, plan: ShardPlan, judged: Future[Ending]) -> None:
     ) as environment:
         name = environment.ref.name
         through_outages(lambda: note_shard(job.claim, plan.number, environment_name=name), lease=job.lease)
-        for hook in job.suite.before:
-            _run_hook(job, plan, environment, hook)
+        _run_hooks(job, plan, environment)
         environment.start_tests()
         _move(job, plan, RunStatus.RUNNING)
         job.progress.tests_began()
@@ -145,6 +149,9 @@ def _execute(job: Job, plan: ShardPlan, judged: Future[Ending]) -> None:
         job.progress.tests_over(plan.number)
         reports = _collect(job, plan, environment)
         ending = _store_and_judge(job, plan, reports, ended)
+        # Held before the run is finished: whoever is told of its end is told of this.
+        if is_worth_a_look(ending):
+            environment.hold(ending.message)
         judged.set_result(ending)
 
 
@@ -162,6 +169,9 @@ class _TestsEnded:
 
 def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
     time_allowed = IMAGE_TIMEOUT_SECONDS + START_TIMEOUT_SECONDS + job.suite.timeout_seconds + _SLACK_SECONDS
+    if job.keep is not None:
+        # Labels cannot be changed: they allow for the longest that a person may have it held.
+        time_allowed += settings.HELD_LONGEST_SECONDS
     return EnvironmentRequest(
         owner=f"run:{job.claim.run_id}",
         shard=plan.number,
@@ -177,11 +187,21 @@ def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
                 **({"ITDASH_TESTS": "\n".join(job.selected)} if job.selected else {}),
             },
         },
+        keep=job.keep,
         recipes={name: Recipe(hook.service, hook.run) for name, hook in job.suite.data.items()},
         most_memory_bytes=plan.quota.memory_bytes,
         start_timeout_seconds=START_TIMEOUT_SECONDS,
         image_timeout_seconds=IMAGE_TIMEOUT_SECONDS,
     )
+
+
+def _run_hooks(job: Job, plan: ShardPlan, environment: LiveEnvironment) -> None:
+    try:
+        for hook in job.suite.before:
+            _run_hook(job, plan, environment, hook)
+    except HookFailedError as error:
+        environment.hold(str(error))
+        raise
 
 
 def _run_hook(job: Job, plan: ShardPlan, environment: LiveEnvironment, hook: Hook) -> None:
