@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 import redis
@@ -15,6 +16,8 @@ from environments.models import Environment
 from runs.models import Upload
 from runs.queries.gauges import runs_by_status
 
+logger = logging.getLogger(__name__)
+
 BROKER_TIMEOUT_SECONDS = 2
 
 
@@ -26,7 +29,10 @@ def healthz(_request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Database, schema and broker are there; 503 names what is not and the mend."""
+    """Database, schema and broker are there; 503 names what is not and the mend.
+
+    Anybody may ask. What the driver said names hosts and users, and is for the log alone.
+    """
     checks = {"database": _database(), "broker": _broker()}
     ready = not any(checks.values())
     body = {
@@ -59,7 +65,8 @@ def _database() -> str:
         executor = MigrationExecutor(connection)
         pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except DatabaseError as error:
-        return f"no answer: {str(error).strip().splitlines()[0]}. Check DATABASE_URL and the server."
+        logger.warning("Not ready: the database does not answer: %s", error)
+        return "no answer. Check DATABASE_URL and the server; the log says more."
     return f"{len(pending)} migrations are missing. Run `manage.py migrate`." if pending else ""
 
 
@@ -72,5 +79,6 @@ def _broker() -> str:
         ) as broker:
             broker.ping()
     except redis.RedisError as error:
-        return f"no answer: {error}. Check BROKER_URL and the server."
+        logger.warning("Not ready: the broker does not answer: %s", error)
+        return "no answer. Check BROKER_URL and the server; the log says more."
     return ""

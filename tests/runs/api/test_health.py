@@ -6,9 +6,11 @@ import json
 import re
 
 import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
+from runs.api import health
 from runs.vocabulary import RunStatus
 from tests.factories import make_run
 
@@ -38,6 +40,33 @@ def test_not_ready_without_a_broker_and_it_says_what_to_do(client: Client, setti
 
     assert answer.status_code == 503
     assert "Check BROKER_URL" in answer.json()["checks"]["broker"]
+
+
+def test_what_is_not_ready_is_named_to_strangers_and_why_only_to_the_log(
+    client: Client, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings.BROKER_URL = "redis://127.0.0.1:1/0"
+    why = 'connection to server at "10.1.2.3", port 5432 failed: no password for user "itdash"'
+
+    def refuse(*_: object) -> None:
+        raise OperationalError(why)
+
+    with connection.execute_wrapper(refuse):
+        answer = client.get("/readyz")
+
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {
+            "status": "not ready",
+            "checks": {
+                "database": "no answer. Check DATABASE_URL and the server; the log says more.",
+                "broker": "no answer. Check BROKER_URL and the server; the log says more.",
+            },
+        },
+    )
+    database, broker = [record.getMessage() for record in caplog.records if record.name == health.__name__]
+    assert why in database
+    assert "127.0.0.1:1" in broker
 
 
 def test_metrics_count_runs_by_status(client: Client) -> None:
