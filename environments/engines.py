@@ -78,5 +78,5 @@ def _ask(name: str) -> Answer:
 def _engine(name: str, process: int, data_dir: str) -> Engine:
     del process, data_dir  # part of the cache's key
     if name == "docker":
-        return DockerEngine(subnet_pool=settings.SUBNET_POOL)
+        return DockerEngine(subnet_pool=settings.SUBNET_POOL, image_mirror=settings.IMAGE_MIRROR)
     return LocalEngine(settings.DATA_DIR / "environments")

@@ -82,6 +82,9 @@ class Quota:
     cpus: float = 2.0
     #: How long an environment's tests may take.
     seconds: float = 7200.0
+    #: Registries, namespaces or repositories that images may be of, presets' and those that builds stand on
+    #: too; empty: any.
+    images: tuple[str, ...] = ()
 
 
 def capability_name(capability: str) -> str:

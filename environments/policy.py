@@ -8,11 +8,12 @@ its devices, join its namespaces, speak to its network. An administrator may gra
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from environments import registries
 from environments.errors import PolicyError, Problem
 from environments.grants import (
     CAPABILITIES,
@@ -24,7 +25,7 @@ from environments.grants import (
     grant_for,
     is_public,
 )
-from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
+from environments.spec import Build, EnvironmentSpec, MountKind, ServiceSpec
 
 _REASONS: Final = {
     "blkio_config": "it competes for the host's disks",
@@ -71,12 +72,15 @@ _CLAMPED: Final = frozenset({"oom_kill_disable", "oom_score_adj"})
 _NO_NEW_PRIVILEGES: Final = re.compile(r"no-new-privileges(?:[:=]true)?")
 _SOCKETS: Final = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 _LESS: Final = "Ask for less, or have an administrator raise the project's quota."
+_ELSEWHERE: Final = "Use one that is, or have an administrator add its place to the project's list."
 _MEND: Final = "Take it out of the file that is tested, or override it with '!reset'."
 
 
 def check(spec: EnvironmentSpec, quota: Quota | None = None) -> None:
     """Raise `PolicyError` with everything in the spec that neither everyone has nor its `grants` allow."""
-    problems = [_placed(problem, spec) for problem in (*_problems(spec), *_over(spec, quota or Quota()))]
+    quota = quota or Quota()
+    found = (*_problems(spec), *_over(spec, quota), *_from_elsewhere(spec, quota.images))
+    problems = [_placed(problem, spec) for problem in found]
     if problems:
         raise PolicyError(*problems)
 
@@ -133,6 +137,27 @@ def _over(spec: EnvironmentSpec, quota: Quota) -> Iterator[Problem]:
         if had <= quota.cpus < cpus:
             message = f"{key}: with it the services ask for more than {quota.cpus:g} processors together"
             yield Problem(message, key=_limit_key(spec, key, "cpus"), mend=_LESS)
+
+
+def _from_elsewhere(spec: EnvironmentSpec, places: Sequence[str]) -> Iterator[Problem]:
+    """Images that are not of the places they may be of; of a build all that its Dockerfile takes from."""
+    for service in spec.services.values() if places else ():
+        used = [("image", service.image)] if service.build is None and service.image else []
+        if service.build is not None:
+            key = "build.dockerfile_inline" if service.build.dockerfile_inline else "build.dockerfile"
+            used = [(key, base) for base in registries.bases(_dockerfile(service.build), service.build.args)]
+        for key, image in used:
+            if not registries.is_allowed(image, places):
+                message = f"services.{service.name}.{key}: the image {image} is not of {', '.join(places)}"
+                yield Problem(message, key=f"services.{service.name}.{key}", mend=_ELSEWHERE)
+
+
+def _dockerfile(build: Build) -> str:
+    """Its text; nothing where it lies outside of the checkout, which is refused, or is missing: then it fails."""
+    path = build.context / build.dockerfile
+    if build.dockerfile_inline is not None:
+        return build.dockerfile_inline
+    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def _limit_key(spec: EnvironmentSpec, service: str, key: str) -> str:

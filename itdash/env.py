@@ -37,6 +37,10 @@ class Environment(BaseSettings):
     data_dir: Path = Path(".itdash")
     #: "auto" takes a container engine when one answers, the local engine otherwise.
     engine: Literal["auto", "docker", "local"] = "auto"
+    #: Registries, namespaces or repositories that images may be of, with commas between; empty: any.
+    images: str = ""
+    #: Has what is on Docker Hub, for its rate limits: `mirror.example/hub`.
+    image_mirror: str = ""
     #: Names this installation on a shared engine: only what carries it is ever touched.
     instance: str = "itdash"
     #: Runs executed at once by one worker.

@@ -9,6 +9,7 @@ import structlog
 from django.core.exceptions import ImproperlyConfigured
 from psycopg.conninfo import conninfo_to_dict
 
+from environments.registries import is_place
 from environments.subnets import Pool
 from itdash.env import DEVELOPMENT_SECRET, environment, git_variables
 from itdash.mail import mailer
@@ -219,6 +220,14 @@ BROKER_URL = ENV.broker_url
 CELERY_BROKER_URL = BROKER_URL.replace("unix://", "redis+socket://", 1).replace("?db=", "?virtual_host=", 1)
 INSTANCE = ENV.instance
 ENGINE = ENV.engine
+IMAGES = tuple(place.strip() for place in ENV.images.split(",") if place.strip())
+if unnamed := [place for place in IMAGES if not is_place(place)]:
+    message = f"ITDASH_IMAGES: “{unnamed[0]}” names no registry. Like this: docker.io/library, ghcr.io/acme."
+    raise ImproperlyConfigured(message)
+IMAGE_MIRROR = ENV.image_mirror.strip().rstrip("/")
+if IMAGE_MIRROR and not is_place(IMAGE_MIRROR):
+    message = f"ITDASH_IMAGE_MIRROR: “{IMAGE_MIRROR}” is not like mirror.example/hub, without https://."
+    raise ImproperlyConfigured(message)
 RUN_SLOTS = ENV.run_slots
 #: A worker's right to a run; renewed at a third of it, swept when it has passed.
 RUN_LEASE_SECONDS = ENV.run_lease_seconds

@@ -73,8 +73,9 @@ class DockerEngine:
         *,
         subnet_pool: Pool | None = None,
         limits: payload.Limits | None = None,
+        image_mirror: str = "",
     ) -> None:
-        self._base_url = base_url
+        self._base_url, self._image_mirror = base_url, image_mirror
         self._subnet_pool = subnet_pool or Pool()
         self._limits = limits or payload.Limits()
         self._closer = streams.StreamCloser()
@@ -118,7 +119,7 @@ class DockerEngine:
 
     @cached_property
     def _images(self) -> Images:
-        return Images(self._api, self._api)
+        return Images(self._api, self._api, mirror=self._image_mirror)
 
     @cached_property
     def _ulimits(self) -> Ulimits:

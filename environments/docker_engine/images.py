@@ -24,6 +24,7 @@ from docker.utils.build import exclude_paths
 from environments.docker_engine.errors import explanation, translated
 from environments.errors import EnvironmentFailedError, Evidence, FailureKind
 from environments.labels import INSTANCE
+from environments.registries import mirrored
 from environments.spec import Build, ServiceSpec
 
 REPOSITORY = "itd-build"
@@ -31,6 +32,7 @@ REPOSITORY = "itd-build"
 EMPTY_IMAGE = "itdash/empty:1"
 LOG_TAIL_LINES = 100
 BUILD_TIMEOUT_SECONDS = 1200
+RATE_LIMIT = re.compile(r"toomanyrequests|too many requests|rate limit", re.IGNORECASE)
 FROM = re.compile(r"^\s*FROM\s+(?:--\S+\s+)*(\S+)", re.IGNORECASE | re.MULTILINE)
 ARGUMENT = re.compile(r"^\s*ARG\s+(\w+)(?:=(\S+))?", re.IGNORECASE | re.MULTILINE)
 BUILDKIT_ONLY = re.compile(
@@ -41,8 +43,9 @@ BUILDKIT_ONLY = re.compile(
 class Images:
     """The engine's images as services ask for them. One pull or build at a time for each."""
 
-    def __init__(self, api: APIClient, stream_api: APIClient) -> None:
+    def __init__(self, api: APIClient, stream_api: APIClient, *, mirror: str = "") -> None:
         self._api = api
+        self._mirror = mirror
         self._stream_api = stream_api
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -97,7 +100,8 @@ class Images:
         return self._pulled(service, image)
 
     def _pulled(self, service: ServiceSpec, image: str) -> str:
-        name, tag = _name_and_tag(image)
+        there = mirrored(image, self._mirror)
+        name, tag = _name_and_tag(there)
         failed = ""
         try:
             # Read to the end even after an error: an answer left half read keeps its connection open.
@@ -106,9 +110,18 @@ class Images:
             ):
                 failed = failed or str(said.get("error", ""))
         except APIError as error:
-            raise _not_pulled(service, image, explanation(error)) from error
+            raise _not_pulled(service, there, explanation(error)) from error
         if failed:
-            raise _not_pulled(service, image, failed)
+            raise _not_pulled(service, there, failed)
+        return self._named(there, image)
+
+    def _named(self, there: str, image: str) -> str:
+        """Give what a mirror had the name that the file uses; one with a digest can only keep the mirror's."""
+        if there == image or "@" in image:
+            return there
+        name, tag = _name_and_tag(image)
+        with translated(f"naming image {image}"):
+            self._api.tag(there, name, tag)
         return image
 
     def _built(self, service: ServiceSpec, build: Build, instance: str) -> str:
@@ -166,17 +179,19 @@ class Images:
 
 
 def _not_pulled(service: ServiceSpec, image: str, said: str) -> EnvironmentFailedError:
-    limit = "toomanyrequests" in said or "rate limit" in said.lower()
+    is_limited = bool(RATE_LIMIT.search(said))
     mend = (
-        "The registry's rate limit is reached: sign the engine in, or use a mirror."
-        if limit
+        "The registry gives out no more for now: sign the engine in there, or name a mirror in"
+        " ITDASH_IMAGE_MIRROR. Nothing is wrong with the file."
+        if is_limited
         else f"Build or load it on the engine (`docker pull {image}`), or correct the name."
     )
     message = (
         f"Image '{image}' of service '{service.name}' is not on the engine and cannot be pulled: "
         f"{said.rstrip('.')}. {mend}"
     )
-    return EnvironmentFailedError(message, kind=FailureKind.IMAGE_MISSING, service=service.name)
+    kind = FailureKind.RATE_LIMITED if is_limited else FailureKind.IMAGE_MISSING
+    return EnvironmentFailedError(message, kind=kind, service=service.name)
 
 
 def _not_built(service: ServiceSpec, reason: str, said: list[str]) -> EnvironmentFailedError:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from django.conf import settings
 from django.db import transaction
 
 from environments.grants import GRANTS, Quota
+from environments.registries import is_place
 from runs.actions.audit import note_change
 from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.models import Project, User
 
 #: The most that a quota can be: the first is what one engine's address pool and start rate carry.
+#: A number, or a list of words.
+type Limit = float | Sequence[str]
+MOST_PLACES: Final = 100
 MOST: Final = {
     "services": 200,
     "networks": 50,
@@ -24,9 +29,10 @@ MOST: Final = {
 
 
 def change_policy(
-    *, project_id: int, grants: Collection[str], quota: Mapping[str, int | float], by: User
+    *, project_id: int, grants: Collection[str], quota: Mapping[str, Limit], by: User
 ) -> Project:
     """Set all of a project's grants, and its quota as far as it differs from everyone's; memory in bytes.
+    `images` of the quota are the places where images may come from.
 
     Whoever administers the project may take a grant back.
 
@@ -60,11 +66,15 @@ def change_policy(
 
 def quota_of(project: Project) -> Quota:
     """The most that one environment of the project may be made of and ask for."""
-    return Quota(**project.policy_quota)
+    values = {"images": settings.IMAGES, **project.policy_quota}
+    return Quota(**{**values, "images": tuple(values["images"])})
 
 
-def _told(quota: Mapping[str, int | float]) -> list[str]:
-    return [f"{name.replace('_', ' ')} {value:g}" for name, value in sorted(quota.items())]
+def _told(quota: Mapping[str, Limit]) -> list[str]:
+    return [
+        f"{name.replace('_', ' ')} {f'{value:g}' if isinstance(value, int | float) else ', '.join(value)}"
+        for name, value in sorted(quota.items())
+    ]
 
 
 def _refuse_unknown(grants: Collection[str]) -> None:
@@ -74,8 +84,20 @@ def _refuse_unknown(grants: Collection[str]) -> None:
         raise InvalidValueError("grants", message)
 
 
-def _refuse_bad_quota(quota: Mapping[str, int | float]) -> None:
+def _refuse_bad_quota(quota: Mapping[str, Limit]) -> None:
     for name, value in quota.items():
-        if name not in MOST or not 0 < value <= MOST[name]:
+        if name == "images" and not isinstance(value, int | float):
+            _refuse_bad_places(value)
+        elif name not in MOST or isinstance(value, Sequence) or not 0 < value <= MOST[name]:
             message = "A quota is more than nothing and no more than a machine can have."
             raise InvalidValueError(name if name in MOST else "grants", message)
+
+
+def _refuse_bad_places(places: Sequence[str]) -> None:
+    if len(places) > MOST_PLACES:
+        message = f"A list has {MOST_PLACES} places at most."
+        raise InvalidValueError("images", message)
+    for place in places:
+        if not is_place(place):
+            message = f"“{place[:80]}” names no registry. Write docker.io/library or ghcr.io/acme."
+            raise InvalidValueError("images", message)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from django import forms
+from django.conf import settings
 
 from environments.grants import GRANTS, Quota
 from runs.models import Project
 
 _GIBIBYTE: Final = 1024**3
+_MINUTE: Final = 60
 
 
 class PolicyForm(forms.Form):
@@ -19,18 +21,24 @@ class PolicyForm(forms.Form):
 
     grants = forms.MultipleChoiceField(choices=GRANTS, required=False)
     services = forms.IntegerField(required=False)
+    networks = forms.IntegerField(required=False)
+    volumes = forms.IntegerField(required=False)
     #: GiB.
     memory_bytes = forms.FloatField(required=False)
     cpus = forms.FloatField(required=False)
+    #: Minutes.
+    seconds = forms.FloatField(required=False)
+    #: One place a line.
+    images = forms.CharField(required=False, max_length=10_000)
 
-    def quota(self) -> dict[str, int | float]:
-        """What a valid form asks for, memory in bytes; nothing for what is everyone's."""
+    def quota(self) -> dict[str, float | list[str]]:
+        """What a valid form asks for, in the quota's own units; nothing for what is everyone's."""
         values = self.cleaned_data
-        memory = values["memory_bytes"]
-        asked = {
-            "services": values["services"],
+        memory, minutes = values["memory_bytes"], values["seconds"]
+        asked = {name: values[name] for name in ("services", "networks", "volumes", "cpus")} | {
             "memory_bytes": None if memory is None else round(memory * _GIBIBYTE),
-            "cpus": values["cpus"],
+            "seconds": None if minutes is None else minutes * _MINUTE,
+            "images": values["images"].split() or None,
         }
         return {name: value for name, value in asked.items() if value is not None}
 
@@ -44,29 +52,67 @@ class GrantRow:
     is_granted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class QuotaField:
+    """A number of the quota: its name and words, what is in its field, everyone's, and what is wrong."""
+
+    name: str
+    words: str
+    value: str
+    usual: str
+    error: str
+
+
+#: In the form's order: name, words, and how many of the quota's units one of the field's is.
+_FIELDS: Final = (
+    ("services", "Services", 1),
+    ("networks", "Networks", 1),
+    ("volumes", "Volumes", 1),
+    ("memory_bytes", "Memory, GiB", _GIBIBYTE),
+    ("cpus", "Processors", 1),
+    ("seconds", "Tests' time, minutes", _MINUTE),
+)
+
+
 def policy_form(project: Project) -> PolicyForm:
     """The form with what the project has."""
-    quota = dict(project.policy_quota)
-    if "memory_bytes" in quota:
-        quota["memory_bytes"] = f"{quota['memory_bytes'] / _GIBIBYTE:g}"
-    if "cpus" in quota:
-        quota["cpus"] = f"{quota['cpus']:g}"
-    return PolicyForm(initial={"grants": project.policy_grants, **quota})
+    quota = project.policy_quota
+    numbers = {name: f"{quota[name] / unit:g}" for name, _, unit in _FIELDS if name in quota}
+    images = "\n".join(quota.get("images", ()))
+    return PolicyForm(initial={"grants": project.policy_grants, "images": images, **numbers})
 
 
 def policy_section(project: Project, form: PolicyForm | None) -> dict[str, Any]:
     """What the section shows, in the page's context."""
-    usual = Quota()
+    policy = form or policy_form(project)
     return {
-        "policy": form or policy_form(project),
+        "policy": policy,
         "grant_rows": _rows(project),
-        "usual_quota": {
-            "services": usual.services,
-            "memory": f"{usual.memory_bytes / _GIBIBYTE:g}",
-            "cpus": f"{usual.cpus:g}",
-        },
+        "quota_fields": _quota_fields(policy),
+        "usual_images": settings.IMAGES,
+        "own_quota": _own(project.policy_quota),
     }
 
 
 def _rows(project: Project) -> Sequence[GrantRow]:
     return [GrantRow(name, words, name in project.policy_grants) for name, words in GRANTS.items()]
+
+
+def _quota_fields(form: PolicyForm) -> Sequence[QuotaField]:
+    usual = Quota()
+    return [
+        QuotaField(
+            name,
+            words,
+            "" if form[name].value() is None else str(form[name].value()),
+            f"{getattr(usual, name) / unit:g}",
+            "".join(str(error) for error in form.errors.get(name, ())[:1]),
+        )
+        for name, words, unit in _FIELDS
+    ]
+
+
+def _own(quota: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """What differs from everyone's, for those who may not change it."""
+    numbers = [(words, f"{quota[name] / unit:g}") for name, words, unit in _FIELDS if name in quota]
+    return [*numbers, *([("Images of", ", ".join(quota["images"]))] if quota.get("images") else [])]

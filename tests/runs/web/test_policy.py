@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from environments.errors import PolicyError
 from environments.grants import GRANTS, Quota
@@ -154,3 +155,68 @@ def test_tests_that_may_take_too_long_are_refused_before_they_start(tmp_path: Pa
     allowance = Allowance(quota=Quota(seconds=8000))
     [plan] = plan_shards(suite, tmp_path, run_id=1, variables={}, allowance=allowance)
     assert plan.quota.seconds == 8000
+
+
+def test_every_number_of_the_quota_and_the_images_places_are_kept_and_shown(
+    client: Client, project: Project, owner: User
+) -> None:
+    numbers = {
+        "services": "30",
+        "networks": "6",
+        "volumes": "11",
+        "memory_bytes": "8",
+        "cpus": "2.5",
+        "seconds": "90",
+    }
+
+    answer = client.post(ADDRESS, numbers | {"images": "docker.io/library\r\n\r\n ghcr.io/acme "})
+
+    assert answer.status_code == 302
+    assert quota_of(Project.objects.get()) == Quota(
+        services=30,
+        networks=6,
+        volumes=11,
+        memory_bytes=8 * 2**30,
+        cpus=2.5,
+        seconds=5400,
+        images=("docker.io/library", "ghcr.io/acme"),
+    )
+    page = client.get("/p/shop/settings/").content.decode()
+    assert all(
+        f'id="id_{name}" name="{name}" inputmode="decimal" value="{value}"' in page
+        for name, value in numbers.items()
+    )
+    assert "docker.io/library\nghcr.io/acme</textarea>" in page
+    entry = AuditEntry.objects.get(action="policy.changed")
+    assert "images docker.io/library, ghcr.io/acme" in entry.data["quota"][1]
+
+
+def test_a_place_of_images_that_names_no_registry_is_refused(
+    client: Client, project: Project, owner: User
+) -> None:
+    answer = client.post(ADDRESS, {"images": "ghcr.io/acme\nlibrary"})
+
+    assert answer.status_code == 422
+    assert "“library” names no registry" in answer.content.decode()
+    assert kept(project) == ([], {})
+
+
+def test_the_installations_list_of_places_holds_until_a_project_has_its_own(
+    project: Project, settings: Settings
+) -> None:
+    settings.IMAGES = ("docker.io/library",)
+
+    assert quota_of(project).images == ("docker.io/library",)
+    project.policy_quota = {"images": ["ghcr.io/acme"]}
+    assert quota_of(project).images == ("ghcr.io/acme",)
+
+
+def test_members_read_what_differs_from_everyones(client: Client, project: Project) -> None:
+    Project.objects.update(policy_quota={"memory_bytes": 2**33, "images": ["ghcr.io/acme"]})
+    user = make_user("vera")
+    Membership.objects.create(project=project, user=user, role=Role.VIEWER)
+    client.force_login(user)
+
+    page = client.get("/p/shop/settings/").content.decode()
+
+    assert "<dt>Memory, GiB</dt><dd>8</dd><dt>Images of</dt><dd>ghcr.io/acme</dd>" in page
