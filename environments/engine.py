@@ -21,13 +21,17 @@ from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
 __all__ = [
     "Capabilities",
     "CollectedFile",
+    "Direction",
     "Engine",
     "EngineEvent",
     "EngineEventKind",
     "EnvironmentRef",
     "ExecResult",
+    "Feature",
     "Health",
     "LogLine",
+    "Partition",
+    "PartitionMode",
     "Room",
     "ServiceState",
     "ServiceStatus",
@@ -148,6 +152,45 @@ class CollectedFile:
     stream: IO[bytes]
 
 
+class Direction(StrEnum):
+    """Which packets are kept back, seen from the service whose network the rules stand in."""
+
+    BOTH = "both"
+    #: What the peers send to it.
+    IN = "in"
+    #: What it sends to the peers.
+    OUT = "out"
+
+
+class PartitionMode(StrEnum):
+    """What becomes of a packet that is kept back."""
+
+    #: It vanishes: whoever waits for an answer waits until their own time is up.
+    DROP = "drop"
+    #: It is answered with a refusal: connections are refused and broken off at once.
+    REJECT = "reject"
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Who is kept from a service. `id`: eight hexadecimal digits, its own within the environment."""
+
+    id: str
+    peers: tuple[str, ...]
+    mode: PartitionMode = PartitionMode.DROP
+    direction: Direction = Direction.BOTH
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One thing in which engines differ."""
+
+    name: str
+    is_there: bool
+    #: What was found, or why it is not there.
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What this engine is and can do, probed once."""
@@ -158,6 +201,21 @@ class Capabilities:
     memory_bytes: int
     #: What cannot be done here, each with the reason, for `doctor` and the run page.
     limits: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    #: What else is known of it, there or not.
+    features: tuple[Feature, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """How a person gets inside a service, on the machine where the engine is, and what it may use there."""
+
+    #: Where it is reached, each in words: an address, its port and what for.
+    addresses: tuple[str, ...] = ()
+    #: What a command does, and the command, ready for a shell; none holds a secret.
+    commands: tuple[tuple[str, str], ...] = ()
+    #: None where nothing but the machine bounds it.
+    memory_limit_bytes: int | None = None
+    cpu_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +299,17 @@ class Engine(Protocol):
         self, environment: EnvironmentRef, service: ServiceSpec, addresses: Mapping[str, str]
     ) -> None:
         """Put it back on the networks `disconnect_service` named, at its old address where that is free."""
+
+    def partition_service(self, environment: EnvironmentRef, service: str, partition: Partition) -> None:
+        """Keep it and its peers from each other; return when that is so. Done again, it holds for the
+        addresses of now. What the service was told by its engine's name server is not touched.
+
+        Raises UNSUPPORTED where `capabilities().limits` names ``partition`` or it turns out to be impossible,
+        with nothing changed; SERVICE_EXITED when it or every peer does not run.
+        """
+
+    def heal_service(self, environment: EnvironmentRef, service: str, partition: Partition) -> bool:
+        """Undo it; False when it runs and there was nothing to undo: it has begun anew since."""
 
     def inspect_service(self, environment: EnvironmentRef, service: str) -> ServiceState:
         """Say how it is; status `GONE` when the engine does not know it (any more)."""

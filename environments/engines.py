@@ -9,6 +9,7 @@ from functools import cache
 from django.conf import settings
 
 from environments.docker_engine import DockerEngine
+from environments.docker_engine.helper import HelperImage
 from environments.engine import Capabilities, Engine
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.local_engine import LocalEngine
@@ -78,5 +79,8 @@ def _ask(name: str) -> Answer:
 def _engine(name: str, process: int, data_dir: str) -> Engine:
     del process, data_dir  # part of the cache's key
     if name == "docker":
-        return DockerEngine(subnet_pool=settings.SUBNET_POOL, image_mirror=settings.IMAGE_MIRROR)
+        helper = HelperImage(settings.FAULT_IMAGE, settings.FAULT_BASE_IMAGE)
+        return DockerEngine(
+            subnet_pool=settings.SUBNET_POOL, image_mirror=settings.IMAGE_MIRROR, helper_image=helper
+        )
     return LocalEngine(settings.DATA_DIR / "environments")

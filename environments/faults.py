@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from environments.engine import Direction, Partition, PartitionMode
 from environments.errors import EnvironmentsError, NotPossibleHereError, UnknownNameError
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class FaultKind(StrEnum):
     PAUSE = "pause"
     RESTART = "restart"
     DISCONNECT = "disconnect"
+    PARTITION = "partition"
 
 
 #: Over as soon as they have happened.
@@ -63,12 +65,72 @@ class Hands(Protocol):
     def connect(self, name: str, places: Mapping[str, str]) -> None:
         """Put it back where it was."""
 
+    def part(self, division: Division, fault: str) -> None:
+        """Keep services from each other, or nobody when that cannot be done for all of them."""
+
+    def keep_parted(self, division: Division, fault: str, started: str) -> None:
+        """The same again for the addresses of now: one of them has been started."""
+
+    def heal(self, division: Division, fault: str) -> None:
+        """Let them reach each other again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """Who is kept from whom. The services of `sufferers` are those that the fault is said to befall."""
+
+    sufferers: tuple[str, ...]
+    #: Service whose network the rules stand in → those it is kept from.
+    sides: Mapping[str, tuple[str, ...]]
+    mode: PartitionMode = PartitionMode.DROP
+    direction: Direction = Direction.BOTH
+
+    def partition(self, service: str, fault: str) -> Partition:
+        """What its engine is asked to do at one of the services."""
+        return Partition(fault, self.sides[service], self.mode, self.direction)
+
+    def others(self, service: str) -> tuple[str, ...]:
+        """Those that a sufferer is kept from, wherever the rules stand."""
+        behind = tuple(name for name, peers in self.sides.items() if service in peers)
+        return tuple(dict.fromkeys((*self.sides.get(service, ()), *behind)))
+
+    def concerns(self, service: str) -> bool:
+        """Say whether a service is on either side."""
+        return service in self.sides or any(service in peers for peers in self.sides.values())
+
+
+def around(
+    service: str,
+    peers: Sequence[str],
+    mode: PartitionMode = PartitionMode.DROP,
+    direction: Direction = Direction.BOTH,
+) -> Division:
+    """One service is kept from others."""
+    return Division((service,), {service: tuple(dict.fromkeys(peers))}, mode, direction)
+
+
+def between(groups: Sequence[Sequence[str]], mode: PartitionMode = PartitionMode.DROP) -> Division:
+    """Nobody of one group reaches anybody of another.
+
+    One end of each pair is enough, so the largest group needs no rules of its own.
+    """
+    everybody = [name for group in groups for name in group]
+    largest = max(groups, key=len)
+    sides = {
+        name: tuple(other for other in everybody if other not in group)
+        for group in groups
+        if group is not largest
+        for name in group
+    }
+    return Division(tuple(everybody), sides, mode)
+
 
 @dataclass(slots=True)
 class _Fault:
     id: str
-    service: str
+    services: tuple[str, ...]
     kind: FaultKind
+    division: Division | None = None
     #: Taken by whoever applies or undoes it.
     turn: threading.Lock = field(default_factory=threading.Lock)
     undo: Callable[[bool], None] | None = None
@@ -103,7 +165,34 @@ class Faults:
         Raises `NotPossibleHereError`: for an unknown kind or one that this engine cannot do, with those that
         work; and while the service suffers from another.
         """
-        fault = self._opened(service, self._kind(kind, seconds))
+        known = self._kind(kind, seconds)
+        if known is FaultKind.PARTITION:
+            message = "A 'partition' needs 'groups', or 'from': who is kept from whom."
+            raise NotPossibleHereError(message)
+        return self._begun(_Fault(secrets.token_hex(4), (service,), known), seconds)
+
+    def part(self, division: Division, seconds: float | None = None) -> str:
+        """Keep services from each other; return the fault's id once that is so. Raises as `begin`."""
+        kind = self._kind(FaultKind.PARTITION, seconds)
+        return self._begun(_Fault(secrets.token_hex(4), division.sufferers, kind, division), seconds)
+
+    def started(self, service: str) -> None:
+        """A service has been started, maybe at another address: what it is kept from holds for that too."""
+        with self._lock:
+            faults = [one for one in self._faults.values() if one.division and one.division.concerns(service)]
+        for fault in faults:
+            with fault.turn:
+                if fault.division is None or fault.is_over:
+                    continue
+                try:
+                    self._hands.keep_parted(fault.division, fault.id, service)
+                except EnvironmentsError as error:
+                    why = f"The 'partition' {fault.id} does not hold since {service} was started: {error}"
+                    self._on_failure(service, why)
+
+    def _begun(self, fault: _Fault, seconds: float | None) -> str:
+        """Apply it, and see to its end."""
+        self._open(fault)
         with fault.turn:
             try:
                 fault.undo = self._apply(fault)
@@ -154,24 +243,26 @@ class Faults:
             raise NotPossibleHereError(message)
         return known
 
-    def _opened(self, service: str, kind: FaultKind) -> _Fault:
+    def _open(self, fault: _Fault) -> None:
         with self._lock:
             if self._is_closed:
                 message = "The tests are over; no fault can begin any more."
                 raise NotPossibleHereError(message)
             for other in self._faults.values():
-                if other.service == service and not other.is_over:
+                both = [name for name in fault.services if name in other.services]
+                if both and not other.is_over:
                     message = (
-                        f"'{service}' suffers from a '{other.kind}' still: DELETE /faults/{other.id} first."
+                        f"'{both[0]}' suffers from a '{other.kind}' still: DELETE /faults/{other.id} first."
                     )
                     raise NotPossibleHereError(message, fault=other.id)
-            fault = _Fault(secrets.token_hex(4), service, kind)
             self._faults[fault.id] = fault
-        return fault
 
     def _apply(self, fault: _Fault) -> Callable[[bool], None] | None:
-        hands, name = self._hands, fault.service
+        hands, name, division = self._hands, fault.services[0], fault.division
         match fault.kind:
+            case FaultKind.PARTITION if division is not None:
+                hands.part(division, fault.id)
+                return lambda _: hands.heal(division, fault.id)
             case FaultKind.STOP:
                 hands.stop(name)
                 return lambda is_awaited: hands.start(name, is_awaited=is_awaited)
@@ -209,7 +300,6 @@ class Faults:
             self._end(fault, is_awaited=is_awaited)
         except Exception as error:
             if not isinstance(error, EnvironmentsError):
-                logger.exception("fault %s on %s could not be undone", fault.kind, fault.service)
-            self._on_failure(
-                fault.service, f"The '{fault.kind}' of {fault.service} could not be undone: {error}"
-            )
+                logger.exception("fault %s on %s could not be undone", fault.kind, fault.services)
+            name = " and ".join(fault.services)
+            self._on_failure(fault.services[0], f"The '{fault.kind}' of {name} could not be undone: {error}")

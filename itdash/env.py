@@ -37,6 +37,9 @@ class Environment(BaseSettings):
     data_dir: Path = Path(".itdash")
     #: "auto" takes a container engine when one answers, the local engine otherwise.
     engine: Literal["auto", "docker", "local"] = "auto"
+    #: What keeps services from each other: an image with iptables and tc, or one to build it from.
+    fault_image: str = ""
+    fault_base_image: str = "debian:13-slim"
     #: Registries, namespaces or repositories that images may be of, with commas between; empty: any.
     images: str = ""
     #: Has what is on Docker Hub, for its rate limits: `mirror.example/hub`.

@@ -228,6 +228,8 @@ IMAGE_MIRROR = ENV.image_mirror.strip().rstrip("/")
 if IMAGE_MIRROR and not is_place(IMAGE_MIRROR):
     message = f"ITDASH_IMAGE_MIRROR: “{IMAGE_MIRROR}” is not like mirror.example/hub, without https://."
     raise ImproperlyConfigured(message)
+FAULT_IMAGE = ENV.fault_image
+FAULT_BASE_IMAGE = ENV.fault_base_image
 RUN_SLOTS = ENV.run_slots
 #: A worker's right to a run; renewed at a third of it, swept when it has passed.
 RUN_LEASE_SECONDS = ENV.run_lease_seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from environments.control import PartitionWish
 from environments.engine import ExecResult
 from environments.errors import NotPossibleHereError, UnknownNameError
 
@@ -32,6 +33,9 @@ class NoDepths:
 
     def begin_fault(self, name: str, kind: str, seconds: float | None) -> str:
         raise NotPossibleHereError(kind, kinds=["pause"])
+
+    def begin_partition(self, wish: PartitionWish, seconds: float | None) -> str:
+        raise NotPossibleHereError(str(seconds), kinds=["pause"])
 
     def end_fault(self, fault: str) -> None:
         raise UnknownNameError(fault)

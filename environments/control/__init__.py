@@ -9,7 +9,7 @@ implements, so that the tests' container never comes near the engine's socket.
 """
 
 from environments.control.answers import MAX_BODY_BYTES
-from environments.control.controls import Controls, MarkPhase
+from environments.control.controls import Controls, MarkPhase, PartitionWish
 from environments.control.server import ControlServer
 
-__all__ = ["MAX_BODY_BYTES", "ControlServer", "Controls", "MarkPhase"]
+__all__ = ["MAX_BODY_BYTES", "ControlServer", "Controls", "MarkPhase", "PartitionWish"]

@@ -74,8 +74,10 @@ def allow(request: Request, method: str) -> None:
 
 def failed(error: EnvironmentFailedError) -> ProblemError:
     """A service or the engine failed."""
-    unavailable = error.kind is FailureKind.ENGINE_UNAVAILABLE
-    status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.CONFLICT
+    status = {
+        FailureKind.ENGINE_UNAVAILABLE: HTTPStatus.SERVICE_UNAVAILABLE,
+        FailureKind.UNSUPPORTED: HTTPStatus.UNPROCESSABLE_ENTITY,
+    }.get(error.kind, HTTPStatus.CONFLICT)
     tail = [line for evidence in error.evidence for line in evidence.log_tail]
     return ProblemError(status, str(error), kind=error.kind.value, service=error.service, log_tail=tail)
 

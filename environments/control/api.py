@@ -7,7 +7,7 @@ import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -22,6 +22,7 @@ from environments.control.answers import (
     stamp,
 )
 from environments.control.controls import Controls, MarkPhase
+from environments.control.wishes import partition_wish
 from environments.engine import ServiceState
 from environments.errors import (
     CommandFailedError,
@@ -208,6 +209,8 @@ class Api:
             return Answer(HTTPStatus.CREATED, self._controls.run_recipe(recipe, arguments))
 
     def _begin_fault(self, body: Mapping[str, Any]) -> Answer:
+        if body.get("kind") == "partition":
+            return self._begin_partition(body)
         name, kind, seconds = self._named(body), body.get("kind"), _seconds(body)
         if unknown := sorted(set(body) - {"service", "kind", "seconds"}):
             detail = f"A fault has no '{unknown[0]}'; send 'service', 'kind' and, if you like, 'seconds'."
@@ -216,6 +219,13 @@ class Api:
             raise ProblemError(_UNPROCESSABLE, "'kind' must say what kind of fault, for example \"pause\".")
         with self._turn(name):
             return Answer(HTTPStatus.CREATED, {"id": self._controls.begin_fault(name, kind, seconds)})
+
+    def _begin_partition(self, body: Mapping[str, Any]) -> Answer:
+        wish, seconds = partition_wish(body), _seconds(body)
+        with ExitStack() as turns:
+            for name in sorted(set(wish.names())):
+                turns.enter_context(self._turn(name))
+            return Answer(HTTPStatus.CREATED, {"id": self._controls.begin_partition(wish, seconds)})
 
     def _mark(self, body: Mapping[str, Any]) -> Answer:
         test, phase = body.get("test"), body.get("phase")

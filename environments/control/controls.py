@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from environments.engine import ExecResult, LogLine, ServiceState
+from environments.engine import Direction, ExecResult, LogLine, PartitionMode, ServiceState
 
 
 class MarkPhase(StrEnum):
@@ -15,6 +16,23 @@ class MarkPhase(StrEnum):
 
     START = "start"
     END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionWish:
+    """Who is to be kept from whom: a service from `peers` (nobody named: from everybody), or groups."""
+
+    service: str = ""
+    peers: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
+    mode: PartitionMode = PartitionMode.DROP
+    #: Seen from `service`; between groups always both.
+    direction: Direction = Direction.BOTH
+
+    def names(self) -> list[str]:
+        """Every service that is named."""
+        grouped = (name for group in self.groups for name in group)
+        return [name for name in (self.service, *self.peers, *grouped) if name]
 
 
 class Controls(Protocol):
@@ -71,6 +89,9 @@ class Controls(Protocol):
 
     def begin_fault(self, name: str, kind: str, seconds: float | None) -> str:
         """Make a service fail, until it is undone or `seconds` have passed; return the fault's id."""
+
+    def begin_partition(self, wish: PartitionWish, seconds: float | None) -> str:
+        """Keep services from each other, as long as a fault lasts; return its id."""
 
     def end_fault(self, fault: str) -> None:
         """Undo it; return when the service is as it was. Undone already is fine."""

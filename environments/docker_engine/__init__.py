@@ -6,29 +6,30 @@ Only this package knows the SDK's words and errors. Containers are found by name
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import Any
 
 import requests
 from docker.api.client import APIClient
-from docker.constants import DEFAULT_UNIX_SOCKET
-from docker.errors import APIError, DockerException, NotFound
-from docker.utils import kwargs_from_env
+from docker.errors import APIError, NotFound
 
 from environments.clamping import Ceiling
 from environments.docker_engine import (
     answers,
+    capabilities,
     copies,
     files,
     inside,
     last_check,
+    listening,
     networks,
+    partitions,
     payload,
     publishing,
     removal,
@@ -37,16 +38,20 @@ from environments.docker_engine import (
     surroundings,
     usage,
 )
+from environments.docker_engine.capabilities import CALL_TIMEOUT_SECONDS, Trials
 from environments.docker_engine.errors import is_conflict, translated
+from environments.docker_engine.helper import Helper, HelperImage
 from environments.docker_engine.images import Images
-from environments.docker_engine.networks import address_here, knock
+from environments.docker_engine.networks import address_here
 from environments.docker_engine.ulimits import Ulimits
 from environments.engine import (
     Capabilities,
     CollectedFile,
     EngineEvent,
     ExecResult,
+    Feature,
     LogLine,
+    Partition,
     Room,
     ServiceState,
     ServiceStatus,
@@ -58,10 +63,7 @@ from environments.labels import FENCE, EnvironmentRef, labels_for
 from environments.spec import EMPTY, EnvironmentSpec, HealthCheck, ServiceSpec
 from environments.subnets import Pool
 
-#: The engine answers in milliseconds; a start can take seconds on a loaded machine.
-CALL_TIMEOUT_SECONDS = 60
 OUTPUT_LIMIT_BYTES = 64 * 1024
-OLDEST_API = (1, 41)
 
 
 class DockerEngine:
@@ -74,6 +76,7 @@ class DockerEngine:
         subnet_pool: Pool | None = None,
         limits: payload.Limits | None = None,
         image_mirror: str = "",
+        helper_image: HelperImage | None = None,
     ) -> None:
         self._base_url, self._image_mirror = base_url, image_mirror
         self._subnet_pool = subnet_pool or Pool()
@@ -82,6 +85,9 @@ class DockerEngine:
         self._connecting = threading.Lock()
         self._client: APIClient | None = None
         self._publishing = publishing.Publishing()
+        self._said: Mapping[str, Any] = {}
+        self._tried: tuple[Feature, ...] | None = None
+        self._helper_image = helper_image or HelperImage()
         #: What an environment's services run: a build context is read once, however many services share it.
         self._image_names: dict[tuple[str, str, str], str] = {}
         self._image_turns: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
@@ -98,24 +104,8 @@ class DockerEngine:
         """The client, connected on first use, once, whichever thread comes first."""
         with self._connecting:
             if self._client is None:
-                self._client = self._connected()
+                self._client, self._said = capabilities.connected(self._base_url)
             return self._client
-
-    def _connected(self) -> APIClient:
-        """Connect; the version is the highest that both sides speak."""
-        where = {"base_url": self._base_url} if self._base_url else kwargs_from_env()
-        try:
-            knock(where.get("base_url") or DEFAULT_UNIX_SOCKET)
-            api = APIClient(**where, version="auto", timeout=CALL_TIMEOUT_SECONDS, max_pool_size=128)
-        except (DockerException, requests.RequestException, OSError) as error:
-            message = (
-                f"No container engine answers ({answers.reason(error)}). Start it, or name it in "
-                "DOCKER_HOST; `itdash doctor` says what was tried."
-            )
-            raise EnvironmentFailedError(message, kind=FailureKind.ENGINE_UNAVAILABLE) from error
-        # Looking for proxies in the environment anew for each call costs more than the call.
-        api.trust_env = False
-        return api
 
     @cached_property
     def _images(self) -> Images:
@@ -124,6 +114,10 @@ class DockerEngine:
     @cached_property
     def _ulimits(self) -> Ulimits:
         return Ulimits(self._api, self._images.empty)
+
+    @cached_property
+    def _helper(self) -> Helper:
+        return Helper(self._api, self._images, self._helper_image)
 
     @cached_property
     def _api_version(self) -> tuple[int, ...]:
@@ -153,18 +147,14 @@ class DockerEngine:
         """Say what the engine is; asks it anew whether it answers."""
         with translated("asking whether the engine answers"):
             self._api.ping()
-        limits = {}
-        if self._api_version < OLDEST_API:
-            limits["api"] = f"The engine speaks API {self._api.api_version}; 1.41 (Engine 20.10) is needed."
-        if not self._info.get("MemoryLimit", True):
-            limits["memory"] = "The engine's kernel has no memory limits; services are not bounded."
-        return Capabilities(
-            engine=self.name,
-            version=str(self._info["ServerVersion"]),
-            cpus=int(self._info["NCPU"]),
-            memory_bytes=int(self._info["MemTotal"]),
-            limits=limits,
-        )
+        return capabilities.described(self._said, self._info, self._api_version, self._helper_image)
+
+    def examined(self, instance: str) -> Capabilities:
+        """The same with what only trying tells; tried once, with objects that are gone when this returns."""
+        known = self.capabilities()
+        if self._tried is None:
+            self._tried = Trials(self._api, self._images, self._helper).features(instance)
+        return replace(known, features=known.features + self._tried)
 
     def ceiling(self, environment: EnvironmentRef, spec: EnvironmentSpec) -> Ceiling:
         """What the engine has, and which ulimits of the spec it may not set: tried out, once for each."""
@@ -184,6 +174,7 @@ class DockerEngine:
                 self._client.close()
                 self._client = None
                 self.__dict__.pop("_images", None)
+                self.__dict__.pop("_helper", None)
                 self.__dict__.pop("_ulimits", None)
 
     # --- creating ---------------------------------------------------------------------------------------
@@ -304,6 +295,14 @@ class DockerEngine:
             for key, address in addresses.items():
                 aliases = payload.aliases(service, key)
                 networks.connect(self._api, name, ids[key], aliases=aliases, address=address)
+
+    def partition_service(self, environment: EnvironmentRef, service: str, partition: Partition) -> None:
+        """Put rules into the service's network by a helper, and see that they are there."""
+        partitions.apply(self._api, self._helper, environment, service, partition)
+
+    def heal_service(self, environment: EnvironmentRef, service: str, partition: Partition) -> bool:
+        """Take them away again; False when they were gone although the service runs."""
+        return partitions.undo(self._api, self._helper, environment, service, partition)
 
     def _do(
         self,
@@ -444,41 +443,7 @@ class DockerEngine:
     def events(self, environment: EnvironmentRef, *, stop: threading.Event) -> Iterator[EngineEvent]:
         """Events from now on; a stream that breaks is taken up again where it broke."""
         since = int((datetime.now(tz=UTC) + self._clock_offset).timestamp() * 1e9)
-        return self._events(self._subscribe(environment, since), environment, since, stop)
-
-    def _subscribe(self, environment: EnvironmentRef, since: int) -> requests.Response:
-        wanted = {
-            "type": ["container"],
-            "event": streams.EVENT_FILTER,
-            "label": [f"{key}={value}" for key, value in networks.own_labels(environment).items()],
-        }
-        query = {
-            "since": f"{since // 10**9}.{since % 10**9:09d}",
-            "filters": json.dumps(wanted),
-        }
-        with translated("asking for the engine's events"):
-            response: requests.Response = self._api.get(
-                f"{self._url}/events", params=query, stream=True, timeout=None
-            )
-            answers.raise_for(response)
-        return response
-
-    def _events(
-        self, response: requests.Response, environment: EnvironmentRef, since: int, stop: threading.Event
-    ) -> Iterator[EngineEvent]:
-        seen: set[tuple[int, str, str]] = set()
-        while True:
-            with suppress(requests.RequestException, OSError), self._closer.watching(response, stop.is_set):
-                for at, event in streams.events(streams.chunks(response, stop.is_set)):
-                    key = (at, event.service, event.kind)
-                    if key in seen:
-                        continue
-                    seen.add(key)
-                    since = max(since, at)
-                    yield event
-            if stop.is_set() or stop.wait(0.5):
-                return
-            response = self._subscribe(environment, since)
+        return listening.events(self._api, self._closer, environment, since, stop)
 
     def collect(
         self, environment: EnvironmentRef, service: str, patterns: Sequence[str]

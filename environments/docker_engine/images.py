@@ -75,6 +75,14 @@ class Images:
                 self._api.import_image_from_data(nothing.getvalue(), repository=repository, tag=tag)
         return EMPTY_IMAGE
 
+    def is_there(self, service: ServiceSpec) -> bool:
+        """Say whether what a service runs is on the engine already, so that preparing it takes no time."""
+        if service.build is None:
+            return self._has(service.image or "")
+        with tempfile.TemporaryFile() as packed:
+            content = _packed_context(service.build, packed)
+        return self._has(f"{REPOSITORY}:{self._address(service.build, content)}")
+
     def _inspect(self, image: str) -> dict[str, Any]:
         facts: dict[str, Any] = self._api.inspect_image(image)  # type: ignore[no-untyped-call] # stubs lack it
         return facts

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from environments.control import MarkPhase
+from environments.control import MarkPhase, PartitionWish
 from environments.engine import ExecResult, LogLine, ServiceState, ServiceStatus
-from environments.errors import DeadlineExceededError, NotPossibleHereError, UnknownNameError
-from environments.faults import FaultKind, Faults
+from environments.errors import (
+    DeadlineExceededError,
+    EnvironmentsError,
+    NotPossibleHereError,
+    UnknownNameError,
+)
+from environments.faults import Division, FaultKind, Faults, around, between
 from environments.lifecycle import recipes
 from environments.lifecycle.requests import HappeningKind, Recipe
 from environments.lifecycle.session import Session
@@ -54,6 +60,9 @@ class SuiteControls:
         self._session.service(name)
         self._tell(name, "start")
         self._session.engine.start_service(self._session.ref, name)
+        # A published port is another one after every start.
+        self._session.board.note_state(self._session.engine.inspect_service(self._session.ref, name))
+        self.faults.started(name)
         if is_awaited:
             self._until_ready(name)
 
@@ -101,6 +110,62 @@ class SuiteControls:
         service = self._session.service(name)
         self._tell(name, "connect")
         self._session.engine.connect_service(self._session.ref, service, places)
+
+    def part(self, division: Division, fault: str) -> None:
+        """Keep services from each other, or nobody when that cannot be done for all of them."""
+        self._session.check_held()
+        done: list[str] = []
+        try:
+            for name in division.sides:
+                done.append(name)
+                self._part_at(name, division, fault)
+        except BaseException:
+            for name in done[:-1]:
+                with suppress(EnvironmentsError):
+                    self._session.engine.heal_service(
+                        self._session.ref, name, division.partition(name, fault)
+                    )
+            raise
+        self._tell_division(division, fault, "partition", "The tests cut {} off")
+
+    def keep_parted(self, division: Division, fault: str, started: str) -> None:
+        """Make the rules anew where the started service is on either side of them."""
+        for name, peers in division.sides.items():
+            if started == name or started in peers:
+                self._part_at(name, division, fault)
+
+    def heal(self, division: Division, fault: str) -> None:
+        """Let them reach each other again; rules that were gone before are told of."""
+        engine, ref = self._session.engine, self._session.ref
+        gone = [
+            name
+            for name in division.sides
+            if not engine.heal_service(ref, name, division.partition(name, fault))
+        ]
+        self._tell_division(division, fault, "heal", "{} is reached again: what the tests asked for is over")
+        for name in gone:
+            message = f"{name} began anew while it was cut off, so it was not to the end."
+            self._session.tell(HappeningKind.NOTICE, message, service=name)
+
+    def _part_at(self, name: str, division: Division, fault: str) -> None:
+        self._session.engine.partition_service(self._session.ref, name, division.partition(name, fault))
+
+    def _tell_division(self, division: Division, fault: str, action: str, message: str) -> None:
+        """One event for each that the fault befalls."""
+        for name in division.sufferers:
+            others = division.others(name)
+            self._session.tell(
+                HappeningKind.CONTROL,
+                f"{message.format(name)} from {', '.join(others)}."
+                if action == "partition"
+                else f"{message.format(name)}.",
+                service=name,
+                action=action,
+                peers=list(others),
+                fault=fault,
+                mode=division.mode.value,
+                direction=division.direction.value,
+            )
 
     def execute(self, name: str, command: Sequence[str], timeout_seconds: float) -> ExecResult:
         """Run a command in a service whose file says that the tests may."""
@@ -165,6 +230,18 @@ class SuiteControls:
             message = f"'{name}' runs the tests: nobody would be left to undo it."
             raise NotPossibleHereError(message)
         return self.faults.begin(name, kind, seconds)
+
+    def begin_partition(self, wish: PartitionWish, seconds: float | None) -> str:
+        """Keep services from each other."""
+        for name in wish.names():
+            self._session.service(name)
+        return self.faults.part(self._division(wish), seconds)
+
+    def _division(self, wish: PartitionWish) -> Division:
+        if wish.groups:
+            return between(wish.groups, wish.mode)
+        others = [name for name in self._session.spec.services if name != wish.service]
+        return around(wish.service, wish.peers or others, wish.mode, wish.direction)
 
     def end_fault(self, fault: str) -> None:
         """Undo it."""

@@ -26,6 +26,7 @@ from environments.engine import (
     EngineEventKind,
     ExecResult,
     LogLine,
+    Partition,
     Room,
     ServiceState,
     ServiceStatus,
@@ -60,6 +61,7 @@ LIMITS = {
     "isolation": "Services are processes of the account itdash runs as: use it for suites you trust.",
     "networks": "There are none: services listen on 127.0.0.1 and reach each other and the internet.",
     "disconnect": "There are no networks to take a service off.",
+    "partition": "There are no networks to keep services from each other in.",
     "images": "There are none: a service runs its own command, or a preset's program (postgres, valkey).",
     "resources": "Memory, processor and process limits of the file are not applied.",
     "out_of_memory": "A process killed for lack of memory is seen as exit code 137, without its reason.",
@@ -257,6 +259,17 @@ class LocalEngine:
         self, environment: EnvironmentRef, service: ServiceSpec, addresses: Mapping[str, str]
     ) -> None:
         """Do nothing: no service was taken off a network."""
+
+    def partition_service(self, environment: EnvironmentRef, service: str, partition: Partition) -> None:
+        """Raise UNSUPPORTED."""
+        del partition
+        self._known(environment, service)
+        raise _failed(LIMITS["partition"], FailureKind.UNSUPPORTED, service)
+
+    def heal_service(self, environment: EnvironmentRef, service: str, partition: Partition) -> bool:
+        """Do nothing: no service was kept from another."""
+        del environment, service, partition
+        return True
 
     def _send(self, state: State, name: str) -> None:
         number = int(name) if name.isdecimal() else signal.Signals[_signal_name(name)]

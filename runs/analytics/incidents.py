@@ -13,7 +13,7 @@ from datetime import datetime
 from runs.analytics.blame import EventKind, ServiceEvent
 
 #: What the tests may ask of a service, by what it does.
-_DISTURBING = frozenset({"stop", "kill", "pause", "restart", "disconnect"})
+_DISTURBING = frozenset({"stop", "kill", "pause", "restart", "disconnect", "partition"})
 _PLAIN = {
     "service_out_of_memory": EventKind.OUT_OF_MEMORY,
     "service_unhealthy": EventKind.UNHEALTHY,
@@ -77,7 +77,7 @@ def _asked(one: Recorded, state: _State) -> ServiceEvent | None:
         state.is_disturbed = True
         note = f"the tests asked to {one.action} it"
         return ServiceEvent(one.service, EventKind.DISTURBED, one.at, is_fault=True, note=note)
-    if one.action in {"unpause", "connect"} and state.is_disturbed:
+    if one.action in {"unpause", "connect", "heal"} and state.is_disturbed:
         state.is_disturbed, state.is_coming_back = False, True
         return ServiceEvent(one.service, EventKind.HEALTHY, one.at, is_fault=True)
     if one.action == "start" and state.is_disturbed:

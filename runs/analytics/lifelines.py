@@ -85,7 +85,7 @@ class Life:
         return min(self.troubles, key=lambda one: (order.index(one.kind), one.since), default=None)
 
 
-_DISTURBING = frozenset({"stop", "kill", "pause", "disconnect"})
+_DISTURBING = frozenset({"stop", "kill", "pause", "disconnect", "partition"})
 
 
 def life(
@@ -171,7 +171,7 @@ class _Follower:
     def _disturb(self, seen: Sighting) -> None:
         if seen.action in _DISTURBING:
             self.faults.append(Fault(self.service, seen.action, seen.at))
-        elif seen.action == "connect":
+        elif seen.action in {"connect", "heal"}:
             self._undo(seen.at)
 
     def _undo(self, at: float) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from environments.docker_engine import DockerEngine
+from environments.docker_engine.helper import HelperImage
 from environments.engine import Engine, EngineEvent, LogLine, ServiceState, ServiceStatus
 from environments.labels import EnvironmentRef
 from environments.local_engine import LocalEngine
@@ -19,6 +20,7 @@ from environments.probes import steadily, wait_until
 from environments.spec import EnvironmentSpec, ServiceSpec
 
 PATIENCE_SECONDS = 20.0
+HELPER = HelperImage(image="itdash-lab/net:1")
 
 
 @dataclass
@@ -73,7 +75,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "local":
         yield LocalEngine(tmp_path / "environments")
         return
-    docker = DockerEngine()
+    docker = DockerEngine(helper_image=HELPER)
     yield docker
     docker.close()
 

@@ -13,11 +13,13 @@ import pytest
 from django.conf import settings
 
 from environments.docker_engine import DockerEngine
+from environments.docker_engine.helper import HelperImage
 from environments.engine import Engine, ServiceStatus
 from environments.lifecycle import HappeningKind, LiveEnvironment, Recipe
 from environments.local_engine import LocalEngine
 from environments.probes import steadily, wait_until
 from environments.spec import EnvironmentSpec, HealthCheck, ServiceSpec
+from tests.contract.conftest import HELPER
 from tests.contract.services import needs, service, slow_service, spec_of
 from tests.environments.lab import Lab
 from tests.environments.test_control import Answer, Client
@@ -60,7 +62,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "local":
         yield LocalEngine(tmp_path / "environments")
         return
-    docker = DockerEngine()
+    docker = DockerEngine(helper_image=HELPER)
     yield docker
     docker.close()
 
@@ -244,6 +246,93 @@ def test_a_service_is_taken_off_its_networks_and_put_back_under_its_name_and_add
         assert can_reach()
         assert address() == before
         assert site.actions("api") == ["disconnect", "connect"]
+
+
+def test_services_are_kept_apart_until_asked_by_itself_and_with_the_tests(lab: Lab, engine: Engine) -> None:
+    spec = spec_of(
+        service("api", LISTEN, ports=(8000,)),
+        service("client"),
+        service("other"),
+        service("tests", PASSING, depends_on=()),
+    )
+    with standing(lab, spec) as site:
+        if engine.name == "local":
+            refused = site.post("/faults", {"service": "api", "kind": "partition", "from": ["client"]})
+            assert refused.status == 422
+            assert "no networks to keep services from each other" in refused.document["detail"]
+            assert "partition" not in refused.document["kinds"]
+            return
+
+        def reach() -> list[str]:
+            return [
+                name
+                for name in ("client", "other")
+                if engine.execute(
+                    site.environment.ref, name, ["python3", "-c", KNOCK], timeout_seconds=10
+                ).exit_code
+                == 0
+            ]
+
+        wait_until(lambda: len(reach()) == 2, deadline_seconds=20, pauses=steadily(0.1))
+        asked = {"service": "api", "kind": "partition", "from": "client", "mode": "reject"}
+        fault = site.post("/faults", asked)
+        assert fault.status == 201, fault.body
+        assert reach() == ["other"]
+        assert site.post("/services/api/restart").status == 200
+        wait_until(lambda: reach() == ["other"], deadline_seconds=20, pauses=steadily(0.1))
+        assert site.client.ask("DELETE", f"/faults/{fault.document['id']}").status == 200
+        assert len(reach()) == 2
+
+        groups = {"kind": "partition", "groups": [["api"], ["client", "other"]], "seconds": 0.2}
+        assert site.post("/faults", groups).status == 201
+        wait_until(lambda: len(reach()) == 2, deadline_seconds=20, pauses=steadily(0.1))
+
+        assert site.post("/faults", {"service": "api", "kind": "partition"}).status == 201
+        assert reach() == []
+        site.environment.start_tests()
+        site.environment.wait_for_tests(deadline_seconds=20)
+        assert len(reach()) == 2
+        assert site.actions("client") == ["partition", "heal"]
+        assert site.actions("api") == [
+            *("partition", "stop", "start", "heal"),
+            *("partition", "heal", "partition", "heal"),
+        ]
+        told = [one for one in lab.happenings if one.data.get("action") == "partition"]
+        assert told[0].message == "The tests cut api off from client."
+        assert (told[0].data["mode"], told[0].data["peers"]) == ("reject", ["client"])
+        assert told[-1].data["peers"] == ["client", "other", "tests"]
+
+
+@pytest.mark.parametrize("engine", [pytest.param("docker", marks=pytest.mark.engine)], indirect=True)
+def test_a_partition_that_cannot_be_is_refused_and_nothing_is_told_of_it(lab: Lab) -> None:
+    spec = spec_of(service("api"), service("job", "pass"), service("tests", PASSING, depends_on=()))
+    asked = {"service": "api", "kind": "partition", "from": ["job"]}
+    with standing(lab, spec) as site:
+        wait_until(lambda: site.status("job") == "exited", deadline_seconds=20, pauses=steadily(0.1))
+        nobody = site.post("/faults", asked)
+
+        assert (nobody.status, nobody.document["kind"]) == (409, "service_exited")
+        assert site.post("/faults", asked | {"from": ["jobs"]}).status == 404
+        assert site.actions("api") == []
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [("", "ITDASH_FAULT_BASE_IMAGE"), ("itdash-lab/valkey:8", "none of iptables iptables-legacy")],
+)
+def test_without_an_image_that_can_a_partition_is_refused_with_the_mend(image: str, why: str) -> None:
+    docker = DockerEngine(helper_image=HelperImage(image=image))
+    lab = Lab(docker)
+    spec = spec_of(service("api"), service("web"), service("tests", PASSING, depends_on=()))
+    with standing(lab, spec) as site:
+        refused = site.post("/faults", {"service": "api", "kind": "partition", "from": ["web"]})
+
+        assert refused.status == 422
+        assert why in refused.document["detail"]
+        assert site.actions("api") == []
+        assert site.post("/faults", {"service": "api", "kind": "pause"}).status == 201
+    docker.close()
 
 
 def test_commands_run_only_where_the_file_allows_them(lab: Lab) -> None:

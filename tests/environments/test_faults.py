@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from environments.engine import Direction, Partition, PartitionMode
 from environments.errors import EnvironmentFailedError, FailureKind, NotPossibleHereError, UnknownNameError
-from environments.faults import FaultKind, Faults
+from environments.faults import Division, FaultKind, Faults, around, between
 
 
 @dataclass
@@ -19,6 +20,7 @@ class Hands:
     done: list[str] = field(default_factory=list)
     undone: threading.Event = field(default_factory=threading.Event)
     failure: Exception | None = None
+    faults: list[str] = field(default_factory=list)
 
     def _do(self, what: str) -> None:
         self.done.append(what)
@@ -51,6 +53,18 @@ class Hands:
 
     def connect(self, name: str, places: Mapping[str, str]) -> None:
         self._do(f"connect {name} {dict(places)}")
+
+    def part(self, division: Division, fault: str) -> None:
+        self._do(f"part {dict(division.sides)}")
+        self.faults.append(fault)
+
+    def keep_parted(self, division: Division, fault: str, started: str) -> None:
+        self._do(f"keep parted, {started} was started")
+        assert self.faults == [fault]
+
+    def heal(self, division: Division, fault: str) -> None:
+        self._do(f"heal {dict(division.sides)}")
+        assert self.faults == [fault]
 
 
 @pytest.fixture
@@ -130,7 +144,11 @@ def test_unknown_and_impossible_kinds_are_answered_with_what_works(hands: Hands)
     with pytest.raises(NotPossibleHereError, match="leave 'seconds' out"):
         faults.begin("api", "restart", 3)
 
-    assert unknown.value.facts == impossible.value.facts == {"kinds": ["stop", "kill", "pause", "restart"]}
+    assert (
+        unknown.value.facts
+        == impossible.value.facts
+        == {"kinds": ["stop", "kill", "pause", "restart", "partition"]}
+    )
     assert hands.done == []
 
 
@@ -159,3 +177,79 @@ def test_an_unknown_fault_is_answered_with_those_that_last(faults: Faults) -> No
         faults.end("none")
 
     assert caught.value.known == (lasting,)
+
+
+def test_services_are_kept_apart_until_the_fault_ends(faults: Faults, hands: Hands) -> None:
+    fault = faults.part(around("db", ["api", "worker"]))
+    faults.end(fault)
+    faults.end(fault)
+
+    assert hands.done == ["part {'db': ('api', 'worker')}", "heal {'db': ('api', 'worker')}"]
+
+
+def test_a_partition_ends_with_its_seconds_and_with_the_tests(faults: Faults, hands: Hands) -> None:
+    faults.part(around("db", ["api"]), 3600)
+    faults.close(undo=True)
+
+    assert hands.done[1:] == ["heal {'db': ('api',)}"]
+    with pytest.raises(NotPossibleHereError, match="tests are over"):
+        faults.part(around("db", ["api"]))
+
+
+def test_groups_need_rules_at_one_end_of_each_pair_and_befall_everybody() -> None:
+    division = between([["a"], ["b", "c", "d"], ["e", "f"]], PartitionMode.REJECT)
+
+    assert division.sides == {
+        "a": ("b", "c", "d", "e", "f"),
+        "e": ("a", "b", "c", "d"),
+        "f": ("a", "b", "c", "d"),
+    }
+    assert division.sufferers == ("a", "b", "c", "d", "e", "f")
+    # b and f are kept apart by the rules that stand at f, which is told of at b all the same.
+    assert division.others("b") == ("a", "e", "f")
+    assert division.others("f") == ("a", "b", "c", "d")
+    assert division.partition("e", "0123abcd") == Partition(
+        "0123abcd", ("a", "b", "c", "d"), PartitionMode.REJECT, Direction.BOTH
+    )
+
+
+def test_a_service_cut_off_has_no_second_fault_and_whom_it_is_cut_off_from_may_have_one(
+    faults: Faults, hands: Hands
+) -> None:
+    first = faults.part(between([["db"], ["api", "web"]]))
+    with pytest.raises(NotPossibleHereError, match=f"'web' suffers from a 'partition' .*{first}"):
+        faults.begin("web", "stop")
+    faults.end(first)
+
+    faults.part(around("db", ["api"]))
+    faults.begin("api", "pause")
+    with pytest.raises(NotPossibleHereError, match="'db' suffers from a 'partition'"):
+        faults.part(between([["db"], ["web"]]))
+    assert hands.done[2:] == ["part {'db': ('api',)}", "pause api"]
+
+
+def test_a_partition_is_made_anew_for_whoever_of_it_is_started(
+    faults: Faults, hands: Hands, told: list[str]
+) -> None:
+    fault = faults.part(around("db", ["api"]))
+    faults.started("web")
+    faults.started("api")
+    hands.failure = EnvironmentFailedError("no table", kind=FailureKind.UNSUPPORTED)
+    faults.started("db")
+    hands.failure = None
+    faults.end(fault)
+    faults.started("api")
+
+    assert hands.done[1:] == [
+        "keep parted, api was started",
+        "keep parted, db was started",
+        "heal {'db': ('api',)}",
+    ]
+    assert told == [f"The 'partition' {fault} does not hold since db was started: no table"]
+
+
+def test_a_partition_says_who_is_kept_from_whom(faults: Faults, hands: Hands) -> None:
+    with pytest.raises(NotPossibleHereError, match="'groups', or 'from'"):
+        faults.begin("db", "partition")
+
+    assert hands.done == []

@@ -49,7 +49,9 @@ def test_a_stop_and_start_that_the_tests_asked_for_are_faults_until_it_is_back()
     ]
 
 
-@pytest.mark.parametrize(("fault", "undone"), [("pause", "unpause"), ("disconnect", "connect")])
+@pytest.mark.parametrize(
+    ("fault", "undone"), [("pause", "unpause"), ("disconnect", "connect"), ("partition", "heal")]
+)
 def test_frozen_or_cut_off_on_purpose_is_over_when_it_goes_on(fault: str, undone: str) -> None:
     assert told(
         seen(5, "control", action=fault),

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from environments.lifecycle.requests import HappeningKind
 from runs.analytics.lifelines import (
     Fault,
@@ -95,10 +97,11 @@ def test_a_paused_service_goes_back_to_what_it_was_and_its_checks_failing_meanwh
     assert alive.faults == (Fault("orders", "pause", 20, 30),)
 
 
-def test_a_service_off_its_networks_suffers_until_it_is_put_back() -> None:
-    alive = lived((20, Kind.CONTROL, "disconnect"), (25, Kind.CONTROL, "connect"))
+@pytest.mark.parametrize(("fault", "undone"), [("disconnect", "connect"), ("partition", "heal")])
+def test_a_service_off_its_networks_suffers_until_it_is_put_back(fault: str, undone: str) -> None:
+    alive = lived((20, Kind.CONTROL, fault), (25, Kind.CONTROL, undone))
 
-    assert alive.faults == (Fault("orders", "disconnect", 20, 25),)
+    assert alive.faults == (Fault("orders", fault, 20, 25),)
     assert alive.troubles == ()
 
 
