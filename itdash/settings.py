@@ -78,6 +78,7 @@ MIDDLEWARE = [
     "itdash.staticfiles.StaticFilesMiddleware",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "runs.api.middleware.ProblemsMiddleware",
+    "runs.api.middleware.HeadMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

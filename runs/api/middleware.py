@@ -1,4 +1,4 @@
-"""Errors that arise before an endpoint is reached, or break it, as problem documents too."""
+"""What goes for every address of the API: HEAD asks what GET asks, and each error is a problem document."""
 
 from __future__ import annotations
 
@@ -23,6 +23,22 @@ DETAILS: Final = {
     "if it stays, tell whoever runs this installation.",
 }
 ELSE: Final = "This cannot be answered. The API is described at /api/v1/docs."
+
+
+class HeadMiddleware:
+    """Hands HEAD to the API as GET, which knows no other reading; the server sends no body."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        """Answer as the rest does."""
+        if request.method != "HEAD" or not request.path.startswith(API_PREFIX):
+            return self.get_response(request)
+        request.method = "GET"
+        answer = self.get_response(request)
+        request.method = "HEAD"
+        return answer
 
 
 class ProblemsMiddleware:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.test import Client, RequestFactory
 
+from runs.api.middleware import HeadMiddleware, ProblemsMiddleware
 from runs.vocabulary import Scope
-from tests.factories import make_project
+from tests.factories import make_project, make_run, make_suite
 from tests.runs.api.test_access import bearer
 
 pytestmark = pytest.mark.django_db
@@ -32,6 +34,27 @@ def test_another_method_is_told_those_that_are_taken(client: Client) -> None:
 
     assert told(answer, 405)["detail"] == "This address does not take PUT; it takes GET."
     assert answer.headers["Allow"] == "GET"
+
+
+def test_head_asks_what_get_asks_and_is_answered_without_a_body(client: Client) -> None:
+    run = make_run(make_suite(make_project("shop", visibility="public")))
+    path = f"/api/v1/runs/{run.pk}"
+
+    read, asked = client.get(path), client.head(path)
+
+    assert (asked.status_code, asked.content) == (200, b"")
+    assert dict(asked.headers) == dict(read.headers)
+    assert client.head("/api/v1/runs/0").status_code == 404
+
+
+def test_head_of_an_address_that_cannot_be_read_is_told_so_under_its_own_name() -> None:
+    def refuse(request: HttpRequest) -> HttpResponse:
+        return HttpResponseNotAllowed(["POST"])
+
+    request = RequestFactory().head("/api/v1/projects/shop/uploads")
+    answer = ProblemsMiddleware(HeadMiddleware(refuse))(request)
+
+    assert b"This address does not take HEAD; it takes POST." in answer.content
 
 
 def test_a_form_that_cannot_be_read_is_malformed(client: Client) -> None:
