@@ -229,19 +229,6 @@ class Room:
     networks_total: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class WayIn:
-    """How a person gets inside a service, on the machine where the engine is, and what it may use there."""
-
-    #: Where it is reached, each in words: an address, its port and what for.
-    addresses: tuple[str, ...] = ()
-    #: What a command does, and the command, ready for a shell; none holds a secret.
-    commands: tuple[tuple[str, str], ...] = ()
-    #: None where nothing but the machine bounds it.
-    memory_limit_bytes: int | None = None
-    cpu_limit: float | None = None
-
-
 class Engine(Protocol):
     """Runs services. Names are unique within an environment; every method is safe to call from any
     thread, and every create is idempotent by name, so that a retry adopts what is there."""
