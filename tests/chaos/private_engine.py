@@ -1,0 +1,108 @@
+"""A container engine of the tests' own beside the machine's: to be stopped, killed, and seen as a whole."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from environments.docker_engine import DockerEngine
+from environments.probes import steadily, wait_until
+from environments.subnets import Pool
+from tests.conftest import missing
+from tests.contract.services import IMAGE
+
+#: Not the pool of the machine's own engine: the two do not know of each other's networks.
+POOL = "10.214.0.0/18"
+#: Networks that every engine has.
+BUILT_IN = {"host", "none"}
+
+
+class PrivateEngine:
+    """A `dockerd` with files, socket and containers of its own; the machine's firewall is not touched."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.url = f"unix://{folder}/engine.sock"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def client(self) -> DockerEngine:
+        """A new connection, as a worker has it."""
+        return DockerEngine(self.url, subnet_pool=Pool.read(POOL, 26))
+
+    def start(self) -> None:
+        """Start it, or start it again on what it had; return once it answers."""
+        with (self.folder / "dockerd.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    *("dockerd", "--host", self.url, "--bridge=none", "--iptables=false", "--ip-masq=false"),
+                    *("--userland-proxy=false", "--shutdown-timeout=2"),
+                    *("--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"),
+                    *("--pidfile", f"{self.folder}/dockerd.pid"),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        wait_until(self._answers, deadline_seconds=60, pauses=steadily(0.1))
+
+    def stop(self, *, at_once: bool = False) -> None:
+        """Stop it as its supervisor does, or kill it as a crash does; return once it is gone."""
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
+            self._process.wait(60)
+            self._process = None
+
+    def command(self, *words: str) -> list[str]:
+        """The words that the docker command prints, one a line."""
+        done = subprocess.run(
+            ["docker", "--host", self.url, *words], capture_output=True, text=True, check=True, timeout=120
+        )
+        return done.stdout.split()
+
+    def objects(self) -> set[str]:
+        """Everything there is on it but images: what we made, what others made, what nobody named."""
+        networks = self.command("network", "ls", "--format", "{{.Name}}")
+        return {
+            *(f"container {one}" for one in self.command("ps", "--all", "--format", "{{.Names}}")),
+            *(f"network {one}" for one in networks if one not in BUILT_IN),
+            *(f"volume {one}" for one in self.command("volume", "ls", "--format", "{{.Name}}")),
+        }
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self.folder / "dockerd.log").read_text("utf-8", "replace")[
+            -2000:
+        ]
+        done = subprocess.run(["docker", "--host", self.url, "version"], capture_output=True, check=False)
+        return done.returncode == 0
+
+
+@contextmanager
+def private_engine() -> Iterator[PrivateEngine]:
+    """One with the lab's image on it; gone with all its files when left."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        missing("an engine of its own needs dockerd and root")
+    # A socket's path may have some hundred characters.
+    folder = Path(tempfile.mkdtemp(prefix="itd-engine-", dir="/var/tmp"))
+    engine = PrivateEngine(folder)
+    try:
+        engine.start()
+        with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saved:
+            subprocess.run(
+                ["docker", "--host", engine.url, "load"],
+                stdin=saved.stdout,
+                stdout=subprocess.DEVNULL,
+                check=True,
+                timeout=120,
+            )
+        yield engine
+    finally:
+        engine.stop()
+        shutil.rmtree(folder, ignore_errors=True)
