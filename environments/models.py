@@ -175,6 +175,8 @@ class EnvironmentService(models.Model):
     exit_code = models.IntegerField(null=True)
     out_of_memory = models.BooleanField(default=False)
     restart_count = models.PositiveIntegerField(default=0)
+    #: Its published ports (``8080/tcp``) → where they are, or were, reached on the engine's host.
+    published = models.JSONField(default=dict, db_default={}, blank=True)
     created_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     #: Healthy, or started where nothing more was asked, or completed where that was asked.

@@ -245,9 +245,10 @@ def _exposed_ports(service: ServiceSpec) -> dict[str, dict[str, str]]:
     """The ports it listens on, as an image would name them; none for one in another's network."""
     if service.network_mode is not None:
         return {}
-    known = {port.number for port in service.listens}
+    told = (*service.listens, *service.published)
+    known = {port.number for port in told}
     plain = [f"{number}/tcp" for number in service.ports if number not in known]
-    return {port: {} for port in (*map(str, service.listens), *plain)}
+    return {port: {} for port in (*map(str, told), *plain)}
 
 
 def _network_mode(environment: EnvironmentRef, service: ServiceSpec, networks: Mapping[str, str]) -> str:

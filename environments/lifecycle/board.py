@@ -41,6 +41,8 @@ class Seen:
     exit_code: int | None = None
     out_of_memory: bool = False
     restart_count: int = 0
+    #: Its published ports → where they are reached on the engine's host, since it was last started.
+    published: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     image_digest: str = ""
     created_at: datetime | None = None
@@ -115,6 +117,7 @@ class Board:
             seen.created_at = state.created_at or seen.created_at
             seen.started_at = state.started_at or seen.started_at
             seen.image_digest = state.image or seen.image_digest
+            seen.published = state.published or seen.published
             seen.out_of_memory = seen.out_of_memory or state.out_of_memory
             seen.restart_count = max(seen.restart_count, state.restart_count)
             if state.status is ServiceStatus.EXITED:

@@ -224,6 +224,7 @@ def _columns(facts: Seen) -> dict[str, Any]:
         "exit_code": facts.exit_code,
         "out_of_memory": facts.out_of_memory,
         "restart_count": facts.restart_count,
+        "published": dict(facts.published),
         "created_at": facts.created_at,
         "started_at": facts.started_at,
         "ready_at": facts.ready_at,

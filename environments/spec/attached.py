@@ -27,6 +27,9 @@ def ports_of(name: str, service: Map, tree: Map, tell: Teller) -> tuple[tuple[Po
         if "target" in port
     ]
     published = declared if _is_published(name, service, tree, tell) else []
+    if published and service.get("network_mode") not in {None, "bridge"}:
+        tell.note(f"services.{name}.ports are not published: it has no network of its own.")
+        published = []
     listens = [*declared, *_exposed(name, service, tell)]
     return tuple(dict.fromkeys(listens)), tuple(dict.fromkeys(published))
 

@@ -75,6 +75,19 @@ def test_one_that_was_well_throughout_says_so(client: Client) -> None:
     assert ">Digest</th>" not in client.get(address(environment)).content.decode()
 
 
+def test_while_it_lives_it_says_where_published_ports_are_reached(client: Client) -> None:
+    environment = add_environment(shop_run(RunStatus.RUNNING), {"web": (0.1, 0.2, 0.9)}, ready_after=1)
+    hold(environment)
+    environment.services.update(published={"8080/tcp": "127.0.0.1:32768", "53/udp": "127.0.0.1:32769"})
+
+    page = text_of(client, address(environment))
+    assert "8080/tcp at 127.0.0.1:32768" in page
+    assert "53/udp at 127.0.0.1:32769" in page
+
+    end_environment(environment, NOW + timedelta(seconds=30))
+    assert "32768" not in text_of(client, address(environment))
+
+
 def test_one_that_could_not_be_brought_up_says_why(client: Client) -> None:
     environment = add_environment(shop_run(RunStatus.ERRORED), {"postgres": (0.2, 0.3, None)})
     Environment.objects.update(
