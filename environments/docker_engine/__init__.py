@@ -24,6 +24,7 @@ from environments.docker_engine import (
     answers,
     capabilities,
     copies,
+    delivery,
     files,
     inside,
     last_check,
@@ -217,11 +218,13 @@ class DockerEngine:
             host = config["HostConfig"] | payload.granted(service, spec.grants) | payload.weight(spec)
             config["HostConfig"] = host | {"Ulimits": self._ulimits.granted(environment, host["Ulimits"])}
             surroundings.add_to(config, environment, spec, service)
+            mounts = delivery.with_places(config["HostConfig"]["Mounts"], environment, service)
+            config["HostConfig"]["Mounts"] = mounts
             last_check.refuse_danger(config, environment, service, networks=ids, grants=spec.grants)
             self._create_container(environment, service, config)
             if service.network_mode is None:
                 self._join_networks(environment, service, ids)
-            copies.copy_files(self._api, environment, service)
+            delivery.deliver(self._api, environment, service)
             self._publishing.note(environment, service)
 
     def _create_volume(

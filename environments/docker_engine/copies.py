@@ -1,4 +1,4 @@
-"""A checkout's folders and files for services: copied to the engine, never mounted from this machine.
+"""A checkout's folders for services: copied to the engine, never mounted from this machine.
 
 So it works the same when this process and the engine do not share a file system, and a service cannot reach
 out of its environment through a mount.
@@ -17,9 +17,8 @@ from docker.errors import NotFound
 
 from environments.docker_engine import answers, payload
 from environments.docker_engine.files import archive_of
-from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef, labels_for
-from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
+from environments.spec import EnvironmentSpec, MountKind
 
 
 def bound_folders(spec: EnvironmentSpec) -> dict[str, bool]:
@@ -55,25 +54,6 @@ def copy_folders(
     with archive_of(entries) as packed:
         api.put_archive(helper, "/", packed)
     api.remove_container(helper, force=True)
-
-
-def copy_files(api: APIClient, environment: EnvironmentRef, service: ServiceSpec) -> None:
-    """Copy single files that are bound into the created container, where the file says."""
-    entries = [
-        (Path(mount.source), mount.target.lstrip("/"), not mount.read_only)
-        for mount in service.mounts
-        if mount.kind is MountKind.BIND and mount.source and Path(mount.source).is_file()
-    ]
-    if not entries:
-        return
-    if service.read_only:
-        message = (
-            f"Service '{service.name}' is read_only and binds the single file {entries[0][0].name}: "
-            "the engine cannot copy it in. Bind its folder instead."
-        )
-        raise EnvironmentFailedError(message, kind=FailureKind.UNSUPPORTED, service=service.name)
-    with archive_of(entries) as packed:
-        api.put_archive(payload.container_name(environment, service.name), "/", packed)
 
 
 def create(api: APIClient, config: dict[str, Any], name: str, platform: str | None = None) -> None:

@@ -7,7 +7,7 @@ import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, override
@@ -16,6 +16,7 @@ import requests
 
 from environments.engine import CollectedFile
 from environments.globs import literal_root, matcher, roots
+from environments.spec import FileSpec
 
 #: A copy is built in memory up to here and on disk beyond.
 SPOOL_BYTES = 16 * 1024 * 1024
@@ -41,6 +42,20 @@ def archive_of(entries: Sequence[tuple[Path, str, bool]]) -> Iterator[IO[bytes]]
         with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive:
             for source, name, is_written in entries:
                 _pack(archive, source, name, is_written=is_written)
+        packed.seek(0)
+        yield packed
+
+
+@contextmanager
+def archive_of_given(files: Mapping[str, FileSpec]) -> Iterator[IO[bytes]]:
+    """Pack configs and secrets by their paths in the archive, each with the owner and mode it asks for."""
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as packed:
+        with tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+            for name, file in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(file.content), file.mode
+                entry.uid, entry.gid = file.uid, file.gid
+                archive.addfile(entry, io.BytesIO(file.content))
         packed.seek(0)
         yield packed
 

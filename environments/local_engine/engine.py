@@ -144,6 +144,7 @@ class LocalEngine:
             ports.choose_ports(self._root, folder, wanted)
             program = programs.program_for(environment, folder, final, service)
             own.create(program)
+            programs.give_files(own.path, service)
             programs.make_places(own, program)
             folder.tell(service.name, EngineEventKind.CREATED)
 

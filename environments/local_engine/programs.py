@@ -30,6 +30,8 @@ VALKEY = "valkey"
 #: Folders in a container that suites write their reports to, and its temporary one: private here.
 USUAL_FOLDERS = ("/results", "/reports", "/test-results", "/artifacts", "/tmp")  # noqa: S108 - kept off the real one
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#: The folder of secrets that do not say where they want to be.
+SECRETS = "/run/secrets"
 PYTHON_NAMES = frozenset({"python", "python3", f"python3.{sys.version_info.minor}"})
 #: Where `environments` is imported from; PostgreSQL's own starter needs it.
 IMPORT_ROOT = Path(__file__).parents[2]
@@ -152,6 +154,7 @@ def _places(
     own = folder.service(service.name).path
     paths = {usual: str(own / "root" / usual[1:]) for usual in USUAL_FOLDERS}
     paths |= _mounts(folder, own, service)
+    paths |= _given(own, service)
     inside = service.working_dir or choice.defaults.working_dir
     cwd = _local_working_dir(spec, service) or choice.cwd
     if cwd is None:
@@ -179,6 +182,28 @@ def _mounts(folder: EnvironmentFolder, own: Path, service: ServiceSpec) -> dict[
 def volume_place(folder: EnvironmentFolder, volume: str) -> Path:
     """Where a named volume's data lies."""
     return folder.path / "volumes" / re.sub(r"[^\w.-]|^\.+", "_", volume)
+
+
+def _given(own: Path, service: ServiceSpec) -> dict[str, str]:
+    """Where configs and secrets lie, whatever is mounted above them, and the folder of all secrets."""
+    places = {file.target: str(_given_place(own, file.target)) for file in service.files}
+    if any(file.target.startswith(f"{SECRETS}/") for file in service.files):
+        places[SECRETS] = str(_given_place(own, SECRETS))
+    return places
+
+
+def _given_place(own: Path, target: str) -> Path:
+    return own / "given" / target.lstrip("/")
+
+
+def give_files(own: Path, service: ServiceSpec) -> None:
+    """Write the service's configs and secrets; they belong to the account itdash runs as."""
+    for file in service.files:
+        place = _given_place(own, file.target)
+        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.touch(mode=0o600)
+        place.write_bytes(file.content)
+        place.chmod(file.mode)
 
 
 def make_places(folder: ServiceFolder, program: Program) -> None:

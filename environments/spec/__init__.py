@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from environments.spec.convert import environment_from
+from environments.spec.delivered import secrets_of
 from environments.spec.export import compose_config, plain
 from environments.spec.loader import Model, load_model
 from environments.spec.model import (
@@ -17,6 +18,7 @@ from environments.spec.model import (
     Condition,
     Dependency,
     EnvironmentSpec,
+    FileSpec,
     HealthCheck,
     Mount,
     MountKind,
@@ -33,6 +35,7 @@ __all__ = [
     "Condition",
     "Dependency",
     "EnvironmentSpec",
+    "FileSpec",
     "HealthCheck",
     "Model",
     "Mount",
@@ -46,6 +49,7 @@ __all__ = [
     "load_environment",
     "load_model",
     "plain",
+    "secrets_of",
     "with_replicas",
 ]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from environments.errors import Problem
-from environments.spec.forms import RESOURCE, SERVICE, Form, bare, like
+from environments.spec.forms import RESOURCE, SERVICE
 from environments.spec.merge import unique
+from environments.spec.shapes import Form, bare, like
 from environments.spec.source import Map, Mark, Reset, Seq, dotted
 from environments.spec.values import InvalidValueError
 

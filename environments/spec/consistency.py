@@ -11,7 +11,7 @@ from environments.spec.source import Map, Mark, Seq, nearest
 
 _DEFAULT: Final = "default"
 #: Keys of a service whose value ``service:NAME`` lends it another one's namespace.
-_SHARED: Final = ("network_mode", "pid", "ipc")
+_SHARED: Final = ("network_mode", "pid", "ipc", "uts")
 
 
 class Tell(Protocol):
@@ -92,6 +92,7 @@ def _check_service(
         place = tree["services"].place(name)
         problem("has neither an image nor a build context", "image", place, "Add 'image' or 'build'.")
     _check_shapes(service, problem)
+    _check_watches(service, problem)
     _check_amounts(service, problem)
     _check_names(service, "networks", tree, problem)
     _check_names(service, "models", tree, problem)
@@ -112,9 +113,10 @@ def _check_service(
 
 def _check_shapes(service: Map, problem: Tell) -> None:
     """Keys that must fit together within one service."""
-    for key, what in (("ports", "port"), ("volumes", "mount")):
+    for key, what in (("ports", "port"), ("volumes", "mount"), ("devices", "device")):
         for index, entry in enumerate(service.get(key) or ()):
-            if not entry.get("target"):
+            # Compose takes a port 0 for one; what it means is told where it is run.
+            if not entry.get("target") and (key != "ports" or "target" not in entry):
                 problem(f"has a {what} without a target", f"{key}[{index}]", service[key].place(index))
     test = (service.get("healthcheck") or {}).get("test")
     if test and test[0] not in {"CMD", "CMD-SHELL", "NONE"}:
@@ -134,13 +136,22 @@ def _check_shapes(service: Map, problem: Tell) -> None:
         problem(message, "platform", service.place("platform"), "Add it to 'build.platforms'.")
 
 
+def _check_watches(service: Map, problem: Tell) -> None:
+    for index, rule in enumerate(_mapping(service, "develop").get("watch") or ()):
+        if str(rule.get("action")).startswith("sync") and not rule.get("target"):
+            message = "has a watch rule that syncs without saying where to"
+            problem(message, f"develop.watch[{index}].target", rule.mark, "Add 'target'.")
+
+
 def _check_amounts(service: Map, problem: Tell) -> None:
     """The same amount may be told in two places, but not differently."""
     limits = _mapping(service, "deploy", "resources", "limits")
+    reserved = _mapping(service, "deploy", "resources", "reservations")
     replicas = _mapping(service, "deploy").get("replicas")
     for key, other, path in (
         ("scale", replicas, "deploy.replicas"),
         ("mem_limit", limits.get("memory"), "deploy.resources.limits.memory"),
+        ("mem_reservation", reserved.get("memory"), "deploy.resources.reservations.memory"),
         ("cpus", limits.get("cpus"), "deploy.resources.limits.cpus"),
         ("pids_limit", limits.get("pids"), "deploy.resources.limits.pids"),
     ):
@@ -201,9 +212,8 @@ def _check_dependencies(
         place = service["depends_on"].place(other)
         key = f"depends_on.{other}"
         if other not in services:
-            if entry.get("required", True):
-                known = [service for service in services if service != name]
-                problem(f"depends on undefined service {other!r}", key, place, nearest(other, known))
+            known = [service for service in services if service != name]
+            problem(f"depends on undefined service {other!r}", key, place, nearest(other, known))
         elif other in switched_off and entry.get("required", True):
             wanted = ", ".join(services[other]["profiles"])
             mend = f"Switch on one of its profiles ({wanted}) or say 'required: false'."
@@ -235,10 +245,11 @@ def _complaints(section: str, resource: Map) -> Iterator[tuple[str, str]]:
             if resource.get(key):
                 yield f"is external and sets {key!r}", "An external volume is what it is."
     if section in _CONTENTS and not external:
-        told = [key for key in _CONTENTS[section] if resource.get(key) is not None]
+        nothings = {None, ""} if section == "secrets" else {None}
+        told = [key for key in _CONTENTS[section] if resource.get(key) not in nothings]
         if len(told) > 1:
             yield f"sets {' and '.join(map(repr, told))}, which exclude each other", ""
-        elif not told and not resource.get("driver"):
+        elif not told:
             yield f"needs one of {', '.join(map(repr, _CONTENTS[section]))}", ""
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from environments.errors import Problem
 from environments.spec.attached import addresses_of, ports_of, tmpfs_of
 from environments.spec.building import BUILD_PRIVILEGES, build_of
+from environments.spec.delivered import files_of
 from environments.spec.export import plain
 from environments.spec.files import Problems
 from environments.spec.loader import Model
@@ -36,7 +37,6 @@ _NOTED: Final = {
         "processor time is limited by 'cpus' alone",
     ),
     "develop": "nothing is watched during a run",
-    "label_file": "labels from files are not passed on",
     "mac_address": "addresses are itdash's",
     "logging": "logs are kept by itdash, whatever driver is named",
     "mem_reservation": "reservations are not made",
@@ -75,10 +75,11 @@ _PRIVILEGES: Final = (
     "external_links",
 )
 _READ: Final = """
-build cap_add cap_drop command container_name cpus depends_on deploy dns dns_opt dns_search domainname
+build cap_add cap_drop command configs container_name cpus depends_on deploy dns dns_opt dns_search domainname
 entrypoint env_file environment expose extra_hosts group_add healthcheck hostname image init labels links
 mem_limit network_mode networks pids_limit platform ports profiles pull_policy pull_refresh_after read_only
-restart scale shm_size stdin_open stop_grace_period stop_signal tmpfs tty ulimits user volumes working_dir
+restart scale secrets shm_size stdin_open stop_grace_period stop_signal tmpfs tty ulimits user volumes
+working_dir
 """
 #: Every key of a service that is read below.
 _USED: Final = frozenset(_READ.split())
@@ -158,6 +159,7 @@ class _Conversion:
             healthcheck=healthcheck,
             healthcheck_disabled=is_disabled,
             mounts=(*self._mounts(name, service), *tmpfs_of(name, service, self)),
+            files=files_of(self._model, name, service, self),
             networks=networks,
             gateway_priorities=gateways,
             network_mode=None if networks else service.get("network_mode"),

@@ -52,18 +52,35 @@ def _service(service: dict[str, Any]) -> dict[str, Any]:
     result = {
         key: value
         for key, value in result.items()
-        if key in _KEPT_EMPTY or (value not in ({}, [], "", None, 0) and not (key in _SIZES and value == "0"))
+        if (key in _KEPT_EMPTY and value is not None)
+        or (value not in ({}, [], "", None, 0) and not (key in _SIZES and value == "0"))
     }
     result = {
-        key: value for key, value in result.items() if not (value is False and key not in _TOLD_WHEN_FALSE)
+        key: value
+        for key, value in result.items()
+        if not (value is False and key not in _TOLD_WHEN_FALSE) and key not in _UNPRINTED
     }
     return {**dict.fromkeys(_COMMANDS), **result}
 
 
 #: Keys that are printed although there is nothing in them.
 _KEPT_EMPTY: Final = frozenset(
-    {"command", "entrypoint", "credential_spec", "provider", "init", "scale", "attach"}
+    {
+        "attach",
+        "blkio_config",
+        "command",
+        "credential_spec",
+        "develop",
+        "entrypoint",
+        "healthcheck",
+        "init",
+        "logging",
+        "provider",
+        "scale",
+    }
 )
+#: Read, and printed nowhere.
+_UNPRINTED: Final = frozenset({"pull_refresh_after"})
 _SIZES: Final = frozenset({"mem_limit", "mem_reservation", "mem_swappiness", "memswap_limit", "shm_size"})
 _TOLD_WHEN_FALSE: Final = frozenset({"init", "attach"})
 
@@ -124,21 +141,43 @@ def _blkio(value: dict[str, Any]) -> dict[str, Any]:
         )
 
     return {
-        key: [entry(item) for item in value] if isinstance(value, list) else value
-        for key, value in value.items()
+        key: [entry(item) for item in inner] if isinstance(inner, list) else inner
+        for key, inner in value.items()
+        if inner
     }
 
 
 def _mount(entry: dict[str, Any]) -> dict[str, Any]:
     volume = entry.get("volume")
     result = {key: value for key, value in entry.items() if value is not False and value != ""}
+    for key in ("bind", "tmpfs"):
+        if isinstance(result.get(key), dict):
+            result[key] = _told({name: item for name, item in result[key].items() if item != "0"})
     return result | ({"volume": volume} if volume is not None else {})
 
 
 def _networks(value: dict[str, Any]) -> dict[str, Any]:
     return {
-        name: None if options is None else _without_extensions(options) for name, options in value.items()
+        name: None if options is None else _told(_without_extensions(options))
+        for name, options in value.items()
     }
+
+
+def _told(value: dict[str, Any]) -> dict[str, Any]:
+    """Without what says nothing."""
+    return {key: item for key, item in value.items() if item not in (None, False, 0, "", {}, [])}
+
+
+def _ulimits(value: dict[str, Any]) -> dict[str, Any]:
+    return {name: _told(limit) if isinstance(limit, dict) else limit or {} for name, limit in value.items()}
+
+
+def _gpus(value: object) -> list[dict[str, Any]]:
+    devices = value if isinstance(value, list) else [{"count": -1}]
+    return [{key: item for key, item in device.items() if key in _DEVICE_KEYS} for device in devices]
+
+
+_DEVICE_KEYS: Final = ("capabilities", "count", "device_ids", "driver", "options")
 
 
 _SHAPES: Final[dict[str, Any]] = {
@@ -146,11 +185,15 @@ _SHAPES: Final[dict[str, Any]] = {
     "build": _build,
     "deploy": _deploy,
     "develop": lambda value: (
-        {**value, "watch": [_watch(rule) for rule in value.get("watch", [])]} if value else value
+        {**value, "watch": [_watch(rule) for rule in value["watch"]]} if value.get("watch") else {}
     ),
-    "gpus": lambda value: [{"count": -1}] if value == "all" else value,
+    "gpus": _gpus,
+    "healthcheck": lambda value: _told(value) | ({"retries": 0} if value.get("retries") == 0 else {}),
+    "logging": _told,
     "networks": _networks,
+    "ports": lambda value: [_told(port) for port in value],
     "secrets": lambda value: [_secret(entry) for entry in value],
+    "ulimits": _ulimits,
     "volumes": lambda value: [_mount(entry) for entry in value],
 }
 
@@ -160,6 +203,9 @@ def _used(section: str, services: Mapping[str, Any]) -> set[str]:
     for service in services.values():
         if section == "networks":
             used |= set(service.get("networks") or ())
+        elif section == "volumes":
+            mounts = service.get("volumes") or ()
+            used |= {str(mount.get("source")) for mount in mounts if mount.get("type") == "volume"}
         else:
             used |= {str(entry.get("source")) for entry in service.get(section) or ()}
             used |= {str(entry.get("source")) for entry in _of_build(service, section)}
@@ -172,14 +218,22 @@ def _of_build(service: Mapping[str, Any], section: str) -> list[dict[str, Any]]:
 
 
 def _resource(section: str, key: str, resource: dict[str, Any], project: str) -> dict[str, Any]:
-    result = {name: value for name, value in resource.items() if value not in (None, False, "", {}, [])}
+    result = {
+        name: value
+        for name, value in resource.items()
+        if (value not in (None, False, "", {}, []) or (name == "enable_ipv4" and value is False))
+        and not name.startswith("x-")
+    }
     external = resource.get("external")
     if isinstance(external, dict):
         result["name"] = external.get("name", resource.get("name", key))
         result["external"] = True
     if "name" not in resource:
         result.setdefault("name", key if result.get("external") else f"{project}_{key}")
-    return ({"ipam": {}} | result) if section == "networks" else result
+    if section != "networks":
+        return result
+    ipam = result.get("ipam") or {}
+    return result | {"ipam": _told({name: ipam.get(name) for name in ("driver", "config")})}
 
 
 def _escaped(node: Any) -> Any:  # noqa: ANN401 - a tree holds anything

@@ -65,6 +65,13 @@ class Loading:
 
     def read(self, path: Path, *, told_by: Mark, key: str = "") -> str:
         """The text of a file of the checkout; problems name the line that asked for it."""
+        try:
+            return self.content(path, told_by=told_by, key=key).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise SpecError(Problem("the file is not UTF-8 text", self.shown(path), 1, key)) from error
+
+    def content(self, path: Path, *, told_by: Mark, key: str = "") -> bytes:
+        """What a file of the checkout holds; problems name the line that asked for it."""
         name = self.shown(path)
         place = Mark(told_by.file or name, told_by.line)
         self.files_read += 1
@@ -79,9 +86,7 @@ class Loading:
             if real.stat().st_size > MAX_BYTES:
                 message = f"{name} is larger than {MAX_BYTES // 1024} KiB"
                 raise SpecError(Problem(message, place.file, place.line, key))
-            return real.read_bytes().decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise SpecError(Problem("the file is not UTF-8 text", name, 1, key)) from error
+            return real.read_bytes()
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a path"
             message = f"{name} cannot be read: {reason.lower()}"

@@ -4,93 +4,23 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from environments.spec import values
-from environments.spec.merge import ordered
+from environments.spec import shapes, values
+from environments.spec.merge import ordered, unique
 from environments.spec.shellwords import words
-from environments.spec.source import Map, Mark, Override, Reset, Seq
+from environments.spec.source import Map, Mark, Seq
 from environments.spec.values import InvalidValueError, text_of
-
-#: A value as written → as it stands in the canonical tree. Raises `InvalidValueError`.
-type Form = Callable[[Any], Any]
-
-
-def bare(node: object) -> Any:  # noqa: ANN401 - a tree holds anything
-    """The value under an ``!override``."""
-    return node.value if isinstance(node, Override) else node
-
-
-def like(marked: object, value: object) -> object:
-    """The value, under an ``!override`` when the other one is."""
-    return Override(value) if isinstance(marked, Override) else value
-
-
-def _each(items: Seq, form: Form) -> Seq:
-    """The form of every item; an error names the item's own line."""
-    result = Seq(mark=items.mark)
-    for index, item in enumerate(items):
-        mark = items.place(index)
-        if isinstance(item, Reset):
-            continue
-        try:
-            made = form(bare(item))
-        except InvalidValueError as error:
-            error.place = error.place or mark
-            raise
-        for one in made if isinstance(made, list) and not isinstance(made, Seq) else [made]:
-            result.add(one, mark)
-    return result
-
-
-def _marked(pairs: dict[str, Any], mark: Mark) -> Map:
-    return Map(pairs.items(), marks=dict.fromkeys(pairs, mark), mark=mark)
-
-
-def _defaults(value: object, **pairs: object) -> object:
-    if isinstance(value, Map):
-        for key, item in pairs.items():
-            value.setdefault(key, item)
-    return value
-
-
-def _text(value: object) -> str:
-    return text_of(value)
-
-
-def _texts(value: object) -> Seq:
-    """A list of texts, also from one text alone."""
-    return _each(value, text_of) if isinstance(value, Seq) else Seq([text_of(value)])
 
 
 def _command(value: object) -> object:
     if isinstance(value, str):
         return Seq(words(value))
-    return _each(value, text_of) if isinstance(value, Seq) else value
-
-
-def _table(value: object) -> Map:
-    """``[K=V, K]`` or ``{K: V}`` → texts by key; None where only the key is given."""
-    result = Map()
-    if isinstance(value, Map):
-        result.mark = value.mark
-        for key, item in value.items():
-            if isinstance(item, Reset | Override):
-                result.put(key, item, value.place(key))
-            else:
-                result.put(key, None if item is None else text_of(item), value.place(key))
-    elif isinstance(value, Seq):
-        result.mark = value.mark
-        for index, item in enumerate(value):
-            if not isinstance(item, Reset):
-                key, separator, rest = text_of(bare(item)).partition("=")
-                result.put(key, rest if separator else None, value.place(index))
-    return result
+    return shapes.each(value, text_of) if isinstance(value, Seq) else value
 
 
 def _labels(value: object) -> Map:
-    table = _table(value)
+    table = shapes.table(value)
     for key, item in table.items():
         if item is None:
             table[key] = ""
@@ -98,7 +28,7 @@ def _labels(value: object) -> Map:
 
 
 def _environment(value: object) -> Map:
-    table = _table(value)
+    table = shapes.table(value)
     for key in table:
         if key != key.rstrip():
             message = f"the variable {key!r} ends with a space"
@@ -106,50 +36,16 @@ def _environment(value: object) -> Map:
     return table
 
 
-def _with(**forms: Form) -> Form:
-    """A mapping some of whose keys have forms of their own."""
-
-    def shape(value: object) -> object:
-        if not isinstance(value, Map):
-            return value
-        result = Map(mark=value.mark)
-        for key, item in value.items():
-            form = forms.get(key)
-            if form is None or isinstance(item, Reset):
-                result.put(key, item, value.place(key))
-                continue
-            try:
-                result.put(key, like(item, form(bare(item))), value.place(key))
-            except InvalidValueError as error:
-                error.args = (f"{key}: {error}",)
-                error.place = error.place or value.place(key)
-                raise
-        return result
-
-    return shape
-
-
 def _depends_on(value: object) -> object:
     if not isinstance(value, Seq):
-        entry = _with(required=values.boolean, restart=values.boolean)
-        return _values(value, lambda item: _defaults(entry(item), required=True))
+        entry = shapes.with_forms(required=values.boolean, restart=values.boolean)
+        return shapes.by_key(value, lambda item: shapes.with_defaults(entry(item), required=True))
     result = Map(mark=value.mark)
     for index, name in enumerate(value):
         mark = value.place(index)
-        result.put(text_of(name), _marked({"condition": "service_started", "required": True}, mark), mark)
-    return result
-
-
-def _values(value: object, form: Form) -> object:
-    """A mapping whose every value has the form."""
-    if not isinstance(value, Map):
-        return value
-    result = Map(mark=value.mark)
-    for key, item in value.items():
-        made = item if isinstance(item, Reset) else like(item, form(bare(item)))
-        if isinstance(made, dict) and not isinstance(made, Map):
-            made = _marked(made, value.place(key))
-        result.put(key, made, value.place(key))
+        result.put(
+            text_of(name), shapes.marked({"condition": "service_started", "required": True}, mark), mark
+        )
     return result
 
 
@@ -158,7 +54,7 @@ def _healthcheck(value: object) -> object:
         return Seq(["CMD-SHELL", command]) if isinstance(command, str) else _command(command)
 
     times = dict.fromkeys(("interval", "timeout", "start_period", "start_interval"), values.duration)
-    return _with(test=test, retries=values.natural, disable=values.boolean, **times)(value)
+    return shapes.with_forms(test=test, retries=values.natural, disable=values.boolean, **times)(value)
 
 
 def _networks(value: object) -> object:
@@ -168,25 +64,43 @@ def _networks(value: object) -> object:
             marks={text_of(name): value.place(index) for index, name in enumerate(value)},
             mark=value.mark,
         )
-    return _values(value, _with(driver_opts=_table))
+    names = {key: _once(key) for key in ("aliases", "link_local_ips")}
+    return shapes.by_key(value, shapes.with_forms(driver_opts=shapes.table, **names))
+
+
+def _once(key: str) -> shapes.Form:
+    """A list in which each is told once."""
+    return lambda value: unique(key, value) if isinstance(value, Seq) else value
 
 
 def _ports(value: object) -> object:
     def entry(item: object) -> object:
         if not isinstance(item, Map):
             return [Map(port.items()) for port in values.ports(item)]
-        shaped = _with(target=values.integer, published=_text)(item)
-        return _defaults(shaped, mode="ingress", protocol="tcp")
+        shaped = shapes.with_forms(target=values.exact, published=_published, host_ip=_host_ip)(item)
+        return shapes.with_defaults(shaped, mode="ingress", protocol="tcp")
 
-    return _each(value, entry) if isinstance(value, Seq) else value
+    return shapes.each(value, entry) if isinstance(value, Seq) else value
+
+
+def _published(value: object) -> str:
+    if isinstance(value, float):
+        message = f"{text_of(value)!r} is not a port"
+        raise InvalidValueError(message, "Put it in quotes.")
+    return text_of(value)
+
+
+def _host_ip(value: object) -> str:
+    values.check_address(text_of(value), text_of(value))
+    return text_of(value)
 
 
 def _volumes(value: object) -> object:
-    long = _with(
+    long = shapes.with_forms(
         read_only=values.boolean,
-        bind=_with(create_host_path=values.boolean),
-        volume=_with(nocopy=values.boolean, labels=_labels),
-        tmpfs=_with(size=_size_text, mode=values.integer),
+        bind=shapes.with_forms(create_host_path=values.boolean),
+        volume=shapes.with_forms(nocopy=values.boolean, labels=_labels),
+        tmpfs=shapes.with_forms(size=_size_text, mode=_tmpfs_mode),
     )
 
     def entry(item: object) -> object:
@@ -195,7 +109,14 @@ def _volumes(value: object) -> object:
             shaped["target"] = posixpath.normpath(shaped["target"])
         return shaped
 
-    return _each(value, entry) if isinstance(value, Seq) else value
+    return shapes.each(value, entry) if isinstance(value, Seq) else value
+
+
+def _tmpfs_mode(value: object) -> int:
+    if isinstance(value, str):
+        message = f"{value!r} is a text"
+        raise InvalidValueError(message, "Write the mode as a number, for example 0o1777.")
+    return values.exact(value)
 
 
 def _size_text(value: object) -> str:
@@ -208,25 +129,33 @@ def _devices(value: object) -> object:
             return item
         source, _, rest = text_of(item).partition(":")
         target, _, permissions = rest.partition(":")
+        if ":" in permissions:
+            message = f"device {text_of(item)!r} has too many colons"
+            raise InvalidValueError(message, "Write SOURCE, SOURCE:TARGET or SOURCE:TARGET:rwm.")
         pairs = {"source": source, "target": target or source, "permissions": permissions or "rwm"}
         return Map(pairs.items())
 
-    return _each(value, entry) if isinstance(value, Seq) else value
+    return shapes.each(value, entry) if isinstance(value, Seq) else value
 
 
 def _files(value: object) -> object:
     """`secrets` and `configs` of a service."""
 
     def entry(item: object) -> object:
-        return _with(mode=_mode)(item) if isinstance(item, Map) else Map([("source", text_of(item))])
+        return (
+            shapes.with_forms(mode=_mode)(item) if isinstance(item, Map) else Map([("source", text_of(item))])
+        )
 
-    return _each(value, entry) if isinstance(value, Seq) else value
+    return shapes.each(value, entry) if isinstance(value, Seq) else value
 
 
 def _mode(value: object) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[0-7]{1,6}", value):
-        return f"0{int(value, 8):o}"
-    return f"0{values.integer(value):o}"
+    if isinstance(value, str):
+        if re.fullmatch(r"[0-7]{1,6}", value):
+            return f"0{int(value, 8):o}"
+        message = f"{value!r} is not a mode of a file"
+        raise InvalidValueError(message, "Write it in octal digits, for example '0440'.")
+    return f"0{values.exact(value):o}"
 
 
 def _hosts(value: object) -> object:
@@ -238,7 +167,7 @@ def _hosts(value: object) -> object:
             pairs += [(name, text_of(address), value.place(name)) for address in addresses]
     elif isinstance(value, Seq):
         for index, item in enumerate(value):
-            text = text_of(bare(item))
+            text = text_of(shapes.bare(item))
             name, separator, address = text.partition("=" if "=" in text else ":")
             if not separator or not name:
                 message = f"{text!r} is not a host and its address"
@@ -255,28 +184,36 @@ def _address(value: object) -> str:
 
 
 def _env_files(value: object) -> object:
-    entry = _with(required=values.boolean)
+    entry = shapes.with_forms(required=values.boolean, format=_env_format)
 
     def one(item: object) -> object:
         path = item if isinstance(item, Map) else Map([("path", text_of(item))])
-        return _defaults(entry(path), required=True)
+        return shapes.with_defaults(entry(path), required=True)
 
-    return _each(value if isinstance(value, Seq) else Seq([value]), one)
+    return shapes.each(value if isinstance(value, Seq) else Seq([value]), one)
+
+
+def _env_format(value: object) -> str:
+    text = text_of(value)
+    if text not in {"", "raw"}:
+        message = f"{text!r} is no format of an env file"
+        raise InvalidValueError(message, "Leave it out, or write 'raw'.")
+    return text
 
 
 def _ulimits(value: object) -> object:
-    limit = _with(soft=values.integer, hard=values.integer)
-    return _values(value, lambda item: limit(item) if isinstance(item, Map) else values.integer(item))
+    limit = shapes.with_forms(soft=values.exact, hard=values.exact)
+    return shapes.by_key(value, lambda item: limit(item) if isinstance(item, Map) else values.exact(item))
 
 
 def _build(value: object) -> object:
     if isinstance(value, str):
         return Map([("context", value)])
-    return _with(
-        args=_table,
+    return shapes.with_forms(
+        args=shapes.table,
         labels=_labels,
         ssh=_ssh,
-        additional_contexts=_table,
+        additional_contexts=shapes.table,
         extra_hosts=_hosts,
         shm_size=_size_text,
         ulimits=_ulimits,
@@ -288,36 +225,42 @@ def _build(value: object) -> object:
 
 
 def _ssh(value: object) -> object:
-    table = _table(value)
+    table = shapes.table(value)
     keys = Seq(mark=table.mark)
     for key, path in table.items():
         keys.add(f"{key}={path}" if path else key, table.place(key))
     return keys
 
 
-def _listed(form: Form) -> Form:
-    """A list whose every item has the form."""
-    return lambda value: _each(value, form) if isinstance(value, Seq) else value
-
-
-_HOOK: Final = _with(command=_command, environment=_table, privileged=values.boolean)
+_HOOK: Final = shapes.with_forms(command=_command, environment=shapes.table, privileged=values.boolean)
 
 
 def _develop(value: object) -> object:
-    rule = _with(exec=_HOOK, ignore=_texts, include=_texts, initial_sync=values.boolean)
-    return _with(watch=_listed(rule))(value)
+    rule = shapes.with_forms(
+        exec=_HOOK, ignore=shapes.texts, include=shapes.texts, initial_sync=values.boolean
+    )
+    return shapes.with_forms(watch=shapes.listed(rule))(value)
 
 
 def _provider(value: object) -> object:
-    return _with(options=lambda options: _values(options, _texts))(value)
+    return shapes.with_forms(options=lambda options: shapes.by_key(options, shapes.texts))(value)
 
 
 def _blkio(value: object) -> object:
     limits = dict.fromkeys(
         ("device_read_bps", "device_read_iops", "device_write_bps", "device_write_iops"),
-        _listed(_with(rate=_size_text)),
+        shapes.listed(shapes.with_forms(rate=_size_text)),
     )
-    return _with(weight=values.integer, weight_device=_listed(_with(weight=values.integer)), **limits)(value)
+    return shapes.with_forms(
+        weight=_weight, weight_device=shapes.listed(shapes.with_forms(weight=_weight)), **limits
+    )(value)
+
+
+def _weight(value: object) -> int:
+    if isinstance(value, str):
+        message = f"{value!r} is a text"
+        raise InvalidValueError(message, "Write it without quotes.")
+    return values.integer(value)
 
 
 def _count(value: object) -> int:
@@ -334,11 +277,14 @@ def _requests(value: object) -> object:
     """Devices asked for: all of a kind unless a count or names are given."""
 
     def one(item: object) -> object:
-        shaped = _with(count=_count, options=_table)(item)
-        is_counted = isinstance(shaped, Map) and ("count" in shaped or "device_ids" in shaped)
-        return shaped if is_counted else _defaults(shaped, count=-1)
+        shaped = shapes.with_forms(count=_count, options=shapes.table)(item)
+        told = [key for key in ("count", "device_ids") if isinstance(shaped, Map) and key in shaped]
+        if len(told) > 1:
+            message = "'count' and 'device_ids' exclude each other"
+            raise InvalidValueError(message, "Keep one of them.")
+        return shaped if told else shapes.with_defaults(shaped, count=-1)
 
-    return _each(value, one) if isinstance(value, Seq) else value
+    return shapes.each(value, one) if isinstance(value, Seq) else value
 
 
 def _extends(value: object) -> object:
@@ -349,34 +295,49 @@ def _gpus(value: object) -> object:
     return value if value == "all" else _requests(value)
 
 
-def _optional_table(value: object) -> object:
-    return _values(value, lambda item: None if item is None else text_of(item))
+def _storage(value: object) -> object:
+    def text(item: object) -> str:
+        if isinstance(item, bool | float):
+            message = f"{text_of(item)!r} is not a text"
+            raise InvalidValueError(message, "Put it in quotes.")
+        return text_of(item)
+
+    return shapes.by_key(value, shapes.text)
 
 
-def _limits() -> Form:
-    return _with(cpus=values.number, memory=_size_text, pids=values.integer, devices=_requests)
+def _limits() -> shapes.Form:
+    generic = shapes.listed(shapes.with_forms(discrete_resource_spec=shapes.with_forms(value=values.integer)))
+    return shapes.with_forms(
+        cpus=values.number,
+        memory=_size_text,
+        pids=values.integer,
+        devices=_requests,
+        generic_resources=generic,
+    )
 
 
-_UPDATE: Final = _with(
+_UPDATE: Final = shapes.with_forms(
     parallelism=values.integer,
     max_failure_ratio=values.number,
     delay=values.duration,
     monitor=values.duration,
 )
-_DEPLOY: Final = _with(
+_DEPLOY: Final = shapes.with_forms(
     labels=_labels,
     replicas=values.integer,
-    resources=_with(limits=_limits(), reservations=_limits()),
+    resources=shapes.with_forms(limits=_limits(), reservations=_limits()),
     update_config=_UPDATE,
     rollback_config=_UPDATE,
-    restart_policy=_with(delay=values.duration, window=values.duration, max_attempts=values.integer),
-    placement=_with(max_replicas_per_node=values.integer),
+    restart_policy=shapes.with_forms(
+        delay=values.duration, window=values.duration, max_attempts=values.integer
+    ),
+    placement=shapes.with_forms(max_replicas_per_node=values.integer),
 )
 
-SERVICE: Final[dict[str, Form]] = {
+SERVICE: Final[dict[str, shapes.Form]] = {
     **dict.fromkeys(("annotations", "sysctls"), _labels),
     **dict.fromkeys(("command", "entrypoint"), _command),
-    **dict.fromkeys(("dns", "dns_search", "tmpfs", "label_file", "expose", "group_add"), _texts),
+    **dict.fromkeys(("dns_search", "tmpfs", "label_file", "expose", "group_add"), shapes.texts),
     **dict.fromkeys(
         ("init", "oom_kill_disable", "privileged", "read_only", "stdin_open", "tty", "attach"), values.boolean
     ),
@@ -404,6 +365,7 @@ SERVICE: Final[dict[str, Form]] = {
     "depends_on": _depends_on,
     "deploy": _DEPLOY,
     "develop": _develop,
+    "dns": lambda value: Seq(text for text in shapes.texts(value) if text),
     "devices": _devices,
     "env_file": _env_files,
     "environment": _environment,
@@ -412,17 +374,19 @@ SERVICE: Final[dict[str, Form]] = {
     "gpus": _gpus,
     "healthcheck": _healthcheck,
     "labels": _labels,
-    "logging": _with(options=_optional_table),
+    "logging": shapes.with_forms(options=shapes.texts_by_key),
     "models": _networks,
     "networks": _networks,
+    "pull_policy": lambda value: "missing" if value == "if_not_present" else value,
     "ports": _ports,
-    "post_start": _listed(_HOOK),
-    "pre_stop": _listed(_HOOK),
+    "post_start": shapes.listed(_HOOK),
+    "pre_stop": shapes.listed(_HOOK),
     "provider": _provider,
     "stop_grace_period": values.duration,
+    "storage_opt": _storage,
     "ulimits": _ulimits,
     "volumes": _volumes,
-    "working_dir": _text,
+    "working_dir": shapes.text,
 }
 
 
@@ -430,9 +394,9 @@ def _external(value: object) -> object:
     return value if isinstance(value, Map) else values.boolean(value)
 
 
-RESOURCE: Final[dict[str, Form]] = {
+RESOURCE: Final[dict[str, shapes.Form]] = {
     "external": _external,
     "labels": _labels,
-    "driver_opts": _optional_table,
+    "driver_opts": shapes.optional_texts,
     **dict.fromkeys(("internal", "attachable", "enable_ipv4", "enable_ipv6"), values.boolean),
 }

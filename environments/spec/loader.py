@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from environments.errors import Problem, SpecError
 from environments.spec.canonical import canonical
@@ -19,7 +20,7 @@ from environments.spec.merge import merge, settled
 from environments.spec.schema import check_schema
 from environments.spec.shellwords import ends_early
 from environments.spec.source import Map, Mark, Seq, read_yaml
-from environments.spec.values import InvalidValueError
+from environments.spec.values import InvalidValueError, integer, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loadin
             tree = settled(merge(tree, whole))
     loading.problems.stop_if_any()
     _complete_environment(tree, scope, loading)
+    _complete_labels(tree, scope, loading)
     return tree
 
 
@@ -87,14 +89,14 @@ def _layers(path: Path, told_by: Mark, scope: Scope, loading: Loading, below: Ma
     name = loading.shown(path)
     place = told_by if told_by.file else Mark(name, 1)
     documents = read_yaml(loading.read(path, told_by=place), file=name)
-    if all(document is None for document in documents):
+    is_empty = all(document is None for document in documents)
+    if is_empty:
         loading.problem("the file is empty", Mark(name, 1))
     layers: list[Map] = []
-    for document in documents:
-        if document is None:
-            continue
+    for document in [] if is_empty else documents:
         if not isinstance(document, Map):
-            loading.problem("the file must be a mapping", Mark(name, 1))
+            what = "the file" if len(documents) == 1 else "each document of the file"
+            loading.problem(f"{what} must be a mapping", Mark(name, 1))
             continue
         layer = _layer(document, scope, loading, below)
         if layer is not None:
@@ -110,6 +112,7 @@ def _layer(document: Map, scope: Scope, loading: Loading, below: Map) -> Map | N
 
     tree = interpolate(document, scope.variables, problems=loading.problems, unset=unset)
     _drop_nothings(tree, below)
+    _cast(tree)
     check_schema(tree, loading.problems)
     if "version" in tree:
         loading.note("The key 'version' is obsolete and ignored.")
@@ -120,6 +123,20 @@ def _layer(document: Map, scope: Scope, loading: Loading, below: Map) -> Map | N
     layer = canonical(tree, loading.problems)
     _note_cut_commands(tree, loading)
     return layer
+
+
+#: Numbers whose bounds the schema knows, but not when they are written as text.
+_BOUNDED: Final = {"cpu_count": integer, "cpu_percent": number, "oom_score_adj": integer}
+
+
+def _cast(tree: Map) -> None:
+    """Numbers written as text become numbers where the schema has bounds for them."""
+    services = tree.get("services")
+    for service in services.values() if isinstance(services, Map) else ():
+        for key, cast in _BOUNDED.items() if isinstance(service, Map) else ():
+            with suppress(InvalidValueError):
+                if isinstance(service.get(key), str):
+                    service[key] = cast(service[key])
 
 
 def _note_cut_commands(tree: Map, loading: Loading) -> None:
@@ -135,14 +152,20 @@ def _note_cut_commands(tree: Map, loading: Loading) -> None:
                     loading.note(f"{sentence} Write it as a list that begins with sh, -c.")
 
 
+#: Keys that say "none" when they have no value.
+_UNSAID: Final = frozenset({"command", "entrypoint"})
+
+
 def _drop_nothings(tree: Map, below: Map) -> None:
     """A key without a value says nothing to what lies below it: an earlier file, or the service extended."""
+    if "include" in tree and tree["include"] is None:
+        del tree["include"]
     services, others = tree.get("services"), below.get("services") or Map()
     for name, service in services.items() if isinstance(services, Map) else ():
         if not isinstance(service, Map):
             continue
         known = others.get(name) or Map()
-        for key in [key for key, value in service.items() if value is None]:
+        for key in [key for key, value in service.items() if value is None and key not in _UNSAID]:
             if "extends" in service or key in known:
                 del service[key]
 
@@ -164,6 +187,23 @@ def _complete_environment(tree: Map, scope: Scope, loading: Loading) -> None:
                 own[key] = scope.variables[key]
         if below or own:
             service.put("environment", merge(below, own), service.place("environment"))
+
+
+def _complete_labels(tree: Map, scope: Scope, loading: Loading) -> None:
+    """Put `label_file` below `labels`."""
+    services = tree.get("services")
+    for name, service in services.items() if isinstance(services, Map) else ():
+        own = service.get("labels") or Map()
+        below = Map(mark=service.place("label_file"))
+        files: Seq = service.pop("label_file", None) or Seq()
+        for index, path in enumerate(files):
+            place = files.place(index)
+            entry = Map([("path", path)], mark=place)
+            key = f"services.{name}.label_file[{index}]"
+            for label, value in _env_file(entry, key, place, scope, loading, below).items():
+                below.put(label, value, place)
+        if below:
+            service.put("labels", merge(below, own), service.place("labels"))
 
 
 def _env_file(

@@ -51,11 +51,21 @@ def merge(base: Map, over: Map) -> Map:
         else:
             below = base[key].value if isinstance(base[key], Override) else base[key]
             place = over.place(key)
+            if key == "ulimits":
+                below = _mergeable_limits(below, value)
             if value is not None and _kind(below) not in {_ONE, _kind(value)}:
                 message = f"{key!r} cannot be laid over what is there already: that is {_kind(below)}"
                 raise SpecError(Problem(message, place.file, place.line, key, "Write '!override' before it."))
             result.put(key, _merged(key, below, value), place)
     return result
+
+
+def _mergeable_limits(base: object, over: object) -> object:
+    """What `over` can be laid over: a limit told as one number takes the place of one told as two."""
+    if not isinstance(base, Map) or not isinstance(over, Map):
+        return base
+    kept = [(name, limit) for name, limit in base.items() if _kind(limit) == _kind(over.get(name, limit))]
+    return Map(kept, marks=base.marks, mark=base.mark)
 
 
 _ONE: Final = "one value"

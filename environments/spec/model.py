@@ -78,6 +78,19 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file that a config or a secret puts into a service before it starts. `target` is absolute."""
+
+    target: str
+    #: Never shown: it may be a secret.
+    content: bytes = field(repr=False)
+    mode: int = 0o444
+    uid: int = 0
+    gid: int = 0
+    is_secret: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Build:
     """How an image is built. Paths are absolute."""
 
@@ -114,6 +127,8 @@ class ServiceSpec:
     #: The file said ``healthcheck: {disable: true}`` or ``test: [NONE]``.
     healthcheck_disabled: bool = False
     mounts: tuple[Mount, ...] = ()
+    #: From `configs` and `secrets`.
+    files: tuple[FileSpec, ...] = ()
     #: Network key → extra aliases on it. Never empty unless `network_mode` is set.
     networks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: EMPTY)
     network_mode: str | None = None

@@ -19,9 +19,9 @@ def is_remote(path: str) -> bool:
 
 def rebase(path: str, prefix: str) -> str:
     """A path that began in the folder `prefix`, as seen from where `prefix` itself begins."""
-    if not prefix or prefix == "." or path.startswith(("/", "~")) or is_remote(path):
+    if path.startswith(("/", "~")) or is_remote(path):
         return path
-    return posixpath.normpath(posixpath.join(prefix, path))
+    return posixpath.normpath(posixpath.join(prefix or ".", path))
 
 
 def rebase_service(service: Map, prefix: str) -> Map:
@@ -42,7 +42,6 @@ def rebase_service(service: Map, prefix: str) -> Map:
         service,
         {
             "build": build,
-            "credential_spec": lambda value: _changed(value, {"file": one}),
             "develop": lambda value: _changed(
                 value, {"watch": _each(lambda rule: _changed(rule, {"path": one}))}
             ),

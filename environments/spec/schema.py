@@ -25,6 +25,7 @@ NEVER_TWICE: Final = frozenset(
         "extra_hosts",
         "group_add",
         "models",
+        "networks",
         "security_opt",
         "volumes_from",
     }

@@ -307,11 +307,11 @@ def _scalar(event: yaml.Event) -> Any:  # noqa: ANN401 - YAML holds anything
     text: str = getattr(event, "value", "")
     tag = getattr(event, "tag", None)
     is_plain = getattr(event, "style", None) in {None, ""}
-    if tag == "tag:yaml.org,2002:str" or (not is_plain and tag in {None, "!"}):
+    if not is_plain and tag is None:
         return text
-    if tag == "!":
-        return text
-    return plain_scalar(text)
+    # A tag that YAML does not know says nothing about the value's type: it is text.
+    is_known = tag is None or (tag.startswith("tag:yaml.org,2002:") and tag != "tag:yaml.org,2002:str")
+    return plain_scalar(text) if is_known else text
 
 
 def plain_scalar(text: str) -> Any:  # noqa: ANN401 - YAML holds anything

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Final
 
@@ -22,10 +23,12 @@ _SECONDS: Final = {
     "w": Decimal(604800),
 }
 _DURATION: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|ms|s|m|h|d|w)")
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)*) ?([kKmMgGtTpP])?[iI]?[bB]?")
+_DIGITS: Final = r"[0-9]+(?:_[0-9]+)*"
+_NUMBER: Final = rf"[+-]?(?:{_DIGITS}\.?(?:{_DIGITS})?|\.{_DIGITS})(?:[eE][+-]?[0-9]+)?"
+_SIZE: Final = re.compile(rf"({_NUMBER}) ?(?:([kmgtp])(?:i?b)?|b)?", re.IGNORECASE)
 _SIZE_POWERS: Final = {"k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_TRUE: Final = frozenset({"1", "t", "true", "y", "yes", "on"})
-_FALSE: Final = frozenset({"0", "f", "false", "n", "no", "off"})
+_TRUE: Final = frozenset({"true", "y", "yes", "on"})
+_FALSE: Final = frozenset({"false", "n", "no", "off"})
 _PROPAGATIONS: Final = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _MAX_PORT: Final = 65535
 _MAX_INT: Final = 2**63 - 1
@@ -85,15 +88,23 @@ def boolean(value: object) -> bool:
 
 
 def integer(value: object) -> int:
-    """A whole number, also as text."""
+    """A whole number, also as text; what a number has behind its point is left out, as in Compose."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _MAX_INT:
+    if isinstance(value, float) and abs(value) <= _MAX_INT:
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,19}", value):
         return int(value)
     message = f"{_quoted(value)} is not a whole number"
     raise InvalidValueError(message)
+
+
+def exact(value: object) -> int:
+    """A whole number, also as text, but not written with a point."""
+    if isinstance(value, float):
+        message = f"{_quoted(value)} is not a whole number"
+        raise InvalidValueError(message)
+    return integer(value)
 
 
 def natural(value: object) -> int:
@@ -159,16 +170,22 @@ def size(value: object) -> int:
     """A number of bytes such as ``64m`` or ``1.5gb``; units are powers of 1024."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    text = text_of(value).strip()
+    if isinstance(value, float):
+        return 0  # As Compose has it: bytes have no fractions, and such a number says nothing.
+    text = text_of(value)
     match = _SIZE.fullmatch(text) if len(text) <= 32 else None  # noqa: PLR2004 - longer is no size
-    if match is None or match[1].count(".") > 1:
+    amount = float(match[1]) * 1024 ** _SIZE_POWERS.get((match[2] or "").lower(), 0) if match else -1.0
+    if not 0 <= amount <= _MAX_INT:
         message = f"{_quoted(value)} is not a size"
         raise InvalidValueError(message, "Write for example 64m, 512k or 1.5g.")
-    return int(Decimal(match[1]) * 1024 ** _SIZE_POWERS.get((match[2] or "").lower(), 0))
+    return int(amount)
 
 
 def ports(entry: object) -> list[dict[str, Any]]:
     """The ports of one short entry such as ``127.0.0.1:8080:80/tcp`` or ``3000-3002``, each by itself."""
+    if isinstance(entry, float):
+        message = f"port {_quoted(entry)} is not a whole number"
+        raise InvalidValueError(message, "Put it in quotes.")
     text = text_of(entry)
     rest, _, protocol = text.partition("/")
     protocol = protocol.lower() or "tcp"
@@ -178,8 +195,12 @@ def ports(entry: object) -> list[dict[str, Any]]:
     left, _, container = rest.rpartition(":")
     host_ip, _, published = left.rpartition(":")
     host_ip = host_ip.removeprefix("[").removesuffix("]")
-    _check_address(host_ip, text)
+    if host_ip:
+        check_address(host_ip, text)
     first, last = _port_range(container, text)
+    if not first:
+        message = f"port {_quoted(text)}: nothing listens on port 0"
+        raise InvalidValueError(message, PORT_FORM)
     base: dict[str, Any] = {"mode": "ingress", "protocol": protocol} | (
         {"host_ip": host_ip} if host_ip else {}
     )
@@ -187,7 +208,7 @@ def ports(entry: object) -> list[dict[str, Any]]:
         return [{**base, "target": target} for target in range(first, last + 1)]
     low, high = _port_range(published, text)
     if first == last:
-        return [{**base, "target": first, "published": published}]
+        return [{**base, "target": first, "published": str(low) if low == high else f"{low}-{high}"}]
     if high - low != last - first:
         message = f"port {_quoted(text)}: the two ranges differ in length"
         raise InvalidValueError(message, PORT_FORM)
@@ -197,14 +218,14 @@ def ports(entry: object) -> list[dict[str, Any]]:
     ]
 
 
-def _check_address(address: str, entry: str) -> None:
-    if not address:
-        return
-    try:
-        ipaddress.ip_address(address.partition("%")[0])
-    except ValueError as error:
-        message = f"port {_quoted(entry)}: {_quoted(address)} is not an IP address"
-        raise InvalidValueError(message, PORT_FORM) from error
+def check_address(address: str, entry: str) -> None:
+    """Raise `InvalidValueError` unless the port's address is one."""
+    with suppress(ValueError):
+        ipaddress.ip_address(address)
+        if "%" not in address:
+            return
+    message = f"port {_quoted(entry)}: {_quoted(address)} is not an IP address"
+    raise InvalidValueError(message, PORT_FORM)
 
 
 def _port_range(text: str, entry: str) -> tuple[int, int]:
@@ -250,11 +271,15 @@ def mount(entry: str) -> dict[str, Any]:
 
 
 def _mount_parts(entry: str) -> list[str]:
-    # A single letter before the first colon is a Windows drive, as Compose reads it.
-    start = 2 if re.match(r"[A-Za-z]:.", entry) else 0
-    parts = entry[start:].split(":")
-    parts[0] = entry[:start] + parts[0]
-    if not entry or any(not part for part in parts):
+    parts = [""]
+    for character in entry:
+        # A single letter before a colon is a Windows drive, as Compose reads it.
+        is_drive = len(parts[-1]) == 1 and parts[-1].isalpha()
+        if character == ":" and not is_drive:
+            parts.append("")
+        else:
+            parts[-1] += character
+    if not all(parts):
         message = f"mount {_quoted(entry)}: a section between colons is empty"
         raise InvalidValueError(message, "Write SOURCE:TARGET, SOURCE:TARGET:ro or TARGET.")
     if len(parts) > 3:  # noqa: PLR2004 - source, target, options

@@ -19,6 +19,7 @@ from django.conf import settings
 
 from environments.engine import Engine
 from environments.errors import StoppedError
+from environments.spec import secrets_of
 from runs.actions.announcing import announce_run
 from runs.actions.events import NewEvent
 from runs.actions.holding import release_held_of_run
@@ -81,6 +82,7 @@ def _execute(run: Run, lease: Lease, recorder: Recorder) -> None:
             path=run.suite.path,
             allowance=Allowance(frozenset(run.project.policy_grants), quota_of(run.project)),
         )
+        recorder.learn(secret for plan in plans for secret in secrets_of(plan.spec))
         _note_ignored(plans, recorder)
         engine = _engine(run, lease, recorder)
         with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,19 +20,21 @@ _NAME: Final = re.compile(
 
 
 class Masker:
-    """Takes the values of a project's variables that are called like secrets out of text.
+    """Takes the values of a project's variables that are called like secrets out of text, and what `secrets`
+    of a Compose file hold.
 
-    What a Compose file says in plain is not among them: it stands in the repository for everyone to read, and
+    What the file says elsewhere is not among them: it stands in the repository for everyone to read, and
     `postgres`, which is many a test's password, would go missing from every line that speaks of PostgreSQL.
     """
 
     def __init__(self, variables: Mapping[str, str] = EMPTY) -> None:
-        values = [value for name, value in variables.items() if _NAME.search(name)]
-        forms = {
-            form for value in values if len(value) >= SHORTEST for form in (value, quote(value, safe=""))
-        }
-        longest_first = sorted(forms, key=len, reverse=True)
-        self._secret = re.compile("|".join(map(re.escape, longest_first))) if forms else None
+        self._values = [value for name, value in variables.items() if _NAME.search(name)]
+        self._secret = _pattern(self._values)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these as well from now on."""
+        self._values += secrets
+        self._secret = _pattern(self._values)
 
     def text(self, text: str) -> str:
         """The text with every secret replaced, also where it is written as in an address."""
@@ -53,3 +55,9 @@ class Masker:
             case list() | tuple():
                 return [self._masked(one) for one in value]
         return value
+
+
+def _pattern(values: Iterable[str]) -> re.Pattern[str] | None:
+    forms = {form for value in values if len(value) >= SHORTEST for form in (value, quote(value, safe=""))}
+    longest_first = sorted(forms, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if forms else None

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Self
@@ -102,6 +102,10 @@ class Recorder:
     def masked(self, text: str) -> str:
         """The text without the project's secrets, for what is kept elsewhere."""
         return self._masker.text(text)
+
+    def learn(self, secrets: Iterable[str]) -> None:
+        """Mask these too in all that comes from now on."""
+        self._masker.learn(secrets)
 
     def flush(self, *, timeout_seconds: float = 10.0) -> bool:
         """Wait until all that was kept before is written; False when that takes too long."""

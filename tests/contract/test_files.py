@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from environments.engine import ServiceStatus
-from environments.spec import Mount, MountKind
+from environments.spec import FileSpec, Mount, MountKind
 from tests.contract.conftest import Place
-from tests.contract.services import FOREVER, service, spec_of
+from tests.contract.services import FOREVER, python, service, spec_of
 
 FILES = """
 import os
@@ -117,3 +117,55 @@ def test_services_share_what_they_write_to_a_folder_of_the_checkout(place: Place
     assert [file.path for file in place.engine.collect(place.ref, "writer", ["/results/**/*.xml"])] == [
         "/results/one.xml"
     ]
+
+
+GIVEN = """
+import os, stat, sys
+for path in sys.argv[1:]:
+    facts = os.stat(path)
+    print(open(path).read(), oct(stat.S_IMODE(facts.st_mode)), flush=True)
+"""
+
+
+def test_configs_and_secrets_are_there_before_the_program_starts(place: Place) -> None:
+    files = (
+        FileSpec("/run/secrets/token", b"s3cr3t", is_secret=True),
+        FileSpec("/app.conf", b"debug=1", mode=0o640),
+        FileSpec("/etc/itdash-test/deep/x.conf", b"deep", mode=0o755),
+    )
+    one = service("one", command=(*python(GIVEN), *(file.target for file in files)), files=files)
+
+    place.up(spec_of(one))
+    place.until_ended("one")
+
+    assert place.texts("one") == ["s3cr3t 0o444", "debug=1 0o640", "deep 0o755"]
+
+
+def test_configs_and_secrets_stand_below_what_is_mounted(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "own.conf").write_text("own")
+    files = (
+        FileSpec("/run/secrets/token", b"s3cr3t", is_secret=True),
+        FileSpec("/conf/given.conf", b"given"),
+        FileSpec("/data/given.conf", b"kept"),
+    )
+    asked = ("/run/secrets/token", "/conf/given.conf", "/data/given.conf", "/conf/own.conf")
+    one = service(
+        "one",
+        command=(
+            *python("import sys\nfor path in sys.argv[1:]: print(open(path).read(), flush=True)"),
+            *asked,
+        ),
+        read_only=True,
+        mounts=(
+            Mount(MountKind.TMPFS, "/run"),
+            Mount(MountKind.BIND, "/conf", str(tmp_path / "conf"), read_only=True),
+            Mount(MountKind.VOLUME, "/data", "data"),
+        ),
+        files=files,
+    )
+
+    place.up(spec_of(one, volumes=("data",), directory=tmp_path))
+    place.until_ended("one")
+
+    assert place.texts("one") == ["s3cr3t", "given", "kept", "own"]

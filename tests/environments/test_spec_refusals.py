@@ -83,8 +83,8 @@ from tests.environments.checkout import Checkout
             "compose.yaml:2: services.web.environment.A must be",
         ),
         (
-            "services:\n  web:\n    image: x\n    configs: [c]\nconfigs: {c: {content: x}}",
-            "compose.yaml:4: services.web.configs is not supported yet",
+            "services:\n  web:\n    image: x\n    volumes:\n      - {type: image, source: a, target: /b}",
+            "compose.yaml:5: services.web.volumes[0] of type 'image' is not supported yet",
         ),
         (
             "services:\n  web: {build: 'https://x/y.git'}",

@@ -62,6 +62,16 @@ def test_nested_values_are_masked_and_the_rest_is_left() -> None:
     assert Masker({}).data(data) is data
 
 
+def test_secrets_of_a_compose_file_are_masked_from_the_moment_they_are_known() -> None:
+    masker = Masker(VARIABLES)
+    line = "hunter2-hunter2 and tok-12345678"
+    assert masker.text(line) == f"hunter2-hunter2 and {MASK}"
+
+    masker.learn(["hunter2-hunter2", "short"])
+
+    assert masker.text(f"{line} are short") == f"{MASK} and {MASK} are short"
+
+
 @pytest.mark.django_db(transaction=True)
 def test_log_and_timeline_are_kept_without_secrets() -> None:
     run = make_run(make_suite(make_project("shop")))
