@@ -318,6 +318,10 @@ class Engine(Protocol):
         Raises SERVICE_EXITED when the service does not run.
         """
 
+    def reach(self, environment: EnvironmentRef, service: str, port: int) -> tuple[str, int] | None:
+        """The address and port at which this process reaches a running service's port over its network, as
+        its peers do and whether it is published or not. None where it cannot, or the service does not run."""
+
     def logs(
         self,
         environment: EnvironmentRef,

@@ -223,7 +223,7 @@ def _check_health(spec: EnvironmentSpec, dependencies: Mapping[str, tuple[Depend
         for dependency in entries
         if dependency.condition is Condition.HEALTHY
         and spec.services[dependency.service].healthcheck_disabled
-        and "ready" not in spec.services[dependency.service].extension
+        and spec.services[dependency.service].ready is None
     ]
     if problems:
         raise SpecError(*problems)

@@ -6,7 +6,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -20,7 +21,7 @@ PAUSE_GROWTH = 1.5
 LONGEST_PAUSE_SECONDS = 1.0
 #: With both a `wake` and a `stop`, the longest that `stop` goes unnoticed.
 STOP_NOTICED_SECONDS = 0.2
-#: Probes of one process in flight at once: each costs the engine 40 to 70 ms of one core.
+#: Probes of one process in flight at once on one engine: each costs that 40 to 70 ms of one core.
 PROBES_IN_FLIGHT = 4
 #: How much of a probe's output is kept as evidence.
 OUTPUT_KEPT_CHARACTERS = 1024
@@ -150,6 +151,25 @@ def _pause(
             return
 
 
+class Turns:
+    """So many at once, of all who share it; the others wait for their turn."""
+
+    def __init__(self, most: int) -> None:
+        self._free = threading.BoundedSemaphore(most)
+
+    @contextmanager
+    def taken(self, stop: threading.Event | None = None) -> Iterator[None]:
+        """Wait for a turn and hold it while entered. Raises `StoppedError` when `stop` is set before."""
+        while not self._free.acquire(timeout=STOP_NOTICED_SECONDS):
+            if stop is not None and stop.is_set():
+                message = "asked to stop"
+                raise StoppedError(message)
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeOutcome:
     """What one probe of a service said."""
@@ -178,17 +198,23 @@ def successes_needed(check: HealthCheck) -> int:
     return 2 if asks_postgres and not names_host else 1
 
 
-class Prober:
-    """Asks services' own health checks early and often instead of waiting for the engine's first interval."""
+type Execute = Callable[[Sequence[str], float], ExecResult]
 
-    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, in_flight: int = PROBES_IN_FLIGHT) -> None:
+
+class Prober:
+    """Asks services early and often instead of waiting for the engine's first interval.
+
+    `turns` are shared by all who ask the same engine.
+    """
+
+    def __init__(self, *, clock: Clock = SYSTEM_CLOCK, turns: Turns | None = None) -> None:
         self._clock = clock
-        self._turns = threading.BoundedSemaphore(in_flight)
+        self._turns = turns or Turns(PROBES_IN_FLIGHT)
 
     def until_healthy(
         self,
         check: HealthCheck,
-        execute: Callable[[Sequence[str], float], ExecResult],
+        execute: Execute,
         *,
         give_up: threading.Event,
         heard: Callable[[ProbeOutcome], None],
@@ -197,35 +223,64 @@ class Prober:
 
         `execute` takes the command and its time-out in seconds. `heard` is told of every outcome.
         """
-        command, needed = probe_command(check), successes_needed(check)
+        return self.until_passed(
+            lambda: self.outcome(check, execute),
+            needed=successes_needed(check),
+            give_up=give_up,
+            heard=heard,
+        )
+
+    def until_passed(
+        self,
+        ask: Callable[[], ProbeOutcome],
+        *,
+        give_up: threading.Event,
+        heard: Callable[[ProbeOutcome], None],
+        needed: int = 1,
+        nudge: threading.Event | None = None,
+        pauses: Iterator[float] | None = None,
+    ) -> bool:
+        """Ask until the answer is yes as often as needed, a second apart; False when `give_up` was set.
+
+        Setting `nudge` cuts a pause short.
+        """
         in_a_row = 0
-        pauses = backing_off()
+        pauses = pauses or backing_off()
         while not give_up.is_set():
-            outcome = self._probe(command, check, execute)
+            if nudge is not None:
+                nudge.clear()
+            outcome = ask()
             heard(outcome)
             in_a_row = in_a_row + 1 if outcome.passed else 0
             if in_a_row >= needed:
                 return True
             # A check that takes long takes processor time from the service that is coming up: it gets half.
-            self._clock.pause(give_up, 1.0 if in_a_row else max(next(pauses), outcome.seconds))
+            seconds = 1.0 if in_a_row else max(next(pauses), outcome.seconds)
+            _pause(seconds, clock=self._clock, stop=give_up, wake=nudge)
         return False
 
-    def passes(self, check: HealthCheck, execute: Callable[[Sequence[str], float], ExecResult]) -> bool:
+    def passes(self, check: HealthCheck, execute: Execute) -> bool:
         """Probe once."""
-        return self._probe(probe_command(check), check, execute).passed
+        return self.outcome(check, execute).passed
 
-    def _probe(
-        self,
-        command: Sequence[str],
-        check: HealthCheck,
-        execute: Callable[[Sequence[str], float], ExecResult],
-    ) -> ProbeOutcome:
-        with self._turns:
+    def outcome(self, check: HealthCheck, execute: Execute) -> ProbeOutcome:
+        """Ask a health check once, when it is its turn."""
+        return self.in_turn(lambda: executed(probe_command(check), check.timeout_seconds, execute))
+
+    def in_turn(self, ask: Callable[[], ProbeOutcome]) -> ProbeOutcome:
+        """Ask once, when it is its turn, and note how long that took."""
+        with self._turns.taken():
             asked_at = self._clock.monotonic()
-            result = execute(command, check.timeout_seconds)
+            outcome = ask()
             seconds = self._clock.monotonic() - asked_at
-        said = result.output.strip()[-OUTPUT_KEPT_CHARACTERS:]
-        if result.timed_out:
-            said = f"no answer in {check.timeout_seconds:g} s. {said}"
-        has_passed = result.exit_code == 0 and not result.timed_out
-        return ProbeOutcome(has_passed, said or f"exit code {result.exit_code}", seconds)
+        return replace(outcome, seconds=seconds)
+
+
+def executed(command: Sequence[str], timeout_seconds: float, execute: Execute) -> ProbeOutcome:
+    """What a command inside the service says: passed when it ends with 0 in time."""
+    result = execute(command, timeout_seconds)
+    said = result.output.strip()[-OUTPUT_KEPT_CHARACTERS:]
+    if result.timed_out:
+        said = f"no answer in {timeout_seconds:g} s. {said}"
+    has_passed = result.exit_code == 0 and not result.timed_out
+    return ProbeOutcome(has_passed, said or f"exit code {result.exit_code}")

@@ -33,6 +33,7 @@ from environments.docker_engine import (
     partitions,
     payload,
     publishing,
+    reaching,
     removal,
     room,
     streams,
@@ -397,6 +398,13 @@ class DockerEngine:
             answers.raise_for(response)
             data = streams.chunks(response, ends.is_set)
             return streams.output(streams.frames(data), OUTPUT_LIMIT_BYTES)
+
+    def reach(self, environment: EnvironmentRef, service: str, port: int) -> tuple[str, int] | None:
+        """The container's own address, where a network of it is ours too."""
+        with translated(f"looking for the address of service '{service}'", service=service):
+            name = payload.container_name(environment, service)
+            address = reaching.address_of(self._api, name, lambda: self._own_container)
+        return (address, port) if address else None
 
     def logs(
         self,

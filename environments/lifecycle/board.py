@@ -49,6 +49,10 @@ class Seen:
     started_at: datetime | None = None
     ready_at: datetime | None = None
     finished_at: datetime | None = None
+    #: When its life before the present one ended; stays when it is started again.
+    last_ended_at: datetime | None = None
+    #: Ends of which an event told. The engine counts restarts by itself, but an event can be lost.
+    ends_heard: int = 0
     #: Why it counts as failed; empty while it does not.
     reason: str = ""
     #: Not news: nobody waits for what a failed probe said.
@@ -59,7 +63,7 @@ class Seen:
     def end_at(self, at: datetime, exit_code: int | None) -> None:
         """Note that it ended."""
         self.status = ServiceStatus.EXITED
-        self.finished_at = at
+        self.finished_at = self.last_ended_at = at
         self.exit_code = exit_code
 
 
@@ -119,7 +123,7 @@ class Board:
             seen.image_digest = state.image or seen.image_digest
             seen.published = state.published or seen.published
             seen.out_of_memory = seen.out_of_memory or state.out_of_memory
-            seen.restart_count = max(seen.restart_count, state.restart_count)
+            self._restarted(seen, max(seen.restart_count, state.restart_count), state.exit_code)
             if state.status is ServiceStatus.EXITED:
                 if seen.status is not ServiceStatus.EXITED and state.finished_at is not None:
                     self._ended(seen, state.finished_at, state.exit_code)
@@ -128,7 +132,7 @@ class Board:
             if state.health is not Health.NONE:
                 seen.health = state.health
             if state.health is Health.HEALTHY and state.started_at is not None:
-                self._ready(seen, seen.ready_at or state.started_at)
+                self._healthy(seen, seen.ready_at or state.started_at)
 
     def note_event(self, event: EngineEvent) -> None:
         """Something happened to a service, by the engine's clock."""
@@ -142,7 +146,7 @@ class Board:
                 case EngineEventKind.STARTED:
                     seen.started_at, seen.finished_at, seen.exit_code = event.at, None, None
                 case EngineEventKind.HEALTHY:
-                    self._ready(seen, event.at)
+                    self._healthy(seen, event.at)
                 case EngineEventKind.UNHEALTHY:
                     self._unhealthy(seen)
                 case EngineEventKind.OUT_OF_MEMORY:
@@ -160,6 +164,8 @@ class Board:
     def note_ready(self, service: str, at: datetime) -> None:
         """Our own probe passed."""
         with self._news(service) as seen:
+            if self._services[service].ready is None:
+                seen.health = Health.HEALTHY
             self._ready(seen, at)
 
     def note_failed(self, service: str, reason: str) -> None:
@@ -193,8 +199,13 @@ class Board:
     def _news(self, service: str) -> _News:
         return _News(self, self._seen[service], self._lock)
 
-    def _ready(self, seen: Seen, at: datetime) -> None:
+    def _healthy(self, seen: Seen, at: datetime) -> None:
+        """The engine calls it healthy. A service with a probe of its own is ready when that passes."""
         seen.health = Health.HEALTHY
+        if self._services[seen.service].ready is None:
+            self._ready(seen, at)
+
+    def _ready(self, seen: Seen, at: datetime) -> None:
         if not self._is_steady(seen):
             # Our own probes go on and will find it steady, or gone.
             return
@@ -212,19 +223,17 @@ class Board:
 
     def _unhealthy(self, seen: Seen) -> None:
         seen.health = Health.UNHEALTHY
-        waits = self._services[seen.service].extension.get("unhealthy") == "wait"
+        service = self._services[seen.service]
+        waits = service.ready is not None or service.extension.get("unhealthy") == "wait"
         if seen.progress is Progress.STARTED and not waits and self._needs_health(seen):
             self._failed(seen, "its health check says unhealthy")
 
     def _ended(self, seen: Seen, at: datetime, exit_code: int | None) -> None:
         seen.end_at(at, exit_code)
         if self._will_restart(seen.service, exit_code):
-            seen.restart_count += 1
-            if seen.restart_count >= MOST_RESTARTS:
-                self._failed(seen, f"it ended {seen.restart_count} times, last with exit code {exit_code}")
-            elif seen.progress is Progress.READY:
-                seen.progress, seen.ready_at = Progress.STARTED, None
-                seen.settled = threading.Event()
+            # A look may have counted this end already: the engine's own number is not one on top of it.
+            seen.ends_heard += 1
+            self._restarted(seen, max(seen.restart_count, seen.ends_heard), exit_code)
             return
         if seen.progress in {Progress.READY, Progress.FAILED}:
             return
@@ -240,6 +249,18 @@ class Board:
             seen.settled.set()
         else:
             self._failed(seen, f"it ended with exit code {exit_code}")
+
+    def _restarted(self, seen: Seen, count: int, exit_code: int | None) -> None:
+        """It ended so often by itself: not ready any more, and given up when that does not stop."""
+        if count <= seen.restart_count:
+            return
+        seen.restart_count = count
+        if count >= MOST_RESTARTS:
+            last = "" if exit_code is None else f", last with exit code {exit_code}"
+            self._failed(seen, f"it ended {count} times{last}")
+        elif seen.progress is Progress.READY:
+            seen.progress, seen.ready_at = Progress.STARTED, None
+            seen.settled = threading.Event()
 
     def _failed(self, seen: Seen, reason: str) -> None:
         seen.progress, seen.reason = Progress.FAILED, reason

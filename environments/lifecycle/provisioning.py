@@ -22,6 +22,7 @@ from environments.lifecycle.live import LiveEnvironment
 from environments.lifecycle.requests import EnvironmentRequest, Happening, HappeningKind
 from environments.lifecycle.session import Session, complete
 from environments.lifecycle.starting import Starter, prepare_images
+from environments.lifecycle.turns import turns_of
 from environments.lifecycle.watching import held, watched
 from environments.plan import StartPlan
 from environments.probes import SYSTEM_CLOCK, Clock, Prober
@@ -54,7 +55,7 @@ def provisioned(
         plan=plan,
         board=Board(spec.services, {name: plan.waited_for(name) for name in spec.services}, clock),
         clock=clock,
-        prober=Prober(clock=clock, in_flight=max(2, engine.capabilities().cpus)),
+        prober=Prober(clock=clock, turns=turns_of(engine).probes),
         stop=stop,
         tell_owner=tell,
         log_owner=log,

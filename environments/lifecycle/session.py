@@ -132,6 +132,13 @@ class Session:
             },
         )
 
+    def start_timeout_seconds(self) -> float:
+        """How long all services together may take: what the file says or else the caller, and on top of it
+        what single services ask for beyond that."""
+        whole = self.spec.start_timeout_seconds or self.request.start_timeout_seconds
+        own = [service.start_timeout_seconds or 0.0 for service in self.spec.services.values()]
+        return whole + sum(max(0.0, seconds - whole) for seconds in own)
+
     def healthcheck(self, name: str) -> HealthCheck | None:
         """The check by which a created service counts as healthy: its own, its image's, its preset's."""
         service = self.service(name)
@@ -160,5 +167,7 @@ def complete(spec: EnvironmentSpec, tests: str) -> EnvironmentSpec:
 
 def _expected(service: ServiceSpec) -> Condition:
     """What tests that name no dependency would want of a service."""
+    if service.ready is not None:
+        return Condition.HEALTHY
     has_check = service.healthcheck is not None or preset_for(service) is not None
     return Condition.HEALTHY if has_check and not service.healthcheck_disabled else Condition.STARTED

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-from environments.engine import ExecResult, Health, ServiceStatus
-from environments.errors import DeadlineExceededError, EnvironmentFailedError, FailureKind
+from environments.engine import Health, ServiceStatus
+from environments.errors import DeadlineExceededError, EnvironmentFailedError, FailureKind, StoppedError
 from environments.lifecycle import evidence
+from environments.lifecycle.asking import Asker
 from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
+from environments.lifecycle.turns import turns_of
 from environments.lifecycle.watching import LogFollowers
 from environments.plan import Progress
-from environments.probes import STOP_NOTICED_SECONDS, ProbeOutcome, steadily, wait_until
-from environments.spec import EMPTY
+from environments.probes import (
+    STOP_NOTICED_SECONDS,
+    ProbeOutcome,
+    backing_off,
+    steadily,
+    successes_needed,
+    wait_until,
+)
+from environments.spec import EMPTY, Condition
+from environments.spec.ready import ExecProbe, FileProbe, LogProbe, Probe, leaves
 
 #: Events tell at once; this is how often services are looked at in case one was lost.
 LOOK_SECONDS = 1.0
+#: What is asked over the network costs the engine next to nothing and is asked more often.
+FIRST_CHEAP_PAUSE_SECONDS, LONGEST_CHEAP_PAUSE_SECONDS = 0.02, 0.25
 #: Images prepared at once: pulling waits on a network, building uses the engine's cores.
 IMAGES_AT_ONCE = 4
 _BEGUN = frozenset({Progress.STARTED, Progress.READY, Progress.COMPLETED})
@@ -67,17 +81,34 @@ def _await(session: Session, futures: Sequence[Future[None]]) -> None:
         raise EnvironmentFailedError(message, kind=FailureKind.IMAGE_MISSING) from error
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What says that a service is ready."""
+
+    ask: Callable[[], ProbeOutcome]
+    #: How often in a row it has to pass.
+    successes_needed: int = 1
+    #: The file's own, where it has one.
+    probe: Probe | None = None
+
+
 class Starter:
     """Starts and probes services; everything it has begun has ended when its `running` is left."""
 
     def __init__(self, session: Session, followers: LogFollowers) -> None:
         self._session = session
         self._followers = followers
+        self._asker = Asker(session, followers)
+        self._turns = turns_of(session.engine)
         self._starts = ThreadPoolExecutor(max(1, session.engine.capabilities().cpus), "starts")
         self._probes = ThreadPoolExecutor(max(1, len(session.spec.services)), "probes")
         self._errors: list[BaseException] = []
         #: Services somebody is probing at this moment.
         self._probing: set[str] = set()
+        #: Set when nothing is to be started any more.
+        self._over = threading.Event()
+        #: When each was started first, by the clock.
+        self._begun: dict[str, float] = {}
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -85,6 +116,7 @@ class Starter:
         try:
             yield
         finally:
+            self._over.set()
             self._session.board.settle_all()
             self._starts.shutdown(wait=True, cancel_futures=True)
             # A probe creates nothing, and one that hangs ends with its container.
@@ -96,7 +128,7 @@ class Starter:
         Raises with every unmet condition and the evidence when that cannot be, or is not in time.
         """
         session = self._session
-        seconds = session.request.start_timeout_seconds
+        seconds = session.start_timeout_seconds()
         try:
             wait_until(
                 self._step,
@@ -115,6 +147,7 @@ class Starter:
         if self._errors:
             raise self._errors[0]
         self._look()
+        self._give_up_late_ones()
         for name in session.board.awaiting_health():
             if name not in self._probing:
                 self._probing.add(name)
@@ -138,11 +171,23 @@ class Starter:
             if seen.progress is Progress.STARTED and session.plan.waited_for(seen.service):
                 session.board.note_state(session.engine.inspect_service(session.ref, seen.service))
 
+    def _give_up_late_ones(self) -> None:
+        """A service whose file says how long it may take is not waited for any longer."""
+        session, now = self._session, self._session.clock.monotonic()
+        for seen in session.board.all():
+            most = session.spec.services[seen.service].start_timeout_seconds
+            begun = self._begun.get(seen.service)
+            if most is None or begun is None or seen.progress is not Progress.STARTED:
+                continue
+            if now - begun >= most and session.plan.waited_for(seen.service) - {Condition.STARTED}:
+                session.board.note_failed(seen.service, f"it was not ready {most:g} s after its start")
+
     def _start(self, name: str) -> None:
         session = self._session
         try:
-            session.check_held()
             self.create_and_start(name)
+        except StoppedError:
+            return
         except EnvironmentFailedError as error:
             session.board.note_failed(name, str(error))
             self._fail(evidence.failure(session, str(error), error.kind, service=name, about=[name]))
@@ -153,8 +198,11 @@ class Starter:
         """Create a service with its final variables, start it and follow its log."""
         session = self._session
         service = session.final(session.spec.services[name], variables)
-        session.engine.create_service(session.ref, session.spec, service)
-        session.engine.start_service(session.ref, name)
+        with self._turns.starts.taken(self._over):
+            session.check_held()
+            session.engine.create_service(session.ref, session.spec, service)
+            session.engine.start_service(session.ref, name)
+        self._begun.setdefault(name, session.clock.monotonic())
         session.board.note_started(session.engine.inspect_service(session.ref, name))
         self._followers.follow(name)
 
@@ -170,19 +218,21 @@ class Starter:
     def await_health(self, name: str) -> None:
         """Probe a started service until it is ready, has ended, or the environment is left."""
         session = self._session
-        check = session.healthcheck(name)
-        if check is None:
+        question = self._question(name)
+        if question is None:
             message = (
                 f"Others wait until {name} is healthy, but its file and its image have no health check. "
-                "Add a `healthcheck`, or wait for `service_started`."
+                "Add a `healthcheck` or `x-itdash.ready`, or wait for `service_started`."
             )
             raise evidence.failure(session, message, FailureKind.NEVER_HEALTHY, service=name, about=[name])
         began = session.clock.monotonic()
-        passed = session.prober.until_healthy(
-            check,
-            lambda command, seconds: self._ask(name, command, seconds),
+        passed = session.prober.until_passed(
+            lambda: self._steadily(name, question.ask()),
+            needed=question.successes_needed,
             give_up=session.board.of(name).settled,
             heard=lambda outcome: self._heard(name, outcome),
+            nudge=self._followers.nudge(name) if _reads_log(question.probe) else None,
+            pauses=_pauses(question.probe),
         )
         if passed:
             session.board.note_ready(name, session.clock.now())
@@ -197,12 +247,13 @@ class Starter:
             )
 
     def until_ready(self, name: str, *, deadline_seconds: float) -> None:
-        """Wait until a running service's health check passes; one without a check is ready when it runs.
+        """Wait until a running service is ready again, by `x-itdash.ready` or its health check; one without
+        either is ready when it runs.
 
         Raises `DeadlineExceededError`, or `EnvironmentFailedError` (SERVICE_EXITED) when it ends meanwhile.
         """
         session = self._session
-        check = session.healthcheck(name)
+        question = self._question(name)
 
         def is_ready() -> bool:
             state = session.engine.inspect_service(session.ref, name)
@@ -211,24 +262,33 @@ class Starter:
                 raise evidence.failure(
                     session, message, FailureKind.SERVICE_EXITED, service=name, about=[name]
                 )
-            if check is None or state.health is Health.HEALTHY:
+            if question is None or (state.health is Health.HEALTHY and question.probe is None):
                 return True
-            return session.prober.passes(check, lambda command, seconds: self._ask(name, command, seconds))
+            return question.ask().passed
 
         wait_until(is_ready, deadline_seconds=deadline_seconds, clock=session.clock, stop=session.leaving)
 
-    def _ask(self, name: str, command: Sequence[str], seconds: float) -> ExecResult:
+    def _question(self, name: str) -> Question | None:
+        """Its file's own probe, believed at the first word, or else its health check; None without either."""
         session = self._session
-        try:
-            result = session.engine.execute(session.ref, name, command, timeout_seconds=seconds)
-        except EnvironmentFailedError as error:
-            if error.kind is not FailureKind.SERVICE_EXITED:
-                raise
-            # It ended under the probe, or is being restarted: the board hears of that by itself.
-            return ExecResult(exit_code=-1, output=str(error))
-        if result.exit_code == 0 and not session.board.is_steady(name):
-            return ExecResult(exit_code=-1, output="passed, but the service has not been up for long")
-        return result
+        probe = session.service(name).ready
+        if probe is not None:
+            return Question(lambda: self._asker.ask(name, probe), probe=probe)
+        check = session.healthcheck(name)
+        if check is None:
+            return None
+
+        def ask() -> ProbeOutcome:
+            return session.prober.outcome(check, lambda *asked: self._asker.run(name, *asked))
+
+        return Question(ask, successes_needed(check))
+
+    def _steadily(self, name: str, outcome: ProbeOutcome) -> ProbeOutcome:
+        """What passes does not count while the service may be restarting over and over."""
+        if outcome.passed and not self._session.board.is_steady(name):
+            said = "passed, but the service has not been up for long"
+            return replace(outcome, passed=False, output=said)
+        return outcome
 
     def _heard(self, name: str, outcome: ProbeOutcome) -> None:
         if not outcome.passed:
@@ -237,3 +297,15 @@ class Starter:
     def _fail(self, error: BaseException) -> None:
         self._errors.append(error)
         self._session.board.changed.set()
+
+
+def _reads_log(probe: Probe | None) -> bool:
+    return any(isinstance(one, LogProbe) for one in leaves(probe))
+
+
+def _pauses(probe: Probe | None) -> Iterator[float]:
+    """How long to pause between two questions: what runs a command inside is asked more seldom."""
+    asked = list(leaves(probe))
+    if not asked or any(isinstance(one, ExecProbe | FileProbe) for one in asked):
+        return backing_off()
+    return backing_off(first=FIRST_CHEAP_PAUSE_SECONDS, longest=LONGEST_CHEAP_PAUSE_SECONDS)

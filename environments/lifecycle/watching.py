@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from environments.lifecycle.journal import Journal
 from environments.lifecycle.metering import FLUSH_SECONDS
 from environments.lifecycle.requests import HappeningKind
 from environments.lifecycle.session import Session
+from environments.spec.ready import LogProbe, leaves
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,8 @@ logger = logging.getLogger(__name__)
 WRITE_SECONDS = 0.5
 #: How long a background thread may take to end once asked.
 JOIN_SECONDS = 15.0
+#: A log probe's pattern is searched for in the beginning of each line.
+MATCHED_CHARACTERS = 500
 #: A log stream that broke while its service goes on is taken up again after this.
 RESUME_SECONDS = 0.5
 
@@ -188,13 +192,15 @@ class LogFollowers:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._followers: dict[str, _Follower] = {}
+        self._nudges: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
 
     def follow(self, service: str) -> None:
         """Begin with a service's first start; asked again it changes nothing."""
         with self._lock:
             if service not in self._followers:
-                self._followers[service] = _Follower(self._session, service)
+                nudge = self._nudges.setdefault(service, threading.Event())
+                self._followers[service] = _Follower(self._session, service, nudge)
                 self._followers[service].start()
 
     def started_again(self, service: str) -> None:
@@ -215,17 +221,53 @@ class LogFollowers:
         if follower := self._followers.get(service):
             follower.caught_up.wait(seconds)
 
+    def found(self, service: str, probe: LogProbe, *, since: datetime | None) -> int:
+        """How often the pattern came in the lines after `since`, as far as that matters to the probe."""
+        follower = self._followers.get(service)
+        return follower.matches[probe].count(since) if follower else 0
+
+    def nudge(self, service: str) -> threading.Event:
+        """Set whenever a line came that the service's own log probes look for."""
+        with self._lock:
+            return self._nudges.setdefault(service, threading.Event())
+
     def tail(self, service: str) -> tuple[str, ...]:
         """The last lines that came."""
         follower = self._followers.get(service)
         return tuple(follower.last_lines) if follower else ()
 
 
+class Matches:
+    """When a log probe's pattern came, as often as it has to come."""
+
+    def __init__(self, probe: LogProbe) -> None:
+        self._pattern = re.compile(probe.pattern)
+        self._moments: deque[datetime] = deque(maxlen=probe.times)
+
+    def take(self, line: LogLine) -> bool:
+        """Look at one more line; True when the pattern is in it."""
+        if self._pattern.search(line.text[:MATCHED_CHARACTERS]) is None:
+            return False
+        self._moments.append(line.at)
+        return True
+
+    def count(self, since: datetime | None) -> int:
+        """How often it came after `since`, where the service's life before this one ended."""
+        return sum(since is None or at > since for at in list(self._moments))
+
+
 class _Follower(threading.Thread):
-    def __init__(self, session: Session, service: str) -> None:
+    def __init__(self, session: Session, service: str, nudge: threading.Event) -> None:
         super().__init__(name=f"log-{session.record.name}-{service}", daemon=True)
         self._session = session
         self._service = service
+        self._nudge = nudge
+        #: What the service's log probes look for.
+        self.matches = {
+            probe: Matches(probe)
+            for probe in leaves(session.spec.services[service].ready)
+            if isinstance(probe, LogProbe)
+        }
         self._journal = Journal()
         #: It has ended and its log was compared with what was handed on.
         self._is_reconciled = False
@@ -328,6 +370,9 @@ class _Follower(threading.Thread):
     def _take(self, line: LogLine) -> None:
         self._journal.note(line)
         self.last_lines.append(line.text)
+        for match in self.matches.values():
+            if match.take(line):
+                self._nudge.set()
         self._session.log(line)
 
 

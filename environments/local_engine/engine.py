@@ -343,6 +343,11 @@ class LocalEngine:
         _, own, program = self._known(environment, service.name)
         return entering.way_in(own, program)
 
+    def reach(self, environment: EnvironmentRef, service: str, port: int) -> tuple[str, int] | None:
+        """This machine's loopback, and the port chosen for the service's."""
+        own_ports = self._known(environment, service)[2].own_ports
+        return LOOPBACK, own_ports.get(str(port), port)
+
     def logs(
         self,
         environment: EnvironmentRef,

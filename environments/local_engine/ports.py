@@ -13,6 +13,7 @@ from pathlib import Path
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.local_engine.folders import EnvironmentFolder, environment_folders
 from environments.spec import EnvironmentSpec, ServiceSpec
+from environments.spec.ready import HttpProbe, TcpProbe, leaves
 
 LOOPBACK = "127.0.0.1"
 #: Below the range from which the system hands ports to outgoing connections, so that none of them takes one
@@ -75,6 +76,7 @@ def wanted_ports(spec: EnvironmentSpec, presets: Mapping[str, int]) -> dict[str,
             ports += _mentioned(
                 "localhost|127\\.0\\.0\\.1|0\\.0\\.0\\.0|\\[::1?\\]", service.healthcheck.test
             )
+        ports += [probe.port for probe in leaves(service.ready) if isinstance(probe, HttpProbe | TcpProbe)]
         names = "|".join(re.escape(name) for name in network_names(service))
         ports += _mentioned(names, words)
         wanted[service.name] = list(dict.fromkeys(ports))

@@ -25,6 +25,7 @@ from environments.spec.model import (
     ServiceSpec,
     VolumeSpec,
 )
+from environments.spec.ready import readiness_from, start_timeout_from
 from environments.spec.source import Map, Mark, Seq, nearest
 from environments.spec.values import seconds
 
@@ -121,6 +122,7 @@ class _Conversion:
             volumes={name: self._volume(name) for name in sorted(used_volumes)},
             directory=self._model.root,
             extension=self._extension(tree, "x-itdash"),
+            start_timeout_seconds=start_timeout_from(tree.get(_EXTENSION), "x-itdash", self.problems),
             notices=tuple(self._notices),
             places=dict(self._places()),
         )
@@ -139,6 +141,7 @@ class _Conversion:
         memory = service.get("mem_limit", limits.get("memory"))
         cpus = service.get("cpus", limits.get("cpus"))
         healthcheck, is_disabled = self._healthcheck(name, service)
+        readiness = readiness_from(service.get(_EXTENSION), f"services.{name}.{_EXTENSION}", self.problems)
         restart, attempts = self._restart(name, service)
         listens, published = ports_of(name, service, self._model.tree, self)
         networks, gateways = addresses_of(name, service, self._model.tree, self)
@@ -158,6 +161,8 @@ class _Conversion:
             ),
             healthcheck=healthcheck,
             healthcheck_disabled=is_disabled,
+            ready=readiness.ready,
+            start_timeout_seconds=readiness.start_timeout_seconds,
             mounts=(*self._mounts(name, service), *tmpfs_of(name, service, self)),
             files=files_of(self._model, name, service, self),
             networks=networks,

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from environments.spec.ready import Probe
+
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -126,6 +128,11 @@ class ServiceSpec:
     healthcheck: HealthCheck | None = None
     #: The file said ``healthcheck: {disable: true}`` or ``test: [NONE]``.
     healthcheck_disabled: bool = False
+    #: ``x-itdash.ready``: in the health check's place where somebody waits for it; None without.
+    ready: Probe | None = None
+    #: How long it may take from its start to become ready, or to end well where that is awaited; None: as
+    #: long as the environment has.
+    start_timeout_seconds: float | None = None
     mounts: tuple[Mount, ...] = ()
     #: From `configs` and `secrets`.
     files: tuple[FileSpec, ...] = ()
@@ -215,6 +222,10 @@ class EnvironmentSpec:
     directory: Path = Path()
     #: The top-level ``x-itdash`` block as read.
     extension: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+    #: How long all services together may take to become ready; None leaves it to the caller.
+    start_timeout_seconds: float | None = None
+    #: Whether services reach anything outside of the environment; when not, every network is internal.
+    reaches_out: bool = True
     #: What was understood but ignored, one sentence each; shown on the run.
     notices: tuple[str, ...] = ()
     #: File and line of keys such as ``services.web.ports``, for messages about them.

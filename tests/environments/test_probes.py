@@ -14,6 +14,7 @@ from environments.probes import (
     FakeClock,
     ProbeOutcome,
     Prober,
+    Turns,
     backing_off,
     probe_command,
     steadily,
@@ -208,7 +209,7 @@ def test_a_probe_that_hangs_says_so() -> None:
 
 def test_probes_of_many_services_take_turns() -> None:
     # Two probes in flight at most: a third service waits until one has its answer.
-    prober = Prober(in_flight=2)
+    prober = Prober(turns=Turns(2))
     entered, release = threading.Semaphore(0), threading.Event()
     in_flight: list[int] = []
     lock = threading.Lock()

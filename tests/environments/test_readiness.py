@@ -1,0 +1,232 @@
+"""Ready by what the file says, on real engines: every kind of probe, and what must never count as ready."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from environments.docker_engine import DockerEngine
+from environments.engine import Engine
+from environments.errors import EnvironmentFailedError, FailureKind
+from environments.labels import EnvironmentRef
+from environments.local_engine import LocalEngine
+from environments.spec import EnvironmentSpec, HealthCheck
+from environments.spec.ready import AllOf, AnyOf, ExecProbe, FileProbe, HttpProbe, LogProbe, Probe, TcpProbe
+from tests.contract.services import needs, python, service, spec_of
+from tests.environments.lab import Lab
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+#: Says 503 to its first two questions, then 200; where it listens can be narrowed down.
+SERVER = """
+import http.server, itertools, os
+asked = itertools.count(1)
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        is_up = next(asked) > 2
+        self.send_response(200 if is_up else 503)
+        self.end_headers()
+        self.wfile.write(b'{"status": "up"}' if is_up else b'{"status": "starting"}')
+        print(self.path, self.headers["Host"], flush=True)
+    def log_message(self, *_):
+        pass
+host = os.environ.get("LISTEN", os.environ.get("HOST", "0.0.0.0"))
+http.server.HTTPServer((host, int(os.environ["PORT"])), Answer).serve_forever()
+"""
+STEPS = """
+import pathlib, signal, time
+for step in range(3):
+    time.sleep(0.2)
+    print("listening", step, flush=True)
+pathlib.Path("/tmp/up").touch()
+signal.pause()
+"""
+KNOCK = "import socket; socket.create_connection(('127.0.0.1', 8080)).close()"
+CRASHES = """
+import time
+print("ready", flush=True)
+time.sleep(0.1)
+raise SystemExit(1)
+"""
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    if request.param == "local":
+        yield LocalEngine(tmp_path / "environments")
+        return
+    docker = DockerEngine()
+    yield docker
+    docker.close()
+
+
+@pytest.fixture
+def lab(engine: Engine) -> Iterator[Lab]:
+    lab = Lab(engine)
+    yield lab
+    left = [ref for ref in engine.environments(settings.INSTANCE) if ref.owner.startswith("run:")]
+    for ref in left:
+        engine.remove_environment(ref)
+    assert left == []
+
+
+@pytest.fixture
+def docker_lab() -> Iterator[Lab]:
+    docker = DockerEngine()
+    yield Lab(docker)
+    docker.close()
+
+
+def server(ready: Probe, **environment: str) -> EnvironmentSpec:
+    api = service("api", SERVER, environment={"PORT": "8080", **environment}, ready=ready)
+    return spec_of(api, service("tests", depends_on=needs("api")))
+
+
+def test_a_server_is_ready_when_it_answers_as_it_should(lab: Lab) -> None:
+    is_up = HttpProbe(8080, "/health?deep=1", (200,), r'"status": "up"')
+
+    with lab.provisioned(server(AllOf((TcpProbe(8080), is_up)))) as environment:
+        row = environment.record.services.get(name="api")
+
+    assert row.ready_at is not None
+    asked = lab.texts("api")
+    assert len(asked) == 3
+    assert asked[0].split()[0] == "/health?deep=1"
+    # Asked by the name that its peers use, which a server may insist on.
+    assert lab.engine.name == "local" or asked[0].split()[1] == "api:8080"
+
+
+def test_words_in_the_log_a_file_and_a_command_say_that_a_service_is_ready(lab: Lab) -> None:
+    there = FileProbe("/tmp/up")
+    talks = service("talks", STEPS, ready=LogProbe(r"^listening \d", times=3))
+    writes = service("writes", STEPS, ready=AnyOf((LogProbe("never said"), there)))
+    works = service("works", STEPS, ready=ExecProbe(("/bin/sh", "-c", "test -e /tmp/up")))
+    spec = spec_of(talks, writes, works, service("tests", depends_on=needs("talks", "writes", "works")))
+
+    with lab.provisioned(spec) as environment:
+        rows = {row.name: row for row in environment.record.services.all()}
+
+    third = [line.at for line in lab.lines if line.service == "talks"][2]
+    assert rows["talks"].ready_at > third  # type: ignore[operator]
+    for name in ("writes", "works"):
+        last = [line.at for line in lab.lines if line.service == name][2]
+        # The file comes right after the last line.
+        assert rows[name].ready_at > last  # type: ignore[operator]
+
+
+def test_what_an_earlier_life_said_does_not_make_a_crashing_service_ready(lab: Lab) -> None:
+    loop = service("api", CRASHES, restart="always", ready=LogProbe("ready"))
+    spec = spec_of(loop, service("tests", depends_on=needs("api")))
+
+    with pytest.raises(EnvironmentFailedError, match="it ended 3 times") as caught, lab.provisioned(spec):
+        pass
+
+    assert caught.value.kind is FailureKind.SERVICE_EXITED
+    [evidence] = caught.value.evidence
+    assert evidence.log_tail[-1] == "ready"
+
+
+def test_out_of_time_every_unmet_condition_is_said_with_the_last_five_answers_and_hundred_lines(
+    lab: Lab,
+) -> None:
+    talk = "import signal\nfor n in range(120):\n    print('line', n, flush=True)\nsignal.pause()"
+    quiet = service("quiet", talk, ready=FileProbe("/tmp/never"))
+    sick = service(
+        "sick", healthcheck=HealthCheck(("CMD-SHELL", "echo not yet; exit 1"), interval_seconds=30)
+    )
+    spec = spec_of(
+        quiet,
+        sick,
+        service("worker", depends_on=needs("sick")),
+        service("tests", depends_on=needs("quiet", "sick")),
+    )
+    # The file's own time counts, not the caller's.
+    spec = replace(spec, start_timeout_seconds=4.0)
+
+    with pytest.raises(EnvironmentFailedError) as caught, lab.provisioned(spec):
+        pass
+
+    assert str(caught.value) == (
+        "Not ready after 4 s: worker waits for sick (service_healthy), which is started; "
+        "tests waits for quiet (service_healthy), which is started; "
+        "tests waits for sick (service_healthy), which is started."
+    )
+    evidence = {one.service: one for one in caught.value.evidence}
+    assert evidence["sick"].probe_outputs == ("not yet",) * 5
+    assert evidence["quiet"].probe_outputs == ("file /tmp/never: not there",) * 5
+    assert evidence["quiet"].log_tail == tuple(f"line {number}" for number in range(20, 120))
+
+
+def test_a_service_has_as_long_as_its_own_file_says(lab: Lab) -> None:
+    slow = service("api", ready=TcpProbe(8080), start_timeout_seconds=1.5)
+    spec = spec_of(slow, service("tests", depends_on=needs("api")))
+
+    with pytest.raises(EnvironmentFailedError) as caught, lab.provisioned(spec):
+        pass
+
+    assert "api: it was not ready 1.5 s after its start" in str(caught.value)
+    assert caught.value.kind is FailureKind.NEVER_HEALTHY
+    assert caught.value.evidence[0].probe_outputs[-1] == "tcp :8080: connection refused"
+
+
+def test_after_a_restart_a_service_is_asked_again(lab: Lab) -> None:
+    with lab.provisioned(server(HttpProbe(8080, "/health"))) as environment:
+        lab.engine.stop_service(environment.ref, "api")
+        lab.engine.start_service(environment.ref, "api")
+        result = environment.run_in("api", ["true"], timeout_seconds=20)
+
+    # Three questions each time: the new process begins anew with two refusals.
+    assert result.exit_code == 0
+    assert len(lab.texts("api")) == 6
+
+
+@pytest.mark.engine
+def test_a_server_that_only_its_own_loopback_reaches_is_not_ready(docker_lab: Lab) -> None:
+    api = service("api", SERVER, environment={"PORT": "8080", "LISTEN": "127.0.0.1"}, ready=TcpProbe(8080))
+    there = replace(api, name="there", ready=ExecProbe(python(KNOCK)))
+    spec = spec_of(
+        replace(api, start_timeout_seconds=2.0), there, service("tests", depends_on=needs("api", "there"))
+    )
+
+    with (
+        pytest.raises(EnvironmentFailedError, match="api: it was not ready 2 s") as caught,
+        docker_lab.provisioned(spec),
+    ):
+        pass
+
+    assert caught.value.evidence[0].probe_outputs[-1] == "tcp :8080: connection refused"
+
+
+class Elsewhere(DockerEngine):
+    """An engine whose networks cannot be reached from here, as on another machine."""
+
+    def reach(self, environment: EnvironmentRef, service: str, port: int) -> tuple[str, int] | None:
+        del environment, service, port
+        return None
+
+
+@pytest.mark.engine
+def test_ports_of_an_engine_elsewhere_are_asked_inside_and_files_without_any_program() -> None:
+    engine = Elsewhere()
+    lab = Lab(engine)
+    is_up = HttpProbe(8080, "/health", (200,), "up")
+    bare = service(
+        "bare",
+        command=("/usr/bin/env", "PATH=/usr/bin:/bin", *python(STEPS)),
+        environment={"PATH": "/nowhere"},
+        ready=FileProbe("/tmp/up"),
+    )
+    api = service("api", SERVER, environment={"PORT": "8080"}, ready=AllOf((TcpProbe(8080), is_up)))
+    spec = spec_of(bare, api, service("tests", depends_on=needs("api", "bare")))
+
+    with lab.provisioned(spec) as environment:
+        rows = {row.name: row for row in environment.record.services.all()}
+    engine.close()
+
+    assert rows["bare"].ready_at is not None
+    assert rows["api"].ready_at is not None
+    assert len(lab.texts("api")) == 3
