@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.schedules import crontab
 from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itdash.settings")
@@ -51,6 +52,10 @@ app.conf.update(
         "keep partitions ahead": {
             "task": "runs.tasks.keep_partitions_ahead",
             "schedule": 6 * 3600,
+        },
+        "forget what was sent": {
+            "task": "runs.tasks.forget_sent",
+            "schedule": crontab(hour="3", minute="17"),
         },
     },
     timezone="UTC",

@@ -84,6 +84,8 @@ class Environment(BaseSettings):
     token: str = ""
     #: Networks of private addresses that messages may be sent to, with commas between.
     allowed_networks: str = ""
+    #: Days that what was sent is kept; more than the one for which a run's end is news.
+    sent_kept_days: int = Field(default=90, ge=2)
     #: The mail server; without one, no mail is sent.
     email_url: str = ""
     email_from: str = "itdash@localhost"

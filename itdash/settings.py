@@ -262,6 +262,7 @@ except ValueError as error:
     raise ImproperlyConfigured(message) from error
 #: Longest that a message's receiver may take to answer.
 SEND_TIMEOUT_SECONDS = 15
+SENT_KEPT_DAYS = ENV.sent_kept_days
 HAS_MAIL_SERVER = bool(ENV.email_url)
 MAILERS = {"default": mailer(ENV.email_url, timeout_seconds=SEND_TIMEOUT_SECONDS)}
 DEFAULT_FROM_EMAIL = ENV.email_from

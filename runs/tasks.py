@@ -7,6 +7,7 @@ import socket
 from datetime import UTC, datetime
 
 from celery import shared_task  # noqa: TID251 - here is where tasks live
+from django.conf import settings
 
 from runs.actions.blaming import blame_run as blame
 from runs.actions.judging import judge_run as judge
@@ -15,6 +16,7 @@ from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.runs import claim_run
 from runs.actions.samples import load_samples as load
 from runs.actions.schedules import enqueue_due
+from runs.actions.sending import forget_sent as forget
 from runs.actions.sending import send_delivery as send
 from runs.actions.sweep import sweep
 from runs.actions.uploads import ingest_upload as ingest
@@ -72,6 +74,12 @@ def do(work: Work, row_id: int) -> None:
 def send_delivery(delivery_id: int) -> None:
     """Send a message or a commit's status that is due, unless that is done."""
     send(delivery_id)
+
+
+@shared_task(name="runs.tasks.forget_sent")
+def forget_sent() -> None:
+    """Remove what was sent long ago."""
+    forget(now=datetime.now(tz=UTC), days=settings.SENT_KEPT_DAYS)
 
 
 @shared_task(name="runs.tasks.sweep_runs")

@@ -13,7 +13,7 @@ import logging
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from django.conf import settings
@@ -44,6 +44,7 @@ logger = logging.getLogger(__name__)
 LEASE: Final = timedelta(minutes=2)
 #: States sent by one worker in a row.
 _ROUNDS: Final = 5
+_FORGOTTEN_AT_ONCE: Final = 1_000
 _SENT_AGAIN: Final = (DeliveryStatus.SENT, DeliveryStatus.FAILED, DeliveryStatus.IGNORED)
 
 
@@ -86,6 +87,23 @@ def resend_delivery(*, delivery_id: int, by: User) -> None:
             data={"delivery": delivery.pk},
         )
         after_commit(Work.SEND_DELIVERY, delivery_id)
+
+
+def forget_sent(*, now: datetime, days: int) -> int:
+    """Remove what was sent or given up more than `days` days before; return how much. What waits stays."""
+    old = Delivery.objects.filter(
+        direction="sent", status__in=_SENT_AGAIN, handled_at__lt=now - timedelta(days=days)
+    )
+    count = 0
+    while True:
+        with transaction.atomic():
+            # Locked: what is asked for once more at this moment must not be removed with its old end.
+            locked = old.select_for_update(skip_locked=True).order_by("pk")
+            ids = list(locked.values_list("pk", flat=True)[:_FORGOTTEN_AT_ONCE])
+            Delivery.objects.filter(pk__in=ids).delete()
+        count += len(ids)
+        if len(ids) < _FORGOTTEN_AT_ONCE:
+            return count
 
 
 def _taken(delivery_id: int) -> Delivery | None:
