@@ -66,6 +66,7 @@ LIMITS = {
     "resources": "Memory, processor and process limits of the file are not applied.",
     "out_of_memory": "A process killed for lack of memory is seen as exit code 137, without its reason.",
     "users": "`user`, `cap_add`, `cap_drop`, `read_only`, `ulimits` and `extra_hosts` are not applied.",
+    "egress": "`x-itdash.egress: none` is not applied: processes share this machine's network.",
     "mounts": "A bind mount is the checkout's own folder, and read-only is not enforced.",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os.path
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from environments.errors import Problem
 from environments.spec.attached import addresses_of, ports_of, tmpfs_of
 from environments.spec.building import BUILD_PRIVILEGES, build_of
 from environments.spec.delivered import files_of
+from environments.spec.egress import reaches_out
 from environments.spec.export import plain
 from environments.spec.files import Problems
 from environments.spec.loader import Model
@@ -116,9 +118,15 @@ class _Conversion:
             for mount in service.mounts
             if mount.kind is MountKind.VOLUME and mount.source
         }
+        is_open = reaches_out(tree, self)
+        networks = {name: self._network(name) for name in sorted(used_networks)}
         return EnvironmentSpec(
             services=services,
-            networks={name: self._network(name) for name in sorted(used_networks)},
+            networks={
+                name: replace(network, internal=network.internal or not is_open)
+                for name, network in networks.items()
+            },
+            reaches_out=is_open,
             volumes={name: self._volume(name) for name in sorted(used_volumes)},
             directory=self._model.root,
             extension=self._extension(tree, "x-itdash"),

@@ -215,6 +215,7 @@ def _note_services(run: Run, job: Job, plans: Sequence[ShardPlan]) -> None:
         "images": dict(sorted(job.images.items())),
         "tests": job.suite.tests,
         "services": service_facts(plans),
+        "egress": "allowed" if all(plan.spec.reaches_out for plan in plans) else "none",
     }
     through_outages(lambda: note_facts(job.claim, environment_facts=facts), lease=job.lease)
 

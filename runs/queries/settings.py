@@ -61,7 +61,7 @@ def _settings(run: Run, shards: Iterable[Shard]) -> Iterator[tuple[str, str]]:
 
 
 #: Facts that itdash itself notes; others are named as whoever sent them named them.
-_OWN = {"engine", "engine_version"}
+_OWN = {"engine", "engine_version", "egress"}
 
 
 def _matrix(shards: Iterable[Shard]) -> Iterator[tuple[str, str]]:

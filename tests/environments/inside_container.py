@@ -1,14 +1,16 @@
 """Run in a container that has the engine's socket, as the production worker is: be reached by a service.
 
-`python3 -m tests.environments.inside_container INSTANCE`; prints what the service said and what was left.
+`python3 -m tests.environments.inside_container INSTANCE open|internal`; prints what the service said and what was left.
 """
 
 from __future__ import annotations
 
 import socket
 import sys
+from dataclasses import replace
 
 from environments.docker_engine import DockerEngine
+from environments.spec import NetworkSpec
 from tests.contract.conftest import PATIENCE_SECONDS, Place, ref_for
 from tests.contract.services import service, spec_of
 
@@ -20,10 +22,11 @@ with socket.create_connection((host, int(port)), timeout=5) as connection:
 """
 
 
-def main(instance: str) -> None:
-    """Serve one connection at the address that the engine names."""
+def main(instance: str, kind: str) -> None:
+    """Serve one connection at the address that the engine names, on a network of that kind."""
     place = Place(DockerEngine(), ref_for(instance))
-    place.create(spec_of(service("client")))
+    networks = {"default": NetworkSpec("default", internal=kind == "internal")}
+    place.create(replace(spec_of(service("client")), networks=networks))
     address = place.engine.host_address(place.ref, ["default"])
     with socket.create_server((address, 0)) as server:
         server.settimeout(PATIENCE_SECONDS)
@@ -38,4 +41,4 @@ def main(instance: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

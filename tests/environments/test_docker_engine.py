@@ -432,14 +432,17 @@ def test_a_network_with_a_stranger_in_it_is_removed_all_the_same(place: Place, e
 
 
 @pytest.mark.engine
-def test_from_inside_a_container_services_reach_us_at_our_own_address(engine: DockerEngine) -> None:
+@pytest.mark.parametrize("network", ["open", "internal"])
+def test_from_inside_a_container_services_reach_us_at_our_own_address(
+    engine: DockerEngine, network: str
+) -> None:
     # As in production: the worker is a container of the engine whose socket it has.
     packages = sysconfig.get_paths()["purelib"]
     instance = f"inside-{secrets.token_hex(4)}"
     command = ["docker", "run", "--rm", "--volume", "/var/run/docker.sock:/var/run/docker.sock"]
     command += ["--volume", f"{ROOT}:/itdash:ro", "--volume", f"{packages}:/packages:ro"]
     command += ["--workdir", "/itdash", "--env", "PYTHONPATH=/itdash:/packages"]
-    command += [IMAGE, "python3", "-B", "-m", "tests.environments.inside_container", instance]
+    command += [IMAGE, "python3", "-B", "-m", "tests.environments.inside_container", instance, network]
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
