@@ -144,6 +144,7 @@ def test_the_services_are_listed_with_status_and_health(client: Client) -> None:
         "name": "users",
         "status": "running",
         "health": "healthy",
+        "published": {},
         "exit_code": None,
         "started_at": "2026-11-21T12:00:00.250000Z",
         "finished_at": None,
