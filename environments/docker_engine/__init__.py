@@ -221,6 +221,7 @@ class DockerEngine:
             surroundings.add_to(config, environment, spec, service)
             mounts = delivery.with_places(config["HostConfig"]["Mounts"], environment, service)
             config["HostConfig"]["Mounts"] = mounts
+            config["HostConfig"] = capabilities.without_unknown(config["HostConfig"], self._info)
             last_check.refuse_danger(config, environment, service, networks=ids, grants=spec.grants)
             self._create_container(environment, service, config)
             if service.network_mode is None:

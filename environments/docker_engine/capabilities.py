@@ -203,11 +203,11 @@ class Trials:
         """One helper in a network with nobody else in it tries all that faults are made of."""
         why = self._why_no_helper()
         if why:
-            return [Feature(name, is_there=False, text=why) for name in (*_NETWORK_TRIALS, "nofile")]
+            return [Feature("helper", is_there=False, text=why)]
         try:
             said = self._helper.run(environment, _TRY)
         except EnvironmentFailedError as error:
-            return [Feature(name, is_there=False, text=str(error)) for name in (*_NETWORK_TRIALS, "nofile")]
+            return [Feature("helper", is_there=False, text=str(error))]
         return list(network_features(said.output))
 
     def _why_no_helper(self) -> str:

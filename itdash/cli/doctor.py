@@ -6,11 +6,12 @@ Exit code 0 when runs can be stored and executed here, 1 when something is in th
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,8 @@ import redis
 
 from environments import wheels
 from environments.docker_engine import DockerEngine
+from environments.docker_engine.helper import HelperImage
+from environments.engine import Feature
 from environments.errors import EnvironmentFailedError
 from itdash.cli._django import add_data_dir
 from itdash.embedded import Running, find_running
@@ -48,42 +51,55 @@ class Finding:
     state: State
     text: str
     mend: str = ""
+    #: What it is made of, where that differs from one to the next.
+    features: tuple[Feature, ...] = ()
 
     def __str__(self) -> str:
         line = f"{self.state} {self.part:<9} {self.text}"
-        return f"{line}\n            → {self.mend}" if self.mend else line
+        mend = [f"→ {self.mend}"] if self.mend else []
+        return "\n            ".join([line, *mend, *(_told(feature) for feature in self.features)])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_data_dir(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of lines")
 
 
 def run(options: argparse.Namespace) -> int:
     """Print a line for each part; returns the exit code."""
     data_dir = options.data_dir.resolve()
     running = find_running(data_dir)
-    findings = [
-        engine(),
-        git(),
-        database(running),
-        broker(running),
-        storage(data_dir),
-        clock(running),
+    looks: list[Callable[[], Finding]] = [
+        engine,
+        git,
+        lambda: database(running),
+        lambda: broker(running),
+        lambda: storage(data_dir),
+        lambda: clock(running),
     ]
-    for finding in findings:
-        print(finding, flush=True)
+    findings = []
+    for look in looks:
+        findings.append(look())
+        if not options.json:
+            print(findings[-1], flush=True)
+    if options.json:
+        parts = [asdict(finding) | {"state": finding.state.name.lower()} for finding in findings]
+        print(json.dumps({"parts": parts}, indent=2))
     return int(any(finding.state is State.BROKEN for finding in findings))
 
 
 def engine() -> Finding:
     """What runs suites: the engine that is set, or what is there."""
-    wish = environment().engine
+    known = environment()
+    wish = known.engine
     if wish == "local":
         text = "local: ITDASH_ENGINE says so; services run as processes of this machine"
         return Finding("engine", State.WORKS, text)
     try:
-        found = DockerEngine().capabilities()
+        docker = DockerEngine(helper_image=HelperImage(known.fault_image, known.fault_base_image))
+        found = docker.examined(known.instance)
+        docker.close()
     except EnvironmentFailedError as error:
         if wish == "docker":
             mend = "Install or start Docker or Podman, or set ITDASH_ENGINE to auto."
@@ -95,9 +111,14 @@ def engine() -> Finding:
     memory = found.memory_bytes / 1024**3
     text = f"{found.engine} {found.version}, {found.cpus} processors, {memory:.1f} GiB"
     if not found.limits:
-        return Finding("engine", State.WORKS, text)
+        return Finding("engine", State.WORKS, text, features=found.features)
     limits = "; ".join(f"no {what}: {why}" for what, why in found.limits.items())
-    return Finding("engine", State.LIMITED, text, limits)
+    return Finding("engine", State.LIMITED, text, limits, found.features)
+
+
+def _told(feature: Feature) -> str:
+    mark = "" if feature.is_there else "no: "
+    return f"{feature.name:<16} {mark}{feature.text}"
 
 
 def git() -> Finding:

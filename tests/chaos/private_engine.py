@@ -20,7 +20,10 @@ from tests.contract.services import IMAGE
 #: Not the pool of the machine's own engine: the two do not know of each other's networks.
 POOL = "10.214.0.0/18"
 #: Networks that every engine has.
-BUILT_IN = {"host", "none"}
+BUILT_IN = {"bridge", "host", "none"}
+#: A bridge of its own: an engine that is told to have none takes the machine's engine's away.
+BRIDGE = f"itd{os.getpid()}"
+BRIDGE_ADDRESS = "10.214.64.1/24"
 
 
 class PrivateEngine:
@@ -40,8 +43,8 @@ class PrivateEngine:
         with (self.folder / "dockerd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *("dockerd", "--host", self.url, "--bridge=none", "--iptables=false", "--ip-masq=false"),
-                    *("--userland-proxy=false", "--shutdown-timeout=2"),
+                    *("dockerd", "--host", self.url, f"--bridge={BRIDGE}", "--iptables=false"),
+                    *("--ip-masq=false", "--userland-proxy=false", "--shutdown-timeout=2"),
                     *("--data-root", f"{self.folder}/data", "--exec-root", f"{self.folder}/exec"),
                     *("--pidfile", f"{self.folder}/dockerd.pid"),
                 ],
@@ -87,12 +90,14 @@ class PrivateEngine:
 @contextmanager
 def private_engine() -> Iterator[PrivateEngine]:
     """One with the lab's image on it; gone with all its files when left."""
-    if os.geteuid() != 0 or shutil.which("dockerd") is None:
-        missing("an engine of its own needs dockerd and root")
+    if os.geteuid() != 0 or not all(map(shutil.which, ("dockerd", "ip"))):
+        missing("an engine of its own needs root, dockerd and ip")
     # A socket's path may have some hundred characters.
     folder = Path(tempfile.mkdtemp(prefix="itd-engine-", dir="/var/tmp"))
     engine = PrivateEngine(folder)
     try:
+        subprocess.run(["ip", "link", "add", BRIDGE, "type", "bridge"], check=True)
+        subprocess.run(["ip", "address", "add", BRIDGE_ADDRESS, "dev", BRIDGE], check=True)
         engine.start()
         with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saved:
             subprocess.run(
@@ -105,4 +110,5 @@ def private_engine() -> Iterator[PrivateEngine]:
         yield engine
     finally:
         engine.stop()
+        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,3 +46,34 @@ def test_an_engine_that_does_not_answer_matters_as_much_as_it_is_wanted(
 
     assert found.state is state
     assert found.text.startswith(beginning)
+
+
+@pytest.mark.engine
+def test_an_engine_that_answers_is_told_by_all_that_differs_from_one_to_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wish(monkeypatch, "docker")
+
+    found = doctor.engine()
+    lines = str(found).splitlines()
+
+    assert found.state is doctor.State.WORKS
+    assert lines[0].startswith("✓ engine    docker ")
+    names = {line.strip().split("  ")[0] for line in lines[1:]}
+    assert {"api", "cgroup", "storage", "storage quota", "start_interval", "buildkit", "rootless"} <= names
+    assert all(line.startswith(" " * 12) for line in lines[1:])
+
+
+@pytest.mark.usefixtures("no_engine")
+def test_everything_is_one_document_for_programs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wish(monkeypatch, "docker")
+
+    code = doctor.run(Namespace(data_dir=tmp_path, json=True))
+    parts = json.loads(capsys.readouterr().out)["parts"]
+
+    assert code == 1
+    assert [part["part"] for part in parts] == ["engine", "git", "database", "broker", "storage", "clock"]
+    assert (parts[0]["state"], parts[0]["features"]) == ("broken", [])
+    assert parts[0]["mend"] == "Install or start Docker or Podman, or set ITDASH_ENGINE to auto."
