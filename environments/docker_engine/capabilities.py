@@ -18,9 +18,10 @@ from docker.errors import APIError, DockerException
 from docker.utils import kwargs_from_env
 
 from environments.docker_engine import answers, copies, payload
+from environments.docker_engine.builders import has_buildkit
 from environments.docker_engine.errors import explanation, translated
 from environments.docker_engine.helper import NOT_SET, Helper, HelperImage
-from environments.docker_engine.images import Images, has_buildx
+from environments.docker_engine.images import Images
 from environments.docker_engine.networks import knock
 from environments.engine import Capabilities, Feature
 from environments.errors import EnvironmentFailedError, FailureKind
@@ -152,9 +153,9 @@ def _features(said: Mapping[str, Any], info: Mapping[str, Any], api: tuple[int, 
     early = api >= payload.API_WITH_START_INTERVAL
     needed = f"takes API {since} (Docker Engine 25); itdash asks early by itself"
     yield Feature("start_interval", early, "sent to the engine" if early else needed)
-    buildx = has_buildx()
-    classic = "the engine's classic builder: no `RUN --mount`, no here-documents; install docker with buildx"
-    yield Feature("buildkit", buildx, "by `docker buildx` beside itdash" if buildx else classic)
+    buildkit = has_buildkit(info)
+    without = "only the classic builder: no `RUN --mount`, no here-documents"
+    yield Feature("buildkit", buildkit, "the engine's own, for what needs it" if buildkit else without)
 
 
 def _limit(info: Mapping[str, Any], name: str, key: str, without: str) -> Feature:

@@ -75,8 +75,10 @@ _GRANTED: Final = {
 }
 #: What a process of the container may be limited in.
 _ULIMITS: Final = frozenset(
-    ["core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"]
-    + ["rtprio", "rttime", "sigpending", "stack"]
+    {
+        *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss"),
+        *("rtprio", "rttime", "sigpending", "stack"),
+    }
 )
 type _Rule = Callable[[Any], bool]
 

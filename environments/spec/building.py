@@ -16,6 +16,7 @@ BUILD_PRIVILEGES: Final = ("entitlements", "network", "privileged", "ssh")
 _NOTED: Final = {
     **dict.fromkeys(("cache_to", "provenance", "sbom"), "itdash builds for itself alone"),
     "isolation": "the engine separates builds as it separates containers",
+    "tags": "an image is called by what is in it, so that no file changes what another one runs",
     "platforms": "an image is built for the engine's own platform, or for the service's 'platform'",
     "ulimits": "a build has the engine's own",
 }
@@ -35,7 +36,6 @@ _USED: Final = (
     "no_cache",
     "pull",
     "shm_size",
-    "tags",
     "target",
 )
 
@@ -79,7 +79,6 @@ def build_of(model: Model, name: str, service: Map, tell: Teller) -> Build | Non
         no_cache=build.get("no_cache", False),
         pull=build.get("pull", False),
         cache_from=tuple(build.get("cache_from") or ()),
-        tags=tuple(build.get("tags") or ()),
         extra_hosts=dict(entry.split("=", 1) for entry in build.get("extra_hosts") or ()),
         network="none" if build.get("network") == "none" else None,
         shm_size_bytes=int(build["shm_size"]) if build.get("shm_size") else None,

@@ -106,8 +106,6 @@ class Build:
     pull: bool = False
     #: Images whose layers may be used instead of building them anew.
     cache_from: tuple[str, ...] = ()
-    #: Names the image gets besides our own.
-    tags: tuple[str, ...] = ()
     extra_hosts: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     #: ``none``, or None for the engine's own.
     network: str | None = None
