@@ -6,7 +6,7 @@ import hashlib
 import mimetypes
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO
+from typing import Protocol
 
 from django.core.files import File
 from django.core.files.storage import default_storage
@@ -16,7 +16,14 @@ from runs.models import Artifact
 _BLOCK_BYTES = 1024 * 1024
 
 
-def keep_artifact(*, run_id: int, shard: int, path: str, stream: IO[bytes]) -> Artifact:
+class Readable(Protocol):
+    """A file that is read from where it stands."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many bytes; none at its end."""
+
+
+def keep_artifact(*, run_id: int, shard: int, path: str, stream: Readable) -> Artifact:
     """Store a file under its path in the tests' container; one of an earlier try is replaced."""
     place = f"artifacts/{run_id}/{shard}/{PurePosixPath(path).name or 'file'}"
     passing = _Passing(stream, place)
@@ -39,8 +46,8 @@ def keep_artifact(*, run_id: int, shard: int, path: str, stream: IO[bytes]) -> A
 class _Passing(File):  # type: ignore[type-arg]  # generic only in the stubs
     """A file that can be read once, and takes digest and size of what passes through it."""
 
-    def __init__(self, stream: IO[bytes], name: str) -> None:
-        super().__init__(stream, name=name)
+    def __init__(self, stream: Readable, name: str) -> None:
+        super().__init__(None, name=name)
         self._stream = stream
         self.digest = hashlib.sha256()
         self.passed_bytes = 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from environments.engine import CollectedFile
-from runs.actions.artifacts import keep_artifact
+from runs.actions.artifacts import Readable, keep_artifact
 from runs.actions.results import ReportFile
+
+type Masked = Callable[[Readable], Readable]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,18 @@ class Taken:
         )
 
 
+def _as_it_is(file: Readable) -> Readable:
+    return file
+
+
 def take_reports(
-    files: Iterable[CollectedFile], folder: Path, *, bounds: Bounds = REPORT_BOUNDS
+    files: Iterable[CollectedFile],
+    folder: Path,
+    *,
+    bounds: Bounds = REPORT_BOUNDS,
+    masked: Masked = _as_it_is,
 ) -> tuple[list[ReportFile], Taken]:
-    """Copy reports into `folder`, where they can be read again and again."""
+    """Copy reports into `folder`, where they can be read again and again; `masked` takes secrets out."""
     folder.mkdir(parents=True, exist_ok=True)
     taken = Taken()
     reports = []
@@ -66,7 +76,7 @@ def take_reports(
             continue
         copy = folder / f"{taken.count:05}.xml"
         with copy.open("wb") as target:
-            shutil.copyfileobj(file.stream, target, 1024 * 1024)
+            shutil.copyfileobj(masked(file.stream), target, 1024 * 1024)
         reports.append(ReportFile(name=file.path, open=partial(_open, copy)))
     return reports, taken
 
@@ -78,13 +88,14 @@ def take_artifacts(
     shard: int,
     reports: Sequence[ReportFile] = (),
     bounds: Bounds = ARTIFACT_BOUNDS,
+    masked: Masked = _as_it_is,
 ) -> Taken:
     """Keep files as the run's artifacts, except those that were taken as reports already."""
     known = {report.name for report in reports}
     taken = Taken()
     for file in files:
         if file.path not in known and taken.fits(file, bounds):
-            keep_artifact(run_id=run_id, shard=shard, path=file.path, stream=file.stream)
+            keep_artifact(run_id=run_id, shard=shard, path=file.path, stream=masked(file.stream))
     return taken
 
 

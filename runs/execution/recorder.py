@@ -18,6 +18,7 @@ from typing import Self
 from django.db import Error as DatabaseFault
 from django.db import InterfaceError, OperationalError, connection
 
+from runs.actions.artifacts import Readable
 from runs.actions.events import NewEvent, NewLine, append_lines, record_events
 from runs.execution.masking import Masker
 
@@ -102,6 +103,10 @@ class Recorder:
     def masked(self, text: str) -> str:
         """The text without the project's secrets, for what is kept elsewhere."""
         return self._masker.text(text)
+
+    def masked_file(self, file: Readable) -> Readable:
+        """The file without the project's secrets as far as it is text, for what is kept elsewhere."""
+        return self._masker.file(file)
 
     def learn(self, secrets: Iterable[str]) -> None:
         """Mask these too in all that comes from now on."""

@@ -254,7 +254,9 @@ def _await_tests(job: Job, environment: LiveEnvironment) -> _TestsEnded:
 def _collect(job: Job, plan: ShardPlan, environment: LiveEnvironment) -> list[ReportFile]:
     suite = job.suite
     folder = job.collected / str(plan.number)
-    reports, taken = take_reports(environment.collect(suite.tests, suite.results), folder)
+    reports, taken = take_reports(
+        environment.collect(suite.tests, suite.results), folder, masked=job.recorder.masked_file
+    )
     _notice(job, plan, taken.notice("reports", REPORT_BOUNDS))
     job.tell(plan.number, "reports_collected", _counted(len(reports), "report"), count=len(reports))
     if suite.artifacts:
@@ -263,6 +265,7 @@ def _collect(job: Job, plan: ShardPlan, environment: LiveEnvironment) -> list[Re
             run_id=job.claim.run_id,
             shard=plan.number,
             reports=reports,
+            masked=job.recorder.masked_file,
         )
         _notice(job, plan, kept.notice("artifacts", ARTIFACT_BOUNDS))
         job.tell(plan.number, "artifacts_collected", _counted(kept.count, "artifact"), count=kept.count)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from pytest_django import Settings
 
+from environments.engine import CollectedFile
 from runs.actions.events import NewEvent, NewLine
+from runs.execution.collect import take_artifacts, take_reports
 from runs.execution.masking import MASK, Masker
 from runs.execution.recorder import Recorder
-from runs.models import Event, LogChunk
+from runs.models import Artifact, Event, LogChunk
 from tests.factories import make_project, make_run, make_suite
 
 VARIABLES = {
@@ -84,3 +90,68 @@ def test_log_and_timeline_are_kept_without_secrets() -> None:
     assert "tok-" not in str(list(Event.objects.values()))
     assert Event.objects.get(kind="failed").message == f"{MASK} was refused"
     assert MASK in LogChunk.objects.get().text
+
+
+# --- files ------------------------------------------------------------------------------------------------
+
+AWKWARD = {"PASSWORD": "a&b<c>d\"e'f", "TOKEN": "tök-12345678"}
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("a&b<c>d\"e'f", "***"),
+        ("<system-out>a&amp;b&lt;c&gt;d\"e'f</system-out>", "<system-out>***</system-out>"),
+        ('<failure message="a&amp;b&lt;c&gt;d&quot;e\'f"/>', '<failure message="***"/>'),
+        ('{"password": "a&b<c>d\\"e\'f"}', '{"password": "***"}'),
+        ('{"token": "t\\u00f6k-12345678"}', '{"token": "***"}'),
+        ("https://u:t%C3%B6k-12345678@host/", "https://u:***@host/"),
+        ("tök-1234567 is another", "tök-1234567 is another"),
+    ],
+)
+def test_a_secret_in_a_file_is_masked_as_it_may_be_written_there(written: str, kept: str) -> None:
+    masked = Masker(AWKWARD).file(io.BytesIO(written.encode()))
+
+    assert masked.read().decode() == kept
+
+
+@pytest.mark.parametrize("before", range(8192 - 13, 8192 + 2))
+def test_a_secret_is_masked_where_blocks_meet(before: int) -> None:
+    """The first block ends after 8,192 bytes: before, in and after the twelve bytes of the secret."""
+    text = b"x" * before + b"tok-12345678" + b"y" * 300_000 + b"tok-12345678"
+
+    masked = Masker({"TOKEN": "tok-12345678"}).file(io.BytesIO(text))
+    blocks = list(iter(lambda: masked.read(1000), b""))
+
+    assert max(map(len, blocks)) == 1000
+    assert b"".join(blocks) == b"x" * before + b"***" + b"y" * 300_000 + b"***"
+
+
+def test_what_is_no_text_is_kept_byte_for_byte() -> None:
+    image = b"\x89PNG\0" + b"tok-12345678" * 40_000
+
+    assert Masker({"TOKEN": "tok-12345678"}).file(io.BytesIO(image)).read() == image
+
+
+def test_without_secrets_a_file_is_read_as_it_is() -> None:
+    file = io.BytesIO(b"anything")
+
+    assert Masker({"REGION": "eu-central-1"}).file(file) is file
+
+
+@pytest.mark.django_db
+def test_reports_and_artifacts_are_kept_without_secrets(tmp_path: Path, settings: Settings) -> None:
+    settings.MEDIA_ROOT = tmp_path / "files"
+    run = make_run(make_suite(make_project("shop")))
+    masker = Masker({"API_TOKEN": "tok-12345678"})
+    report = b'<testsuite><testcase name="t"><failure message="tok-12345678 refused"/></testcase></testsuite>'
+    files = [CollectedFile("/r/a.xml", len(report), io.BytesIO(report))]
+    text = CollectedFile("/r/out.log", 12, io.BytesIO(b"tok-12345678"))
+
+    [taken], _ = take_reports(files, tmp_path / "reports", masked=masker.file)
+    take_artifacts([text], run_id=run.pk, shard=1, masked=masker.file)
+
+    assert taken.name == "/r/a.xml"
+    assert b'message="*** refused"' in (tmp_path / "reports" / "00001.xml").read_bytes()
+    artifact = Artifact.objects.get()
+    assert (artifact.size, artifact.sha256) == (3, hashlib.sha256(b"***").hexdigest())
