@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import batched
 
 from django.conf import settings
 from django.db import connection
@@ -25,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Key of the advisory lock that lets one reaper work at a time; any number that nobody else uses.
 LOCK_KEY = 0x17DA5_0001
+#: Environments removed at once; the engine does most of it one after the other.
+AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,25 +67,37 @@ def reap_expired(engines: Sequence[Engine], *, now: datetime, instance: str) -> 
     left: list[str] = []
     for engine in engines:
         expired = [ref for ref in engine.environments(instance) if ref.expires <= now.timestamp()]
-        _remove(engine, expired, removed, left)
+        for some in batched(expired, AT_ONCE, strict=False):
+            _remove(engine, some, removed, left)
     return Reaped(tuple(removed), tuple(left))
 
 
 def _reap_engine(engine: Engine, instance: str, now: datetime, removed: list[str], left: list[str]) -> None:
     # Looked at before the rows are: an environment whose row is written in between is not on this list.
-    found = engine.environments(instance)
-    names = [ref.name for ref in found]
-    rows = Environment.objects.held(now).filter(instance=instance, name__in=names)
+    unheld = _unheld(engine.environments(instance), instance, now)
+    for some in batched(unheld, AT_ONCE, strict=False):
+        # And again right before: an owner that was cut off from the database may hold it anew by now.
+        _remove(engine, _unheld(some, instance, now), removed, left)
+
+
+def _unheld(refs: Sequence[EnvironmentRef], instance: str, now: datetime) -> list[EnvironmentRef]:
+    rows = Environment.objects.held(now).filter(instance=instance, name__in=[ref.name for ref in refs])
     held = set(rows.values_list("name", flat=True))
-    _remove(engine, [ref for ref in found if ref.name not in held], removed, left)
+    return [ref for ref in refs if ref.name not in held]
 
 
 def _remove(engine: Engine, refs: Sequence[EnvironmentRef], removed: list[str], left: list[str]) -> None:
-    for ref in refs:
+    """Remove some at once, so that one that takes long does not hold up the rest."""
+
+    def remaining(ref: EnvironmentRef) -> list[str]:
         try:
-            still_there = engine.remove_environment(ref)
+            return engine.remove_environment(ref)
         except EnvironmentFailedError as error:
-            still_there = [str(error)]
+            return [str(error)]
+
+    with ThreadPoolExecutor(AT_ONCE, "reaper") as pool:
+        answers = list(pool.map(remaining, refs))
+    for ref, still_there in zip(refs, answers, strict=True):
         if still_there:
             logger.warning("The reaper could not remove all of %s: %s", ref.name, ", ".join(still_there))
             left.extend(f"{ref.name}: {what}" for what in still_there)

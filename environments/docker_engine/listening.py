@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 import requests
+import urllib3
 from docker.api.client import APIClient
 
 from environments.docker_engine import answers, networks, streams
@@ -18,6 +19,8 @@ from environments.labels import EnvironmentRef
 
 #: How long to wait before a stream that broke is taken up again.
 PAUSE_SECONDS: Final = 0.5
+#: What a stream raises that ends in the middle: the SDK passes on what the library below it says.
+BROKEN: Final = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
 def events(
@@ -58,7 +61,7 @@ def _followed(
 ) -> Iterator[EngineEvent]:
     seen: set[tuple[int, str, str]] = set()
     while True:
-        with suppress(requests.RequestException, OSError), closer.watching(response, stop.is_set):
+        with suppress(*BROKEN), closer.watching(response, stop.is_set):
             for at, event in streams.events(streams.chunks(response, stop.is_set)):
                 key = (at, event.service, event.kind)
                 if key in seen:

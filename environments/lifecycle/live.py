@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from environments.control import ControlServer
 from environments.engine import CollectedFile, ExecResult, ServiceState, ServiceStatus
-from environments.errors import EnvironmentFailedError, FailureKind
+from environments.errors import DeadlineExceededError, EnvironmentFailedError, FailureKind
 from environments.faults import Faults
 from environments.labels import EnvironmentRef
 from environments.lifecycle import evidence
@@ -23,6 +24,10 @@ from environments.spec import EMPTY
 LOOK_SECONDS = 1.0
 #: How long the last lines of the tests may take to arrive once they have ended.
 LAST_LINES_SECONDS = 10.0
+#: SIGKILL and SIGTERM, as exit codes.
+ENDED_BY_SIGNAL = frozenset({137, 143})
+#: How long an engine that is being stopped goes on answering after it has ended its containers.
+ENGINE_LEAVES_SECONDS = 5.0
 
 
 class LiveEnvironment:
@@ -118,6 +123,7 @@ class LiveEnvironment:
             pauses=steadily(LOOK_SECONDS),
         )
         self._followers.until_heard(session.tests, LAST_LINES_SECONDS)
+        self._unless_the_engine_leaves(state)
         self._tell_finished(state)
         # Whoever looks at the services now is to find them as the file has them.
         self._faults.close(undo=True)
@@ -151,6 +157,30 @@ class LiveEnvironment:
             message = "The tests' service is gone: somebody removed it, or the engine was restarted."
             raise self._failure(message, FailureKind.ENGINE_UNAVAILABLE)
         return state if state.status is ServiceStatus.EXITED else None
+
+    def _unless_the_engine_leaves(self, state: ServiceState) -> None:
+        """Raise ENGINE_UNAVAILABLE when it was the engine that ended the tests: one that is being stopped
+        ends its containers first, and for a moment that looks like an end of their own."""
+        session = self._session
+        if state.exit_code not in ENDED_BY_SIGNAL or state.out_of_memory:
+            return
+        with suppress(DeadlineExceededError):
+            wait_until(
+                self._engine_is_away,
+                deadline_seconds=ENGINE_LEAVES_SECONDS,
+                clock=session.clock,
+                stop=session.stop,
+                pauses=steadily(0.2),
+            )
+            message = "The container engine was stopped while the tests ran."
+            raise self._failure(message, FailureKind.ENGINE_UNAVAILABLE)
+
+    def _engine_is_away(self) -> bool:
+        try:
+            self._session.engine.inspect_service(self._session.ref, self._session.tests)
+        except EnvironmentFailedError:
+            return True
+        return False
 
     def _tell_finished(self, state: ServiceState) -> None:
         took = (

@@ -149,6 +149,9 @@ def _remove(session: Session) -> None:
     session.tell(HappeningKind.REMOVING, "The environment is being removed.")
     try:
         left = session.engine.remove_environment(session.ref)
+    except EnvironmentFailedError as error:
+        logger.warning("%s: the removal failed: %s", session.record.name, error)
+        left = [str(error)]
     except Exception as error:
         logger.exception("%s: the removal failed", session.record.name)
         left = [str(error)]

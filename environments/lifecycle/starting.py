@@ -158,7 +158,8 @@ class Starter:
                 session.board.note_starting(name)
                 self._starts.submit(self._start, name)
         if blocked := session.plan.blocked(progress):
-            raise evidence.never_ready(session, blocked)
+            # What kept a service from starting says more than that others wait for it.
+            raise self._errors[0] if self._errors else evidence.never_ready(session, blocked)
         others = {name: reached for name, reached in progress.items() if name != session.tests}
         return session.tests in session.plan.ready(progress) and all(
             reached in _BEGUN for reached in others.values()
@@ -189,8 +190,9 @@ class Starter:
         except StoppedError:
             return
         except EnvironmentFailedError as error:
-            session.board.note_failed(name, str(error))
+            # In this order: whoever finds it failed is to find out why.
             self._fail(evidence.failure(session, str(error), error.kind, service=name, about=[name]))
+            session.board.note_failed(name, str(error))
         except BaseException as error:  # noqa: BLE001 - it is raised where the owner waits
             self._fail(error)
 

@@ -33,7 +33,7 @@ from runs.models import Project, Run, Shard, Token, User
 from runs.suitefile import gates_of
 from runs.vocabulary import ACTIVE, FINISHED, ErrorReason, RunStatus, Trigger, UploadStatus, Verdict
 
-#: A run is tried again once when its worker was lost and nothing was reported.
+#: A run is tried again once when its worker or its engine was lost and nothing was reported.
 TRY_LIMIT = 2
 
 _ACTIVE = sorted(ACTIVE)
@@ -271,6 +271,23 @@ def release_run(claim: Claim) -> bool:
         if released:
             record_event(claim.run_id, NewEvent("requeued", "The worker is stopping; another takes over."))
     return released == 1
+
+
+def requeue_run(claim: Claim, *, why: str) -> bool:
+    """Queue a run once more whose engine went away under it before anything was reported.
+
+    False when it was tried often enough, has reported, never had an engine, or is wanted no more: it is to be
+    finished then. No bell is rung: the sweeper rings when the engine has had time to come back.
+    """
+    with transaction.atomic():
+        wanted = held_run(claim).filter(try_count__lt=TRY_LIMIT, test_count=0, cancel_requested_at=None)
+        requeued = wanted.exclude(engine="").update(
+            status=RunStatus.QUEUED, lease_owner="", lease_expires_at=None, rung_at=Now()
+        )
+        if requeued:
+            again = f"{why} Nothing was reported yet: the run is tried once more."
+            record_event(claim.run_id, NewEvent("requeued", again))
+    return requeued == 1
 
 
 def resolve_lapsed_run(run_id: int) -> RunStatus | None:

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
+
 from environments.engine import Engine
-from environments.engines import resolve
-from environments.errors import EnvironmentFailedError, FailureKind
+from environments.engines import NAMES, engine_named, resolve
+from environments.errors import DeadlineExceededError, EnvironmentFailedError, FailureKind
+from environments.probes import wait_until
+
+#: How long an engine that went away under a run is waited for when the run is tried again.
+PATIENCE_SECONDS = 60.0
+
+
+def await_engine(name: str, *, stop: threading.Event, patience_seconds: float = PATIENCE_SECONDS) -> None:
+    """Give the engine of a run's earlier try time to come back; returns at once when there was none.
+
+    With ``auto`` another one would take its place. Raises `StoppedError` when the run is stopped meanwhile.
+    """
+    if name in NAMES:
+        with suppress(DeadlineExceededError):
+            wait_until(lambda: _answers(name), deadline_seconds=patience_seconds, stop=stop)
+
+
+def _answers(name: str) -> bool:
+    try:
+        engine_named(name).capabilities()
+    except EnvironmentFailedError:
+        return False
+    return True
 
 
 def engine_for(wish: str, *, project: str, allows_local: bool) -> Engine:

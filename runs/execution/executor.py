@@ -24,12 +24,12 @@ from runs.actions.announcing import announce_run
 from runs.actions.events import NewEvent
 from runs.actions.holding import release_held_of_run
 from runs.actions.policy import quota_of
-from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run
+from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run, requeue_run
 from runs.actions.schedules import sync_schedules
 from runs.actions.suites import remember_definition, remember_services
 from runs.execution.checkout import Checkout, Source, checked_out, remove_checkouts
 from runs.execution.endings import ending_of_error
-from runs.execution.engines import engine_for
+from runs.execution.engines import await_engine, engine_for
 from runs.execution.facts import service_facts
 from runs.execution.keeping import keeping, shortened_keeping
 from runs.execution.lease import Lease, StopReason, held
@@ -172,6 +172,7 @@ def _note_ignored(plans: Sequence[ShardPlan], recorder: Recorder) -> None:
 
 
 def _engine(run: Run, lease: Lease, recorder: Recorder) -> Engine:
+    await_engine(run.engine, stop=lease.stop)
     allows_local = run.project.allow_local_engine
     engine = engine_for(settings.ENGINE, project=run.project.name, allows_local=allows_local)
     known = engine.capabilities()
@@ -236,8 +237,17 @@ def _end(lease: Lease, recorder: Recorder, ending: Ending) -> None:
             through_outages(lambda: release_held_of_run(lease.claim.run_id), lease=lease)
             through_outages(lambda: finish_run(lease.claim, cancelled), lease=lease)
         case None:
-            through_outages(lambda: finish_run(lease.claim, ending), lease=lease)
+            if not _is_tried_again(lease, ending):
+                through_outages(lambda: finish_run(lease.claim, ending), lease=lease)
     lease.over.set()
+
+
+def _is_tried_again(lease: Lease, ending: Ending) -> bool:
+    """Whether the run was queued again: an engine that went away says nothing about the tests."""
+    if ending.reason is not ErrorReason.ENGINE_UNAVAILABLE:
+        return False
+    why = ending.message.partition("\n")[0]
+    return through_outages(lambda: requeue_run(lease.claim, why=why), lease=lease)
 
 
 def _ending_of(run: Run, error: Exception) -> Ending:

@@ -8,8 +8,10 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import psutil
 
 from environments.docker_engine import DockerEngine
 from environments.probes import steadily, wait_until
@@ -55,12 +57,28 @@ class PrivateEngine:
             )
         wait_until(self._answers, deadline_seconds=60, pauses=steadily(0.1))
 
+    def ensure_running(self) -> None:
+        """Start it again when it is stopped; a supervisor does so."""
+        if self._process is None:
+            self.start()
+
     def stop(self, *, at_once: bool = False) -> None:
         """Stop it as its supervisor does, or kill it as a crash does; return once it is gone."""
         if self._process is not None:
             os.kill(self._process.pid, signal.SIGKILL if at_once else signal.SIGTERM)
             self._process.wait(60)
             self._process = None
+            self._forget_helper()
+
+    def _forget_helper(self) -> None:
+        """After a crash its containerd ends too, but where nobody reaps orphans its number stays taken, and
+        the next life would wait for it."""
+        noted = self.folder / "exec/containerd/containerd.pid"
+        if noted.exists():
+            with suppress(psutil.NoSuchProcess):
+                helper = psutil.Process(int(noted.read_text()))
+                wait_until(lambda: helper.status() == psutil.STATUS_ZOMBIE, deadline_seconds=30)
+            noted.unlink()
 
     def command(self, *words: str) -> list[str]:
         """The words that the docker command prints, one a line."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,13 @@ class Lab:
 
     @contextmanager
     def provisioned(
-        self, spec: EnvironmentSpec, *, owner: str = "run:1", tests: str = "tests", **facts: Any
+        self,
+        spec: EnvironmentSpec,
+        *,
+        owner: str = "run:1",
+        tests: str = "tests",
+        hear: Callable[[Happening], None] | None = None,
+        **facts: Any,
     ) -> Iterator[LiveEnvironment]:
         request = EnvironmentRequest(
             owner=owner,
@@ -36,7 +42,11 @@ class Lab:
             **facts,
         )
         with provisioned(
-            request, engine=self.engine, tell=self.happenings.append, log=self.lines.append, stop=self.stop
+            request,
+            engine=self.engine,
+            tell=hear or self.happenings.append,
+            log=self.lines.append,
+            stop=self.stop,
         ) as environment:
             yield environment
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -111,6 +112,34 @@ def test_a_row_on_an_engine_that_does_not_answer_stays_open(engine: Engine) -> N
     assert reap([engine], now=NOW).closed_count == 0
 
 
+def test_an_environment_that_is_held_anew_during_the_round_is_left_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its owner was cut off from the database, and is back while the reaper removes others.
+    lapsed = [make_environment(engine, lease_expires_at=NOW - timedelta(seconds=1)) for _ in range(5)]
+    last = names(engine)[-1]
+    remove = engine.remove_environment
+    removed: list[str] = []
+
+    def removing(ref: EnvironmentRef) -> list[str]:
+        removed.append(ref.name)
+        with psycopg.connect(**dsn()) as other:
+            other.execute(
+                "UPDATE environments_environment SET lease_expires_at = %s WHERE name = %s",
+                [NOW + timedelta(seconds=30), last],
+            )
+        return remove(ref)
+
+    monkeypatch.setattr(engine, "remove_environment", removing)
+
+    result = reap([engine], now=NOW)
+
+    assert len(lapsed) == 5
+    assert sorted(result.removed) == sorted(removed)
+    assert last not in removed
+    assert names(engine) == [last]
+
+
 def test_another_installations_environments_are_never_touched(engine: Engine) -> None:
     foreign = EnvironmentRef("itd-ffffffff-1", "somebody-else", "run:1", 1, int(NOW.timestamp()) - 9999)
     engine.create_environment(foreign, EnvironmentSpec({}))
@@ -146,12 +175,15 @@ def test_what_cannot_be_removed_is_said_and_its_row_stays_open(
     assert row.state == EnvironmentState.CREATING
 
 
+def dsn() -> dict[str, Any]:
+    """How another process reaches this test's database."""
+    known = connection.settings_dict
+    return {"host": known["HOST"], "port": known["PORT"], "user": known["USER"], "dbname": known["NAME"]}
+
+
 def test_one_reaper_works_at_a_time(engine: Engine) -> None:
     make_environment(engine, lease_expires_at=NOW - timedelta(seconds=1))
-    known = connection.settings_dict
-    with psycopg.connect(
-        host=known["HOST"], port=known["PORT"], user=known["USER"], dbname=known["NAME"]
-    ) as other:
+    with psycopg.connect(**dsn()) as other:
         other.execute("SELECT pg_advisory_lock(%s)", [LOCK_KEY])
 
         assert reap([engine], now=NOW) == Reaped(is_skipped=True)
