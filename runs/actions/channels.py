@@ -1,10 +1,10 @@
-"""Channels: where a project's news go. Made, tried, paused and removed by its administrators."""
+"""Channels: where a project's news go. Made, changed, tried, paused and removed by its administrators."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -21,7 +21,7 @@ from runs.notify.errors import AddressRefusedError
 from runs.notify.http import check_url
 from runs.notify.news import NewsEvent
 from runs.providers import STATUS_HOSTS
-from runs.queries.channels import KINDS, label_of
+from runs.queries.channels import KINDS, label_of, place_of
 from runs.queries.news import test_news
 from runs.vocabulary import DeliveryStatus
 
@@ -52,37 +52,77 @@ def add_channel(
     """
     if kind not in KINDS:
         raise InvalidValueError("kind", f"A channel is one of {', '.join(KINDS)}.")
-    address, repository, secret = address.strip(), repository.strip().strip("/"), secret.strip()
     if kind in STATUS_HOSTS:
-        address = address or STATUS_HOSTS[kind].default_address
-        _refuse_bad_repository(repository, secret)
-        if "?" in address:
-            raise InvalidValueError("address", "Give the server's address alone: https://host.")
-    if kind == "email":
-        address = _recipients(address)
-    else:
-        _refuse_bad_address(address)
+        address = address.strip() or STATUS_HOSTS[kind].default_address
     if kind == "webhook":
-        secret = secret or f"whsec-{secrets.token_urlsafe(32)}"
-    _refuse_unprintable("secret", secret, _SECRET_LIMIT)
-    wanted = _branches(branches)
+        secret = secret.strip() or f"whsec-{secrets.token_urlsafe(32)}"
+    values = _checked(kind, address=address, repository=repository, secret=secret, branches=branches)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
         if Channel.objects.filter(project=project).count() >= CHANNEL_LIMIT:
             raise NotPossibleError(f"A project has up to {CHANNEL_LIMIT} channels. Remove one first.")
-        channel = Channel.objects.create(
-            project=project,
-            kind=kind,
-            address=address,
-            repository=repository if kind in STATUS_HOSTS else "",
-            secret=secret if kind not in {"email", "slack"} else "",
-            branches=wanted,
-            created_by=by,
-        )
-        note_change(
-            project, by=by, action="channel.added", subject=label_of(channel), data={"branches": wanted}
-        )
+        channel = Channel.objects.create(project=project, kind=kind, created_by=by, **values)
+        data = {"branches": ", ".join(channel.branches)}
+        note_change(project, by=by, action="channel.added", subject=label_of(channel), data=data)
     return channel
+
+
+def change_channel(
+    *,
+    channel: Channel,
+    address: str = "",
+    repository: str = "",
+    secret: str = "",
+    branches: Sequence[str] = (),
+    by: User | None = None,
+) -> bool:
+    """Give a channel other values; False when they are those it has. Paused or not, it stays so.
+
+    An address or a secret that is left empty stays: who changes a channel is shown neither. A token was given
+    for one server, and goes to no other unless it is given again.
+
+    Raises:
+        InvalidValueError: a value cannot be; `field` names it.
+        NotPossibleError: it was removed.
+    """
+    with transaction.atomic():
+        held = Channel.objects.select_for_update(of=["self"]).select_related("project").filter(pk=channel.pk)
+        own = held.first()
+        if own is None:
+            raise NotPossibleError("The channel was removed.")
+        values = _checked(
+            own.kind,
+            address=address.strip() or own.address,
+            repository=repository,
+            secret=secret.strip() or own.secret,
+            branches=branches,
+        )
+        if own.kind in STATUS_HOSTS and values["address"] != own.address and not secret.strip():
+            raise InvalidValueError("secret", "The token is not sent to another server: give it again.")
+        before = {name: getattr(own, name) for name in values} | {"place": place_of(own)}
+        if all(before[name] == value for name, value in values.items()):
+            return False
+        for name, value in values.items():
+            setattr(own, name, value)
+        own.save(update_fields=list(values))
+        note_change(
+            own.project, by=by, action="channel.changed", subject=label_of(own), data=_told(before, own)
+        )
+    return True
+
+
+def _told(before: Mapping[str, Any], channel: Channel) -> dict[str, Any]:
+    """What became other, without a secret: of an address that may be one only that it did."""
+    told: dict[str, Any] = {}
+    if before["place"] != place_of(channel):
+        told["place"] = [before["place"], place_of(channel)]
+    elif before["address"] != channel.address:
+        told["address"] = "another"
+    if before["secret"] != channel.secret:
+        told["secret"] = "another"  # noqa: S105 - says that it is, not which
+    if before["branches"] != channel.branches:
+        told["branches"] = [", ".join(before["branches"]), ", ".join(channel.branches)]
+    return told
 
 
 def pause_channel(*, channel: Channel, by: User | None) -> None:
@@ -128,6 +168,28 @@ def _set_active(channel: Channel, by: User | None, *, is_active: bool) -> None:
         if Channel.objects.filter(pk=channel.pk, is_active=not is_active).update(is_active=is_active):
             action = "channel.resumed" if is_active else "channel.paused"
             note_change(channel.project, by=by, action=action, subject=label_of(channel))
+
+
+def _checked(
+    kind: str, *, address: str, repository: str, secret: str, branches: Sequence[str]
+) -> dict[str, Any]:
+    """The values as they are kept; raises `InvalidValueError`."""
+    address, repository, secret = address.strip(), repository.strip().strip("/"), secret.strip()
+    if kind in STATUS_HOSTS:
+        _refuse_bad_repository(repository, secret)
+        if "?" in address:
+            raise InvalidValueError("address", "Give the server's address alone: https://host.")
+    if kind == "email":
+        address = _recipients(address)
+    else:
+        _refuse_bad_address(address)
+    _refuse_unprintable("secret", secret, _SECRET_LIMIT)
+    return {
+        "address": address,
+        "repository": repository if kind in STATUS_HOSTS else "",
+        "secret": secret if kind not in {"email", "slack"} else "",
+        "branches": _branches(branches),
+    }
 
 
 def _refuse_bad_repository(repository: str, token: str) -> None:

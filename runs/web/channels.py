@@ -1,4 +1,4 @@
-"""Channels: the section of the settings in which administrators make, try, pause and remove them."""
+"""Channels: the section of the settings in which administrators make, change, try, pause and remove them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
-from runs.actions.channels import add_channel, pause_channel, remove_channel, resume_channel, try_channel
+from runs.actions.channels import (
+    add_channel,
+    change_channel,
+    pause_channel,
+    remove_channel,
+    resume_channel,
+    try_channel,
+)
 from runs.actions.errors import ActionError
 from runs.models import Channel
 from runs.vocabulary import Role
-from runs.web.access import members_project_for, signed_in
-from runs.web.channel_forms import ChannelForm
+from runs.web.access import Access, members_project_for, signed_in
+from runs.web.channel_forms import ChannelChangeForm, ChannelForm
 from runs.web.once import keep_for_once
 from runs.web.project_settings import add_refusal, back_to, settings_with
 
@@ -37,6 +44,24 @@ def channel_add(request: HttpRequest, slug: str) -> HttpResponse:
     else:
         messages.success(request, "The channel is made. Send a test message to see that it works.")
     return back_to(slug, "channels")
+
+
+@never_cache
+@require_POST
+def channel_change(request: HttpRequest, slug: str, channel_id: int) -> HttpResponse:
+    """Give a channel other values; a refusal shows what was typed, secrets aside."""
+    access = members_project_for(request, slug, needs=Role.ADMIN)
+    channel = _own(access, channel_id)
+    form = ChannelChangeForm.of(channel, request.POST)
+    if form.is_valid():
+        try:
+            if change_channel(channel=channel, by=signed_in(request), **form.cleaned_data):
+                messages.success(request, "Saved. What is sent from now on goes by it.")
+        except ActionError as error:
+            add_refusal(form, error, otherwise="address")
+        else:
+            return back_to(slug, "channels")
+    return settings_with(request, access, channel=form)
 
 
 @require_POST
@@ -69,7 +94,10 @@ def channel_remove(request: HttpRequest, slug: str, channel_id: int) -> HttpResp
 
 
 def _channel(request: HttpRequest, slug: str, channel_id: int) -> Channel:
-    access = members_project_for(request, slug, needs=Role.ADMIN)
+    return _own(members_project_for(request, slug, needs=Role.ADMIN), channel_id)
+
+
+def _own(access: Access, channel_id: int) -> Channel:
     channel = Channel.objects.filter(project=access.project, pk=channel_id).first()
     if channel is None:
         raise Http404

@@ -20,7 +20,7 @@ from runs.models import Invitation, Membership, Token
 from runs.queries.project_settings import project_settings
 from runs.vocabulary import Role, Scope, Visibility
 from runs.web.access import Access, members_project_for, signed_in
-from runs.web.channel_forms import ChannelForm, channel_section
+from runs.web.channel_forms import ChannelChangeForm, ChannelForm, channel_section
 from runs.web.forms import (
     EXPIRIES,
     ROLES,
@@ -181,7 +181,7 @@ def settings_with(
     token: TokenForm | None = None,
     member: MemberForm | None = None,
     invitation: InvitationForm | None = None,
-    channel: ChannelForm | None = None,
+    channel: ChannelForm | ChannelChangeForm | None = None,
     policy: PolicyForm | None = None,
 ) -> HttpResponse:
     """The page, with the form that was refused when there is one."""

@@ -104,6 +104,11 @@ urlpatterns = [
     path("p/<slug:slug>/audit/", audit.audit_log, name="audit"),
     path("p/<slug:slug>/settings/channels/", channels.channel_add, name="channel-add"),
     path(
+        "p/<slug:slug>/settings/channels/<int:channel_id>/change/",
+        channels.channel_change,
+        name="channel-change",
+    ),
+    path(
         "p/<slug:slug>/settings/channels/<int:channel_id>/test/", channels.channel_test, name="channel-test"
     ),
     path(

@@ -54,6 +54,7 @@ CHANGES = {
     "token-add": Role.ADMIN,
     "token-revoke": Role.ADMIN,
     "channel-add": Role.ADMIN,
+    "channel-change": Role.ADMIN,
     "channel-test": Role.ADMIN,
     "channel-pause": Role.ADMIN,
     "channel-resume": Role.ADMIN,
@@ -67,6 +68,7 @@ CHANGES = {
 #: Addresses that even a public project has for its members alone.
 MEMBERS = {
     "channel-add",
+    "channel-change",
     "channel-test",
     "channel-pause",
     "channel-resume",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from runs.actions.channels import add_channel, try_channel
+from runs.actions.channels import add_channel, change_channel, try_channel
+from runs.actions.errors import NotPossibleError
 from runs.models import AuditEntry, Channel, Delivery, Project
 from runs.vocabulary import Role
 from tests.factories import make_member, make_project, make_user
@@ -14,7 +17,12 @@ from tests.factories import make_member, make_project, make_user
 pytestmark = pytest.mark.django_db
 
 SLACK = "https://hooks.slack.com/services/T0/B0/s3cret"
-STATUS = {"kind": "gitea", "address": "https://git.example.org", "repository": "acme/shop", "secret": "t0ken"}
+STATUS: dict[str, Any] = {
+    "kind": "gitea",
+    "address": "https://git.example.org",
+    "repository": "acme/shop",
+    "secret": "t0ken",
+}
 
 
 @pytest.fixture
@@ -126,6 +134,94 @@ def test_a_channel_is_paused_resumed_and_removed(admin: Client, project: Project
     assert [*actions] == ["channel.added", "channel.paused", "channel.resumed", "channel.removed"]
 
 
+def change(client: Client, channel: Channel, **values: str) -> Any:
+    answer = client.post(f"/p/shop/settings/channels/{channel.pk}/change/", values)
+    channel.refresh_from_db()
+    return answer
+
+
+def test_a_channel_is_changed_and_what_is_left_empty_stays(admin: Client, project: Project) -> None:
+    slack = add_channel(project=project, kind="slack", address=SLACK, branches=["main"])
+    hook = add_channel(project=project, kind="webhook", address="https://example.org/hook", secret="old")
+    status = add_channel(project=project, **STATUS)
+
+    assert change(admin, slack, branches="main, release/*").status_code == 302
+    assert change(admin, hook, address="https://example.net/h", branches="").status_code == 302
+    values = {"address": "https://git.example.org", "repository": "acme/shop2"}
+    assert change(admin, status, **values).status_code == 302
+
+    assert (slack.address, slack.branches) == (SLACK, ["main", "release/*"])
+    assert (hook.address, hook.secret) == ("https://example.net/h", "old")
+    assert (status.repository, status.secret) == ("acme/shop2", "t0ken")
+    entries = AuditEntry.objects.filter(action="channel.changed").order_by("pk")
+    assert [(entry.subject, entry.data) for entry in entries] == [
+        ("Slack, hooks.slack.com", {"branches": ["main", "main, release/*"]}),
+        ("Webhook, example.net", {"place": ["example.org", "example.net"]}),
+        (
+            "Gitea or Forgejo, acme/shop2 at git.example.org",
+            {"place": ["acme/shop at git.example.org", "acme/shop2 at git.example.org"]},
+        ),
+    ]
+
+
+def test_another_secret_is_kept_and_shown_nowhere(admin: Client, project: Project) -> None:
+    hook = add_channel(project=project, kind="webhook", address="https://example.org/t0p", secret="0ld")
+    change(admin, hook, address="https://example.org/n3w", secret="s3cond")
+
+    assert (hook.address, hook.secret) == ("https://example.org/n3w", "s3cond")
+    assert AuditEntry.objects.get(action="channel.changed").data == {
+        "address": "another",
+        "secret": "another",
+    }
+    for shown in (page(admin), admin.get("/p/shop/audit/").content.decode()):
+        assert not [word for word in ("t0p", "0ld", "n3w", "s3cond") if word in shown]
+
+
+def test_a_token_goes_to_no_other_server_unless_it_is_given_again(admin: Client, project: Project) -> None:
+    status = add_channel(project=project, **STATUS)
+    elsewhere = {"address": "https://evil.example.org", "repository": "acme/shop"}
+
+    answer = change(admin, status, **elsewhere)
+
+    assert answer.status_code == 422
+    shown = answer.content.decode()
+    assert "The token is not sent to another server: give it again." in shown
+    assert 'value="https://evil.example.org"' in shown
+    assert "t0ken" not in shown
+    assert (status.address, status.secret) == ("https://git.example.org", "t0ken")
+    assert change(admin, status, **elsewhere, secret="another").status_code == 302
+    assert (status.address, status.secret) == ("https://evil.example.org", "another")
+
+
+def test_what_a_channel_cannot_become_is_refused_at_its_own_form(admin: Client, project: Project) -> None:
+    first, second = (add_channel(project=project, kind="slack", address=SLACK) for _ in range(2))
+
+    answer = change(admin, second, address="ftp://example.org/")
+
+    assert answer.status_code == 422
+    shown = answer.content.decode()
+    assert "begins with https://" in shown
+    assert shown.count('class="disclose" open') == 1
+    assert shown.index(f"channels/{first.pk}/change/") < shown.index("begins with https://")
+    assert second.address == SLACK
+    assert not AuditEntry.objects.filter(action="channel.changed").exists()
+
+
+def test_saving_what_is_there_changes_nothing(admin: Client, project: Project) -> None:
+    channel = add_channel(project=project, kind="slack", address=SLACK, branches=["main"])
+
+    assert change(admin, channel, branches="main").status_code == 302
+    assert not AuditEntry.objects.filter(action="channel.changed").exists()
+
+
+def test_a_channel_that_was_removed_meanwhile_cannot_be_changed(project: Project) -> None:
+    channel = add_channel(project=project, kind="slack", address=SLACK)
+    Channel.objects.all().delete()
+
+    with pytest.raises(NotPossibleError, match="was removed"):
+        change_channel(channel=channel, branches=["main"])
+
+
 def test_a_test_leads_to_its_delivery(admin: Client, project: Project) -> None:
     channel = add_channel(project=project, kind="slack", address=SLACK)
     answer = admin.post(f"/p/shop/settings/channels/{channel.pk}/test/")
@@ -138,7 +234,7 @@ def test_a_test_leads_to_its_delivery(admin: Client, project: Project) -> None:
 def test_a_channel_of_another_project_is_not_found(admin: Client) -> None:
     other = add_channel(project=make_project(), kind="slack", address=SLACK)
 
-    for act in ("test", "pause", "resume", "remove"):
+    for act in ("change", "test", "pause", "resume", "remove"):
         assert admin.post(f"/p/shop/settings/channels/{other.pk}/{act}/").status_code == 404
     assert Channel.objects.filter(is_active=True).count() == 1
 
