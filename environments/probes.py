@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ from typing import Protocol
 
 from environments.engine import ExecResult
 from environments.errors import DeadlineExceededError, StoppedError
-from environments.spec import HealthCheck
+from environments.spec import EMPTY, HealthCheck
 
 #: Pauses between two probes of a service that is coming up: 0.1 s growing by half to 1 s.
 FIRST_PAUSE_SECONDS = 0.1
@@ -186,16 +186,21 @@ def probe_command(check: HealthCheck) -> list[str]:
     return ["/bin/sh", "-c", words[0]] if kind == "CMD-SHELL" else list(words)
 
 
-def successes_needed(check: HealthCheck) -> int:
-    """How many probes in a row must pass before the service counts as ready.
+def asks_where_setup_answers(check: HealthCheck) -> bool:
+    """Whether the check would believe a server that is only being set up.
 
-    The official PostgreSQL image answers `pg_isready` on its Unix socket while it is still being set up, then
-    restarts; asked without `-h` it needs two successes a second apart.
+    The official PostgreSQL image answers `pg_isready` on its Unix socket while its scripts run, however long,
+    then restarts. Over TCP only the real server answers.
     """
     text = " ".join(check.test)
     asks_postgres = re.search(r"\bpg_isready\b", text) is not None
     names_host = re.search(r"\s(-h|--host)\b", text) is not None or "PGHOST" in text
-    return 2 if asks_postgres and not names_host else 1
+    return asks_postgres and not names_host
+
+
+def probe_variables(check: HealthCheck) -> Mapping[str, str]:
+    """What the check's command is told on top of the service's own variables, when we run it."""
+    return {"PGHOST": "127.0.0.1"} if asks_where_setup_answers(check) else EMPTY
 
 
 type Execute = Callable[[Sequence[str], float], ExecResult]
@@ -211,57 +216,31 @@ class Prober:
         self._clock = clock
         self._turns = turns or Turns(PROBES_IN_FLIGHT)
 
-    def until_healthy(
-        self,
-        check: HealthCheck,
-        execute: Execute,
-        *,
-        give_up: threading.Event,
-        heard: Callable[[ProbeOutcome], None],
-    ) -> bool:
-        """Probe until it passes as often as needed; False when `give_up` was set before.
-
-        `execute` takes the command and its time-out in seconds. `heard` is told of every outcome.
-        """
-        return self.until_passed(
-            lambda: self.outcome(check, execute),
-            needed=successes_needed(check),
-            give_up=give_up,
-            heard=heard,
-        )
-
     def until_passed(
         self,
         ask: Callable[[], ProbeOutcome],
         *,
         give_up: threading.Event,
         heard: Callable[[ProbeOutcome], None],
-        needed: int = 1,
         nudge: threading.Event | None = None,
         pauses: Iterator[float] | None = None,
     ) -> bool:
-        """Ask until the answer is yes as often as needed, a second apart; False when `give_up` was set.
+        """Ask until the answer is yes; False when `give_up` was set before.
 
-        Setting `nudge` cuts a pause short.
+        `heard` is told of every outcome. Setting `nudge` cuts a pause short.
         """
-        in_a_row = 0
         pauses = pauses or backing_off()
         while not give_up.is_set():
             if nudge is not None:
                 nudge.clear()
             outcome = ask()
             heard(outcome)
-            in_a_row = in_a_row + 1 if outcome.passed else 0
-            if in_a_row >= needed:
+            if outcome.passed:
                 return True
             # A check that takes long takes processor time from the service that is coming up: it gets half.
-            seconds = 1.0 if in_a_row else max(next(pauses), outcome.seconds)
+            seconds = max(next(pauses), outcome.seconds)
             _pause(seconds, clock=self._clock, stop=give_up, wake=nudge)
         return False
-
-    def passes(self, check: HealthCheck, execute: Execute) -> bool:
-        """Probe once."""
-        return self.outcome(check, execute).passed
 
     def outcome(self, check: HealthCheck, execute: Execute) -> ProbeOutcome:
         """Ask a health check once, when it is its turn."""

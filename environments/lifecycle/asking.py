@@ -11,7 +11,7 @@ import io
 import re
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http.client import HTTPException, HTTPResponse
 from typing import IO, Final, cast
@@ -21,6 +21,7 @@ from environments.errors import EnvironmentFailedError, FailureKind
 from environments.lifecycle.session import Session
 from environments.lifecycle.watching import LogFollowers
 from environments.probes import OUTPUT_KEPT_CHARACTERS, ProbeOutcome, executed
+from environments.spec import EMPTY
 from environments.spec.ready import (
     AllOf,
     AnyOf,
@@ -123,11 +124,15 @@ class Asker:
         except (OSError, HTTPException) as error:
             return ProbeOutcome(passed=False, output=_reason(error))
 
-    def run(self, name: str, command: Sequence[str], seconds: float) -> ExecResult:
+    def run(
+        self, name: str, command: Sequence[str], seconds: float, variables: Mapping[str, str] = EMPTY
+    ) -> ExecResult:
         """Run a command inside; one that ended meanwhile, or is being restarted, has not answered."""
         session = self._session
         try:
-            return session.engine.execute(session.ref, name, command, timeout_seconds=seconds)
+            return session.engine.execute(
+                session.ref, name, command, timeout_seconds=seconds, variables=variables
+            )
         except EnvironmentFailedError as error:
             if error.kind is not FailureKind.SERVICE_EXITED:
                 raise

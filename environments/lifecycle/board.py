@@ -80,6 +80,8 @@ class Board:
         self._services = services
         self._waited_for = waited_for
         self._seen = {name: Seen(name) for name in services}
+        #: Services whose engine may call them healthy too early.
+        self._doubted: set[str] = set()
         self._lock = threading.RLock()
         self.changed = threading.Event()
 
@@ -173,6 +175,11 @@ class Board:
         with self._news(service) as seen:
             self._failed(seen, reason)
 
+    def note_doubted(self, service: str) -> None:
+        """Its health check can be fooled when the engine asks it: our own probe alone tells."""
+        with self._lock:
+            self._doubted.add(service)
+
     def is_steady(self, service: str) -> bool:
         """Say whether a passed probe counts: not while the service may be restarting over and over."""
         with self._lock:
@@ -202,7 +209,7 @@ class Board:
     def _healthy(self, seen: Seen, at: datetime) -> None:
         """The engine calls it healthy. A service with a probe of its own is ready when that passes."""
         seen.health = Health.HEALTHY
-        if self._services[seen.service].ready is None:
+        if self._services[seen.service].ready is None and seen.service not in self._doubted:
             self._ready(seen, at)
 
     def _ready(self, seen: Seen, at: datetime) -> None:

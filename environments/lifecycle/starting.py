@@ -20,9 +20,10 @@ from environments.plan import Progress
 from environments.probes import (
     STOP_NOTICED_SECONDS,
     ProbeOutcome,
+    asks_where_setup_answers,
     backing_off,
+    probe_variables,
     steadily,
-    successes_needed,
     wait_until,
 )
 from environments.spec import EMPTY, Condition
@@ -86,8 +87,8 @@ class Question:
     """What says that a service is ready."""
 
     ask: Callable[[], ProbeOutcome]
-    #: How often in a row it has to pass.
-    successes_needed: int = 1
+    #: Whether the engine's `healthy` says the same.
+    is_engines_too: bool = False
     #: The file's own, where it has one.
     probe: Probe | None = None
 
@@ -230,7 +231,6 @@ class Starter:
         began = session.clock.monotonic()
         passed = session.prober.until_passed(
             lambda: self._steadily(name, question.ask()),
-            needed=question.successes_needed,
             give_up=session.board.of(name).settled,
             heard=lambda outcome: self._heard(name, outcome),
             nudge=self._followers.nudge(name) if _reads_log(question.probe) else None,
@@ -264,14 +264,14 @@ class Starter:
                 raise evidence.failure(
                     session, message, FailureKind.SERVICE_EXITED, service=name, about=[name]
                 )
-            if question is None or (state.health is Health.HEALTHY and question.probe is None):
+            if question is None or (state.health is Health.HEALTHY and question.is_engines_too):
                 return True
             return question.ask().passed
 
         wait_until(is_ready, deadline_seconds=deadline_seconds, clock=session.clock, stop=session.leaving)
 
     def _question(self, name: str) -> Question | None:
-        """Its file's own probe, believed at the first word, or else its health check; None without either."""
+        """Its file's own probe, or else its health check; None without either."""
         session = self._session
         probe = session.service(name).ready
         if probe is not None:
@@ -280,10 +280,17 @@ class Starter:
         if check is None:
             return None
 
-        def ask() -> ProbeOutcome:
-            return session.prober.outcome(check, lambda *asked: self._asker.run(name, *asked))
+        variables = probe_variables(check)
 
-        return Question(ask, successes_needed(check))
+        def ask() -> ProbeOutcome:
+            return session.prober.outcome(
+                check, lambda command, seconds: self._asker.run(name, command, seconds, variables)
+            )
+
+        if asks_where_setup_answers(check):
+            session.board.note_doubted(name)
+            return Question(ask)
+        return Question(ask, is_engines_too=True)
 
     def _steadily(self, name: str, outcome: ProbeOutcome) -> ProbeOutcome:
         """What passes does not count while the service may be restarting over and over."""

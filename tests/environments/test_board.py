@@ -209,3 +209,15 @@ def test_what_the_engine_thinks_of_a_service_with_its_own_probe_is_not_asked(say
 
     told.probe_passes()
     assert told.progress() is Progress.READY
+
+
+def test_an_engine_that_asks_where_setup_answers_is_not_believed() -> None:
+    told = Told()
+    told.board.note_doubted("api")
+    told.started()
+    told.event(EngineEventKind.HEALTHY)
+    told.look(ServiceStatus.RUNNING, health=Health.HEALTHY)
+    assert told.progress() is Progress.STARTED
+
+    told.probe_passes()
+    assert told.progress() is Progress.READY

@@ -20,7 +20,7 @@ from environments.presets import (
     repository_of,
     variables_for,
 )
-from environments.probes import successes_needed
+from environments.probes import asks_where_setup_answers
 from environments.spec import (
     Build,
     Dependency,
@@ -136,7 +136,7 @@ def test_a_preset_asks_for_nothing_that_a_shared_engine_refuses(preset: Preset) 
 def test_a_health_check_is_a_program_of_the_shell_that_can_be_read(preset: Preset) -> None:
     kind, *words = preset.healthcheck.test
 
-    assert successes_needed(preset.healthcheck) == 1
+    assert not asks_where_setup_answers(preset.healthcheck)
     assert kind == "CMD" or (len(words) == 1 and "\n" not in words[0])
 
 

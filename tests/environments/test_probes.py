@@ -11,17 +11,20 @@ import pytest
 from environments.engine import ExecResult
 from environments.errors import DeadlineExceededError, StoppedError
 from environments.probes import (
+    Execute,
     FakeClock,
     ProbeOutcome,
     Prober,
     Turns,
     backing_off,
     probe_command,
+    probe_variables,
     steadily,
-    successes_needed,
     wait_until,
 )
 from environments.spec import HealthCheck
+
+OVER_TCP = {"PGHOST": "127.0.0.1"}
 
 
 class Service:
@@ -42,8 +45,12 @@ class Service:
         return ExecResult(exit_code=code, output=f"said {code}")
 
     def probed(self, check: HealthCheck, clock: FakeClock) -> bool:
-        return Prober(clock=clock).until_healthy(
-            check, self.execute, give_up=self.give_up, heard=self.heard.append
+        return self.probed_by(self.execute, check, clock)
+
+    def probed_by(self, execute: Execute, check: HealthCheck, clock: FakeClock) -> bool:
+        prober = Prober(clock=clock)
+        return prober.until_passed(
+            lambda: prober.outcome(check, execute), give_up=self.give_up, heard=self.heard.append
         )
 
 
@@ -152,7 +159,7 @@ def test_a_check_that_takes_long_leaves_the_service_as_much_time_again() -> None
         clock.seconds += 0.4
         return service.execute(command, timeout_seconds)
 
-    Prober(clock=clock).until_healthy(CHECK, slowly, give_up=service.give_up, heard=service.heard.append)
+    service.probed_by(slowly, CHECK, clock)
 
     assert [round(pause, 3) for pause in clock.pauses] == [0.4, 0.4]
 
@@ -164,31 +171,21 @@ def test_probing_gives_up_when_told() -> None:
     assert len(service.asked) == 2
 
 
-def test_postgres_asked_without_a_host_must_answer_twice_a_second_apart() -> None:
-    # Its image answers on the Unix socket while it is still being set up, then restarts.
-    check = HealthCheck(test=("CMD-SHELL", "pg_isready -U app"))
-    clock, service = FakeClock(), Service(0, 1, 0, 0)
-
-    assert service.probed(check, clock) is True
-    assert [outcome.passed for outcome in service.heard] == [True, False, True, True]
-    assert clock.pauses == [1.0, 0.1, 1.0]
-
-
 @pytest.mark.parametrize(
-    ("test", "needed"),
+    ("test", "variables"),
     [
-        (("CMD-SHELL", "pg_isready"), 2),
-        (("CMD", "pg_isready", "-U", "app"), 2),
-        (("CMD-SHELL", "pg_isready -h 127.0.0.1"), 1),
-        (("CMD", "pg_isready", "--host", "db"), 1),
-        (("CMD-SHELL", "PGHOST=127.0.0.1 pg_isready"), 1),
-        (("CMD", "redis-cli", "ping"), 1),
+        (("CMD-SHELL", "pg_isready"), OVER_TCP),
+        (("CMD", "pg_isready", "-U", "app"), OVER_TCP),
+        (("CMD-SHELL", "pg_isready -h 127.0.0.1"), {}),
+        (("CMD", "pg_isready", "--host", "db"), {}),
+        (("CMD-SHELL", "PGHOST=127.0.0.1 pg_isready"), {}),
+        (("CMD", "redis-cli", "ping"), {}),
     ],
 )
-def test_only_a_postgres_that_may_be_setting_itself_up_is_asked_twice(
-    test: tuple[str, ...], needed: int
+def test_only_a_postgres_that_may_be_setting_itself_up_is_asked_over_tcp_instead(
+    test: tuple[str, ...], variables: dict[str, str]
 ) -> None:
-    assert successes_needed(HealthCheck(test=test)) == needed
+    assert probe_variables(HealthCheck(test=test)) == variables
 
 
 def test_a_shell_check_runs_in_a_shell() -> None:
@@ -197,14 +194,12 @@ def test_a_shell_check_runs_in_a_shell() -> None:
 
 
 def test_a_probe_that_hangs_says_so() -> None:
-    heard: list[ProbeOutcome] = []
+    service = Service(0)
     results = iter([ExecResult(-1, "still at it", timed_out=True), ExecResult(0, "")])
 
-    Prober(clock=FakeClock()).until_healthy(
-        CHECK, lambda *_: next(results), give_up=threading.Event(), heard=heard.append
-    )
+    service.probed_by(lambda *_: next(results), CHECK, FakeClock())
 
-    assert heard[0] == ProbeOutcome(passed=False, output="no answer in 7 s. still at it")
+    assert service.heard[0] == ProbeOutcome(passed=False, output="no answer in 7 s. still at it")
 
 
 def test_probes_of_many_services_take_turns() -> None:
@@ -226,7 +221,7 @@ def test_probes_of_many_services_take_turns() -> None:
             in_flight.pop()
         return ExecResult(0, "")
 
-    threads = [threading.Thread(target=prober.passes, args=(CHECK, execute), daemon=True) for _ in range(3)]
+    threads = [threading.Thread(target=prober.outcome, args=(CHECK, execute), daemon=True) for _ in range(3)]
     for thread in threads:
         thread.start()
     assert entered.acquire(timeout=5)

@@ -13,6 +13,7 @@ from environments.docker_engine import DockerEngine
 from environments.engine import Engine
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef
+from environments.lifecycle import HappeningKind
 from environments.local_engine import LocalEngine
 from environments.spec import EnvironmentSpec, HealthCheck
 from environments.spec.ready import AllOf, AnyOf, ExecProbe, FileProbe, HttpProbe, LogProbe, Probe, TcpProbe
@@ -199,6 +200,41 @@ def test_a_server_that_only_its_own_loopback_reaches_is_not_ready(docker_lab: La
         pass
 
     assert caught.value.evidence[0].probe_outputs[-1] == "tcp :8080: connection refused"
+
+
+#: As the official image starts: a server on its socket alone for as long as scripts run, then the real one.
+SETS_UP_FIRST = """
+initdb --pgdata=/tmp/data --auth=trust --no-sync >/dev/null
+pg_ctl --pgdata=/tmp/data --options="-c listen_addresses='' -c fsync=off" --wait start >/dev/null
+pg_isready && sleep 1.6 && pg_isready && echo "answers during its setup"
+pg_ctl --pgdata=/tmp/data --mode=fast --wait stop >/dev/null
+echo "is set up"
+exec postgres -D /tmp/data -c listen_addresses='*' -c fsync=off
+"""
+
+
+@pytest.mark.engine
+def test_a_postgres_that_only_sets_itself_up_fools_neither_us_nor_its_engine(docker_lab: Lab) -> None:
+    # Its engine asks on the socket every 0.4 s and calls it healthy in the midst of its setup.
+    db = service(
+        "db",
+        image="itdash-lab/postgres:17",
+        entrypoint=("/bin/sh", "-c", SETS_UP_FIRST),
+        command=(),
+        user="postgres",
+        healthcheck=HealthCheck(("CMD-SHELL", "pg_isready -U postgres"), interval_seconds=0.4, retries=99),
+    )
+    spec = spec_of(db, service("tests", depends_on=needs("db")))
+
+    with docker_lab.provisioned(spec) as environment:
+        row = environment.record.services.get(name="db")
+        said = environment.run_in("db", ["psql", "-h", "127.0.0.1", "-Atc", "SELECT 7"], timeout_seconds=9)
+
+    assert (said.exit_code, said.output.strip()) == (0, "7")
+    assert "answers during its setup" in docker_lab.texts("db")
+    [set_up_at] = [line.at for line in docker_lab.lines if line.text == "is set up"]
+    [healthy_at] = [one.at for one in docker_lab.happenings if one.kind is HappeningKind.SERVICE_HEALTHY]
+    assert healthy_at < set_up_at < row.ready_at  # type: ignore[operator]
 
 
 class Elsewhere(DockerEngine):
