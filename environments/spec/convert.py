@@ -207,7 +207,7 @@ class _Conversion:
             platform=service.get("platform"),
             restart=restart,
             restart_attempts=attempts,
-            scale=service.get("scale", _at(service, "deploy").get("replicas", 1)),
+            scale=_count(service.get("scale"), _at(service, "deploy").get("replicas")),
             profiles=tuple(service.get("profiles") or ()),
             privileges=self._privileges(service),
             extension=self._extension(service, f"services.{name}.x-itdash"),
@@ -371,6 +371,11 @@ def _at(node: Map, *keys: str) -> Mapping[str, Any]:
 
 def _words(value: object) -> tuple[str, ...] | None:
     return tuple(map(str, value)) if isinstance(value, list) else None
+
+
+def _count(*told: int | None) -> int:
+    """The first that is told; a service is one container unless its file says otherwise."""
+    return next((count for count in told if count is not None), 1)
 
 
 def _texts(value: object) -> tuple[str, ...]:

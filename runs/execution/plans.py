@@ -11,7 +11,7 @@ from environments import policy
 from environments.errors import PolicyError, Problem
 from environments.grants import Quota
 from environments.presets import filled
-from environments.spec import EnvironmentSpec, load_environment
+from environments.spec import EnvironmentSpec, load_environment, with_replicas
 from environments.spec.source import Map, Mark, nearest, read_yaml
 from runs.suitefile import SUITE_FILES, SuiteFileError, SuiteSpec
 
@@ -134,11 +134,14 @@ def _refuse_too_long(suite: SuiteSpec, quota: Quota, file: _SuiteFile) -> None:
 
 
 def _refuse_unknown_services(suite: SuiteSpec, spec: EnvironmentSpec, file: _SuiteFile) -> None:
+    # A service of several containers goes by theirs, but for the tests' one, which is always one.
+    one = {name: replace(service, scale=1) for name, service in spec.services.items() if name == suite.tests}
+    known = with_replicas(replace(spec, services={**spec.services, **one}))
     asked = [("tests", suite.tests), *(("before", hook.service) for hook in suite.before)]
     problems = [
-        _unknown_service(suite, spec, key, service, file.place(key))
+        _unknown_service(suite, known, key, service, file.place(key))
         for key, service in asked
-        if service not in spec.services
+        if service not in known.services
     ]
     if problems:
         raise SuiteFileError(*problems)

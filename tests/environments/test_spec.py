@@ -8,7 +8,9 @@ from environments.spec import (
     HealthCheck,
     Mount,
     MountKind,
+    convert,
 )
+from environments.spec.schema import service_keys
 from tests.environments.checkout import Checkout
 
 
@@ -193,7 +195,7 @@ stop_signal: SIGINT
 stop_grace_period: 1m
 tty: "true"
 read_only: true
-x-itdash: {preset: none, ready: {http: /healthz}}"""
+x-itdash: {preset: none, ready: {http: 8080}}"""
     )
 
     assert (web.working_dir, web.user, web.hostname, web.container_name) == (
@@ -208,7 +210,7 @@ x-itdash: {preset: none, ready: {http: /healthz}}"""
     assert web.extra_hosts == {"a": "10.0.0.1", "b": "::1"}
     assert web.ulimits == {"nofile": (1, 2), "nproc": (3, 3)}
     assert (web.stop_signal, web.stop_grace_period_seconds) == ("SIGINT", 60.0)
-    assert web.extension == {"preset": "none", "ready": {"http": "/healthz"}}
+    assert web.extension == {"preset": "none", "ready": {"http": 8080}}
 
 
 def test_builds(checkout: Checkout) -> None:
@@ -338,3 +340,17 @@ def test_reset_takes_away_and_override_replaces(checkout: Checkout) -> None:
     web = checkout.load_files("base.yaml", "over.yaml").services["web"]
 
     assert (web.ports, web.environment, web.mounts, web.command) == ((81,), {"B": "2"}, (), None)
+
+
+def test_every_key_of_a_service_is_run_ignored_with_a_word_or_judged() -> None:
+    known = convert._USED | convert._NOTED.keys() | set(convert._PRIVILEGES)
+
+    # Both are put into the service before it is looked at.
+    assert service_keys() - known == {"extends", "label_file"}
+    assert convert._USED & convert._NOTED.keys() == set()
+
+
+def test_a_service_is_so_many_containers_as_it_says(checkout: Checkout) -> None:
+    assert checkout.service("tty: true").scale == 1
+    assert checkout.service("scale: 0").scale == 0
+    assert checkout.service("deploy: {replicas: 2}").scale == 2
