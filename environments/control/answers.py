@@ -30,6 +30,11 @@ class Request:
         """The body, an object."""
         try:
             value = json.loads(self.body)
+            # Half a character is JSON, but no name, no word of a command and no text of a database.
+            json.dumps(value, ensure_ascii=False).encode()
+        except RecursionError as error:
+            detail = "The body is nested deeper than anything that this API takes. Send a plain JSON object."
+            raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from error
         except ValueError as error:
             detail = f"The body is not JSON ({error}). Send a JSON object."
             raise ProblemError(HTTPStatus.BAD_REQUEST, detail) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -263,7 +262,8 @@ def _seconds(body: Mapping[str, Any]) -> float | None:
     seconds = body.get("seconds")
     if seconds is None:
         return None
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    # What is not a number at all (NaN) is neither above nor below.
     if not is_number or not 0 < seconds <= MAX_SECONDS:
         detail = f"'seconds' must be a number above 0 and at most {MAX_SECONDS:g}."
         raise ProblemError(_UNPROCESSABLE, detail)
