@@ -207,6 +207,14 @@ class StartPlan:
         return []
 
 
+def start_seconds(spec: EnvironmentSpec, *, otherwise: float) -> float:
+    """How long all services together may take to become ready: what the file says or else `otherwise`, and on
+    top of it what single services ask for beyond that."""
+    whole = spec.start_timeout_seconds or otherwise
+    own = [service.start_timeout_seconds or 0.0 for service in spec.services.values()]
+    return whole + sum(max(0.0, seconds - whole) for seconds in own)
+
+
 def _progress(states: Mapping[str, Progress], service: str) -> Progress:
     return states.get(service, Progress.WAITING)
 

@@ -284,4 +284,4 @@ class SuiteControls:
 
     def _until_ready(self, name: str) -> None:
         """Wait until its health check passes; a service without one is ready when it runs."""
-        self._starter.until_ready(name, deadline_seconds=self._session.request.start_timeout_seconds)
+        self._starter.until_ready(name, deadline_seconds=self._session.start_timeout_seconds())

@@ -74,7 +74,7 @@ class LiveEnvironment:
         """
         session = self._session
         session.check_held()
-        self._starter.until_ready(service, deadline_seconds=session.request.start_timeout_seconds)
+        self._starter.until_ready(service, deadline_seconds=session.start_timeout_seconds())
         began = session.clock.monotonic()
         result = session.engine.execute(session.ref, service, command, timeout_seconds=timeout_seconds)
         session.tell(

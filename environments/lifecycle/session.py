@@ -17,7 +17,7 @@ from environments.lifecycle.board import Board
 from environments.lifecycle.metering import Meter
 from environments.lifecycle.requests import EVERY_SERVICE, EnvironmentRequest, Happening, HappeningKind
 from environments.models import Environment
-from environments.plan import StartPlan
+from environments.plan import StartPlan, start_seconds
 from environments.presets import filled, preset_for
 from environments.probes import Clock, Prober
 from environments.spec import (
@@ -133,11 +133,8 @@ class Session:
         )
 
     def start_timeout_seconds(self) -> float:
-        """How long all services together may take: what the file says or else the caller, and on top of it
-        what single services ask for beyond that."""
-        whole = self.spec.start_timeout_seconds or self.request.start_timeout_seconds
-        own = [service.start_timeout_seconds or 0.0 for service in self.spec.services.values()]
-        return whole + sum(max(0.0, seconds - whole) for seconds in own)
+        """How long all services together may take."""
+        return start_seconds(self.spec, otherwise=self.request.start_timeout_seconds)
 
     def healthcheck(self, name: str) -> HealthCheck | None:
         """The check by which a created service counts as healthy: its own, its image's, its preset's."""

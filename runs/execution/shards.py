@@ -32,6 +32,7 @@ from environments.lifecycle import (
     provisioned,
 )
 from environments.lifecycle.requests import EVERY_SERVICE
+from environments.plan import start_seconds
 from runs.actions.events import NewEvent, NewLine
 from runs.actions.results import ReportFile, StoredReports, store_reports
 from runs.actions.runs import Claim, Ending, advance_run
@@ -168,7 +169,8 @@ class _TestsEnded:
 
 
 def _request(job: Job, plan: ShardPlan) -> EnvironmentRequest:
-    time_allowed = IMAGE_TIMEOUT_SECONDS + START_TIMEOUT_SECONDS + job.suite.timeout_seconds + _SLACK_SECONDS
+    start = start_seconds(plan.spec, otherwise=START_TIMEOUT_SECONDS)
+    time_allowed = IMAGE_TIMEOUT_SECONDS + start + job.suite.timeout_seconds + _SLACK_SECONDS
     if job.keep is not None:
         # Labels cannot be changed: they allow for the longest that a person may have it held.
         time_allowed += settings.HELD_LONGEST_SECONDS

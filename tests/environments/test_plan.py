@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from environments.errors import SpecError
-from environments.plan import Progress, StartPlan
+from environments.plan import Progress, StartPlan, start_seconds
 from environments.spec import Condition, Dependency, EnvironmentSpec, ServiceSpec
 
 STARTED, HEALTHY, COMPLETED = Condition.STARTED, Condition.HEALTHY, Condition.COMPLETED
@@ -190,3 +190,17 @@ def test_start_order_puts_every_dependency_first_and_stop_order_last(
         for dependency in dependencies:
             assert order.index(dependency.service) < order.index(name)
             assert layer_of[dependency.service] > layer_of[name]
+
+
+def test_what_services_ask_for_beyond_the_whole_is_added_to_it() -> None:
+    def seconds(whole: float | None, *own: float | None) -> float:
+        services = {
+            str(number): ServiceSpec(str(number), image="x", start_timeout_seconds=one)
+            for number, one in enumerate(own)
+        }
+        return start_seconds(EnvironmentSpec(services, start_timeout_seconds=whole), otherwise=120.0)
+
+    assert seconds(None, None, 60.0) == 120.0
+    assert seconds(180.0, None, 60.0) == 180.0
+    # 180 beyond the first 120, and 30 beyond them.
+    assert seconds(None, 300.0, 150.0, 60.0) == 330.0

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from environments.errors import Problem
 from environments.spec import Condition
 from environments.spec.ready import (
     AllOf,
@@ -16,8 +19,10 @@ from environments.spec.ready import (
     LogProbe,
     TcpProbe,
     leaves,
+    readiness_from,
     slow_pattern,
 )
+from environments.spec.source import Map, Seq
 from tests.environments.checkout import Checkout
 
 
@@ -142,6 +147,29 @@ def test_leaves_are_the_questions_of_a_tree_in_their_order() -> None:
 
     assert list(leaves(tree)) == [TcpProbe(1), TcpProbe(2), LogProbe("x")]
     assert list(leaves(None)) == []
+
+
+KINDS = ["http", "tcp", "log", "exec", "file", "any", "all"]
+KEYS = ["timeout", "port", "path", "status", "body", "pattern", "times", "/x", "1s", "80"]
+WORDS = st.sampled_from(KINDS + KEYS)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=3).map(Seq)
+        | st.dictionaries(WORDS, inner, max_size=3).map(lambda d: Map(d.items()))
+    ),
+    max_leaves=12,
+)
+
+
+@given(value=VALUES)
+def test_whatever_is_written_is_read_or_refused_and_never_both(value: object) -> None:
+    problems: list[Problem] = []
+
+    ready = readiness_from(Map([("ready", value)]), "x", problems).ready
+
+    assert (ready is None) == bool(problems)
+    assert all(problem.message.startswith("x.ready") for problem in problems)
 
 
 @pytest.mark.parametrize(
