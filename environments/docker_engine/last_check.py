@@ -47,20 +47,22 @@ _CONFIG: Final = frozenset(
 _FREE: Final = frozenset(
     {
         "CapDrop",
-        "CpuShares",
         "DnsOptions",
         "DnsSearch",
         "GroupAdd",
         "Init",
-        "NanoCpus",
         "ReadonlyRootfs",
-        "ShmSize",
     }
 )
 _OWN_IPC: Final = frozenset({"none", "private", "shareable"})
 _TMPFS_OPTIONS: Final = frozenset(
     ["size", "mode", "uid", "gid", "nr_inodes", "exec", "noexec", "ro", "rw", "nosuid", "nodev", "noatime"]
 )
+_HEALTH: Final = frozenset(
+    {"Test", "Interval", "Timeout", "Retries", "StartPeriod", "StartInterval"},
+)
+#: Of an endpoint, neither addresses nor links nor what a driver would make of it.
+_ENDPOINT: Final = frozenset({"Aliases", "GwPriority"})
 _LOG_OPTIONS: Final = frozenset({"max-size", "max-file"})
 _RESTARTS: Final = frozenset({"", "no", "always", "on-failure", "unless-stopped"})
 _LIMITS: Final = payload.Limits()
@@ -107,9 +109,10 @@ def refuse_danger(
 
 
 def _around(config: Mapping[str, Any], environment: EnvironmentRef, networks: set[str]) -> Iterator[str]:
-    for key, value in config.items():
-        if key not in _CONFIG and value:
-            yield f"the engine would be sent {key}, which nothing here needs"
+    for key in config.keys() - _CONFIG:
+        yield f"the engine would be sent {key}, which nothing here needs"
+    if (config.get("Healthcheck") or {}).keys() - _HEALTH:
+        yield "its health check has keys that nothing here needs"
     labels = config["Labels"]
     own = labels_for(environment, labels.get(SERVICE))
     for name, value in labels.items():
@@ -117,8 +120,17 @@ def _around(config: Mapping[str, Any], environment: EnvironmentRef, networks: se
             yield f"the label {name} is not the file's to set"
     if own.items() - labels.items():
         yield "its labels do not say whose it is, so nothing would ever remove it"
-    for network in config["NetworkingConfig"]["EndpointsConfig"].keys() - networks:
-        yield f"the network {network} is not of this environment"
+    yield from _of_networks(config["NetworkingConfig"], networks)
+
+
+def _of_networks(config: Mapping[str, Any], networks: set[str]) -> Iterator[str]:
+    if config.keys() != {"EndpointsConfig"}:
+        yield "NetworkingConfig holds more than endpoints"
+    for network, endpoint in config["EndpointsConfig"].items():
+        if network not in networks:
+            yield f"the network {network} is not of this environment"
+        if endpoint.keys() - _ENDPOINT:
+            yield f"its endpoint of {network} says {', '.join(sorted(endpoint.keys() - _ENDPOINT))}"
 
 
 def _of_host(
@@ -133,8 +145,11 @@ def _of_host(
         elif key in _GRANTED:
             if value and _GRANTED[key] not in grants:
                 yield f"HostConfig.{key} takes the grant '{_GRANTED[key]}'"
-        elif value and key not in _FREE:
+        elif key not in _FREE:
+            # Also an empty one: an empty list of masked paths would unmask them all.
             yield f"HostConfig.{key} is not known to be harmless"
+    if host.get("MemorySwap") != host.get("Memory"):
+        yield "HostConfig.MemorySwap may not differ from Memory: there is no swap"
 
 
 def _rules(
@@ -158,8 +173,17 @@ def _rules(
             HOST_GATEWAY in grants or not any(host.rpartition(":")[2] == HOST_GATEWAY for host in hosts)
         ),
         "Sysctls": lambda settings: settings.keys() <= SYSCTLS,
-        "LogConfig": lambda log: log["Type"] == "json-file" and log["Config"].keys() == _LOG_OPTIONS,
-        "RestartPolicy": lambda policy: policy["Name"] in _RESTARTS,
+        "LogConfig": lambda log: (
+            log.keys() == {"Type", "Config"}
+            and log["Type"] == "json-file"
+            and log["Config"].keys() == _LOG_OPTIONS
+        ),
+        "RestartPolicy": lambda policy: (
+            policy.keys() <= {"Name", "MaximumRetryCount"} and policy["Name"] in _RESTARTS
+        ),
+        # Nothing where the engine's kernel cannot bound it.
+        "NanoCpus": lambda share: share >= 0,
+        "ShmSize": lambda size: 0 < size <= limits.longest_memory_bytes,
         "Memory": lambda size: 0 < size <= limits.longest_memory_bytes,
         "MemorySwap": lambda size: 0 < size <= limits.longest_memory_bytes,
         "Ulimits": lambda ulimits: all(
@@ -173,6 +197,7 @@ def _asked(environment: EnvironmentRef) -> dict[str, _Rule]:
     """What each key may say that is only there when a file asks for it."""
     own = f"{environment.name}-"
     return {
+        "CpuShares": lambda share: 0 < share <= payload.ENVIRONMENT_SHARES,
         "PidMode": lambda mode: mode.startswith(f"container:{own}"),
         "IpcMode": lambda mode: mode in _OWN_IPC or mode.startswith(f"container:{own}"),
         "VolumesFrom": lambda names: all(name.startswith(own) for name in names),
