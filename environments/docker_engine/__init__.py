@@ -204,6 +204,7 @@ class DockerEngine:
     ) -> None:
         """Create the container, join its networks and copy its files in; adopt one that is there already."""
         image = self.prepare_image(environment, service)
+        service = surroundings.with_shared_files(spec, service)
         with translated(f"creating service '{service.name}'", service=service.name):
             ids = networks.network_ids(self._api, environment)
             config = payload.container_config(

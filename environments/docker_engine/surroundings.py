@@ -6,11 +6,13 @@ published port is one of the engine host's loopback.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final
 
 from environments.docker_engine.payload import container_name
 from environments.labels import EnvironmentRef
-from environments.spec import EnvironmentSpec, ServiceSpec
+from environments.spec import EnvironmentSpec, MountKind, ServiceSpec
 
 LOOPBACK: Final = "127.0.0.1"
 _OWN_IPC: Final = frozenset({"none", "private", "shareable"})
@@ -31,6 +33,24 @@ def add_to(
         "PortBindings": {str(port): [{"HostIp": LOOPBACK, "HostPort": ""}] for port in service.published},
     }
     config["HostConfig"] |= {key: value for key, value in asked.items() if value}
+
+
+def with_shared_files(spec: EnvironmentSpec, service: ServiceSpec) -> ServiceSpec:
+    """The service with the single files that are bound in those whose volumes it takes: they are no volumes,
+    so the engine does not share them. What it mounts itself at their place is nearer."""
+    taken = {mount.target for mount in service.mounts}
+    shared = []
+    for entry in service.privileges.get("volumes_from") or ():
+        other, _, mode = str(entry).partition(":")
+        for mount in spec.services[other].mounts if other in spec.services else ():
+            if (
+                mount.target not in taken
+                and mount.kind is MountKind.BIND
+                and Path(mount.source or "").is_file()
+            ):
+                taken.add(mount.target)
+                shared.append(replace(mount, read_only=mount.read_only or mode == "ro"))
+    return replace(service, mounts=(*service.mounts, *shared)) if shared else service
 
 
 def _joined(environment: EnvironmentRef, spec: EnvironmentSpec, mode: object) -> str:

@@ -76,7 +76,7 @@ services:
   neighbour:
     image: itdash-lab/python:3.13
     command: ['python3', '-c', 'import signal; signal.pause()']
-    volumes: ['/shared']
+    volumes: ['/shared', './one.txt:/opt/app/one.txt']
     networks: [front]
   within:
     image: itdash-lab/python:3.13
@@ -110,7 +110,9 @@ class Up:
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     engine = DockerEngine()
     place = Place(engine, ref_for(f"payload-{secrets.token_hex(4)}"))
-    spec = Checkout(tmp_path_factory.mktemp("payload")).load(FILE)
+    checkout = Checkout(tmp_path_factory.mktemp("payload"))
+    checkout.write("one.txt", "shared by whose volumes are")
+    spec = checkout.load(FILE)
     policy.check(spec)
     spec = complete(spec, "tests")
     try:
@@ -215,7 +217,11 @@ def test_a_service_sees_what_its_file_says(up: Up) -> None:
     seen = up.place.engine.execute(
         up.place.ref,
         "full",
-        ("python3", "-c", "import os; print(os.getpid() > 1, oct(os.stat('/scratch').st_mode))"),
+        (
+            "python3",
+            "-c",
+            "import os; print(oct(os.stat('/scratch').st_mode), open('/opt/app/one.txt').read())",
+        ),
         timeout_seconds=10,
     )
-    assert seen.output.split() == ["True", "0o41770"]
+    assert seen.output.strip() == "0o41770 shared by whose volumes are"
