@@ -8,7 +8,7 @@ its devices, join its namespaces, speak to its network. An administrator may gra
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -145,19 +145,21 @@ def _from_elsewhere(spec: EnvironmentSpec, places: Sequence[str]) -> Iterator[Pr
         used = [("image", service.image)] if service.build is None and service.image else []
         if service.build is not None:
             key = "build.dockerfile_inline" if service.build.dockerfile_inline else "build.dockerfile"
-            used = [(key, base) for base in registries.bases(_dockerfile(service.build), service.build.args)]
+            text = _dockerfile(service.build, spec.directory)
+            used = [(key, base) for base in registries.bases(text, service.build.args)]
+            used += [("build.cache_from", image) for image in service.build.cache_from]
         for key, image in used:
             if not registries.is_allowed(image, places):
                 message = f"services.{service.name}.{key}: the image {image} is not of {', '.join(places)}"
                 yield Problem(message, key=f"services.{service.name}.{key}", mend=_ELSEWHERE)
 
 
-def _dockerfile(build: Build) -> str:
-    """Its text; nothing where it lies outside of the checkout, which is refused, or is missing: then it fails."""
+def _dockerfile(build: Build, directory: Path) -> str:
+    """Its text; nothing where it lies outside of the checkout, which is refused, or is missing, which fails."""
     path = build.context / build.dockerfile
     if build.dockerfile_inline is not None:
         return build.dockerfile_inline
-    return path.read_text(errors="replace") if path.is_file() else ""
+    return path.read_text(errors="replace") if _is_inside(path, directory) and path.is_file() else ""
 
 
 def _limit_key(spec: EnvironmentSpec, service: str, key: str) -> str:
@@ -181,12 +183,16 @@ def _service(service: ServiceSpec, spec: EnvironmentSpec) -> Iterator[Problem]:
             reason = f"{server} is asked for names on a network of the engine's host"
             yield _refusal(f"{prefix}.dns", reason)
     if HOST_GATEWAY not in spec.grants:
-        for host, address in service.extra_hosts.items():
-            if address == HOST_GATEWAY:
-                reason = f"{host} would be the engine's host"
-                yield _refusal(f"{prefix}.extra_hosts", reason, grant=HOST_GATEWAY)
+        yield from _hosts(f"{prefix}.extra_hosts", service.extra_hosts)
+        yield from _hosts(f"{prefix}.build.extra_hosts", service.build.extra_hosts if service.build else {})
     yield from _mounts(service, spec.directory)
     yield from _build(service, spec.directory)
+
+
+def _hosts(key: str, hosts: Mapping[str, str]) -> Iterator[Problem]:
+    for host, address in hosts.items():
+        if address == HOST_GATEWAY:
+            yield _refusal(key, f"{host} would be the engine's host", grant=HOST_GATEWAY)
 
 
 def _is_harmless(key: str, value: object) -> bool:
