@@ -58,9 +58,12 @@ def main() -> int:
         return hold(options.hold, options.owner)
     with tempfile.TemporaryDirectory(prefix="itdash-bench-") as folder, server(Path(folder)):
         print(f"{os.cpu_count()} cores", flush=True)
-        networks = many_networks(options.networks, options.processes)
-        shards = many_shards(Path(folder), options.shards)
-        rest = left()
+        try:
+            networks = many_networks(options.networks, options.processes)
+            shards = many_shards(Path(folder), options.shards)
+            rest = left()
+        finally:
+            remove_all()
     print(f"left on the engine: {', '.join(rest) or 'nothing'}")
     is_kept = networks and shards and not rest
     print("promises kept" if is_kept else "PROMISE BROKEN")
@@ -71,9 +74,13 @@ def many_networks(count: int, processes: int) -> bool:
     """Hold so many environments at once from several processes; say whether no two had the same subnet."""
     print(f"{count} environments from {processes} processes, load {os.getloadavg()[0]:.1f}", flush=True)
     shares = [count // processes + (number < count % processes) for number in range(processes)]
-    began = time.perf_counter()
     holders = [holder(share, f"bench-{number}") for number, share in enumerate(shares)]
     try:
+        for process in holders:
+            told(process)
+        began = time.perf_counter()
+        for process in holders:
+            go(process)
         subnets = [subnet for process in holders for subnet in told(process)]
         up = time.perf_counter() - began
         began = time.perf_counter()
@@ -82,25 +89,32 @@ def many_networks(count: int, processes: int) -> bool:
     finally:
         for process in holders:
             process.kill()
-            process.communicate()
+            process.wait()
     print(
-        f"  {len(subnets)} networks stood at once after {up:.1f} s, with {len(set(subnets))} different subnets; "
-        f"gone in {gone:.1f} s (the engine's own pools: {ENGINES_OWN} networks)",
+        f"  {len(subnets)} networks stood at once after {up:.1f} s, with {len(set(subnets))} different "
+        f"subnets; gone in {gone:.1f} s (the engine's own pools: {ENGINES_OWN} networks)",
         flush=True,
     )
     return len(set(subnets)) == count and not any(codes)
 
 
 def holder(share: int, owner: str) -> subprocess.Popen[str]:
-    """Start a process that brings up its share, says their subnets, and waits for its input to end."""
+    """Start a process that brings up its share when told to."""
     words = [sys.executable, __file__, "--hold", str(share), "--owner", owner]
     return subprocess.Popen(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=process_environment()
     )
 
 
+def go(process: subprocess.Popen[str]) -> None:
+    """Let a holder begin that has said that it is there."""
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
 def told(process: subprocess.Popen[str]) -> list[str]:
-    """The subnets of a holder's environments once all of them stand."""
+    """What a holder says next: that it is there, then the subnets once all its environments stand."""
     assert process.stdout is not None
     return process.stdout.readline().split()
 
@@ -113,7 +127,7 @@ def let_go(process: subprocess.Popen[str]) -> int:
 
 
 def hold(count: int, owner: str) -> int:
-    """Bring up environments of one network, say their subnets, leave them when the input ends."""
+    """Bring up environments of one network when told to, say their subnets, leave when the input ends."""
     import django  # noqa: PLC0415 - a process of its own
 
     django.setup()
@@ -133,6 +147,8 @@ def hold(count: int, owner: str) -> int:
         return subnet
 
     subnets: list[str] = []
+    print("there", flush=True)
+    sys.stdin.readline()
     with ThreadPoolExecutor(count) as pool:
         standing = [pool.submit(one, number) for number in range(count)]
         all_stand.wait(PATIENCE_SECONDS)
@@ -152,22 +168,28 @@ def many_shards(folder: Path, count: int) -> bool:
     write(project, 5)
     spec = load_environment([Path("compose.yaml"), Path("tests.yaml")], directory=project, variables={})
     print(f"{count} shards of 4 containers, load {os.getloadavg()[0]:.1f}", flush=True)
-    began = time.perf_counter()
+    began, own_began = time.perf_counter(), time.process_time()
     all_up = threading.Barrier(count)
 
     def shard(number: int) -> tuple[float, float]:
-        with environment(spec, "bench:shards", number):
-            up = time.perf_counter() - began
-            all_up.wait(PATIENCE_SECONDS)
-            leaving = time.perf_counter()
+        try:
+            with environment(spec, "bench:shards", number):
+                up = time.perf_counter() - began
+                all_up.wait(PATIENCE_SECONDS)
+                leaving = time.perf_counter()
+        except BaseException:
+            all_up.abort()
+            raise
         return up, time.perf_counter() - leaving
 
     with ThreadPoolExecutor(count) as pool:
         took = list(pool.map(shard, range(1, count + 1)))
+    own = time.process_time() - own_began
     last, gone = max(up for up, _ in took), max(gone for _, gone in took)
     print(
-        f"  up after {statistics.median(up for up, _ in took):.1f} s in the middle, the last after {last:.1f} s "
-        f"(promised: {SHARDS_SECONDS:g}); gone in {gone:.1f} s",
+        f"  up after {statistics.median(up for up, _ in took):.1f} s in the middle, the last after "
+        f"{last:.1f} s (promised: {SHARDS_SECONDS:g}); gone in {gone:.1f} s; of it itdash itself: "
+        f"{own:.1f} s of one core",
         flush=True,
     )
     return last <= SHARDS_SECONDS
@@ -200,7 +222,13 @@ def environment(spec: Any, owner: str, shard: int) -> Iterator[str]:  # noqa: AN
 def subnet_of(environment_name: str) -> str:
     """What the engine gave the environment's network."""
     return docker(
-        *("network", "inspect", "--format", "{{(index .IPAM.Config 0).Subnet}}", f"{environment_name}_default")
+        *(
+            "network",
+            "inspect",
+            "--format",
+            "{{(index .IPAM.Config 0).Subnet}}",
+            f"{environment_name}_default",
+        )
     )[0]
 
 
@@ -215,6 +243,17 @@ def left() -> list[str]:
         lambda: docker("volume", "ls", *ours),
     ]
     return [one for listing in listings for one in listing()]
+
+
+def remove_all() -> None:
+    """Leave nothing on the engine, whatever happened."""
+    from django.conf import settings  # noqa: PLC0415 - once settings are named
+
+    from environments.engines import engine_named  # noqa: PLC0415 - as above
+
+    engine = engine_named("docker")
+    for ref in engine.environments(settings.INSTANCE):
+        engine.remove_environment(ref)
 
 
 def docker(*words: str) -> list[str]:

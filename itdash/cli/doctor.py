@@ -22,8 +22,9 @@ import redis
 from environments import wheels
 from environments.docker_engine import DockerEngine
 from environments.docker_engine.helper import HelperImage
-from environments.engine import Feature
+from environments.engine import Feature, Room
 from environments.errors import EnvironmentFailedError
+from environments.subnets import Pool
 from itdash.cli._django import add_data_dir
 from itdash.embedded import Running, find_running
 from itdash.env import environment
@@ -97,8 +98,17 @@ def engine() -> Finding:
         text = "local: ITDASH_ENGINE says so; services run as processes of this machine"
         return Finding("engine", State.WORKS, text)
     try:
-        docker = DockerEngine(helper_image=HelperImage(known.fault_image, known.fault_base_image))
+        pool = Pool.read(known.subnet_pool, known.subnet_prefix_length)
+    except ValueError as error:
+        mend = "Correct ITDASH_SUBNET_POOL or ITDASH_SUBNET_PREFIX_LENGTH."
+        return Finding("engine", State.BROKEN, str(error), mend)
+    try:
+        docker = DockerEngine(
+            subnet_pool=pool,
+            helper_image=HelperImage(known.fault_image, known.fault_base_image),
+        )
         found = docker.examined(known.instance)
+        room = _room(docker.room(), reserve_bytes=round(known.disk_reserve_gib * 1024**3))
         docker.close()
     except EnvironmentFailedError as error:
         if wish == "docker":
@@ -111,9 +121,21 @@ def engine() -> Finding:
     memory = found.memory_bytes / 1024**3
     text = f"{found.engine} {found.version}, {found.cpus} processors, {memory:.1f} GiB"
     if not found.limits:
-        return Finding("engine", State.WORKS, text, features=found.features)
+        state = State.WORKS if all(feature.is_there for feature in room) else State.LIMITED
+        return Finding("engine", state, text, features=(*found.features, *room))
     limits = "; ".join(f"no {what}: {why}" for what, why in found.limits.items())
-    return Finding("engine", State.LIMITED, text, limits, found.features)
+    return Finding("engine", State.LIMITED, text, limits, (*found.features, *room))
+
+
+def _room(room: Room, *, reserve_bytes: int) -> list[Feature]:
+    """What is left for environments; without it none is begun, or they wait."""
+    free, networks = room.disk_free_bytes, room.networks_free or 0
+    if free is None:
+        disk = Feature("disk", is_there=True, text="not known from here how much is free")
+    else:
+        text = f"{free / 1024**3:.1f} GiB free; environments are begun from {reserve_bytes / 1024**3:g} on"
+        disk = Feature("disk", free >= reserve_bytes, text)
+    return [disk, Feature("networks", networks > 0, f"{networks:,} of {room.networks_total:,} free")]
 
 
 def _told(feature: Feature) -> str:

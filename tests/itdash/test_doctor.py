@@ -60,8 +60,31 @@ def test_an_engine_that_answers_is_told_by_all_that_differs_from_one_to_the_next
     assert found.state is doctor.State.WORKS
     assert lines[0].startswith("✓ engine    docker ")
     names = {line.strip().split("  ")[0] for line in lines[1:]}
+    assert {"disk", "networks"} <= names
     assert {"api", "cgroup", "storage", "storage quota", "start_interval", "buildkit", "rootless"} <= names
     assert all(line.startswith(" " * 12) for line in lines[1:])
+
+
+@pytest.mark.engine
+def test_an_engine_without_room_is_limited_and_says_what_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    # More than any disk has, and a pool of one subnet.
+    short = {"engine": "docker", "disk_reserve_gib": 1e6, "subnet_pool": "10.214.200.0/26"}
+    monkeypatch.setattr(doctor, "environment", lambda: Environment().model_copy(update=short))
+
+    found = doctor.engine()
+
+    assert found.state is doctor.State.LIMITED
+    room = {feature.name: feature for feature in found.features if feature.name in {"disk", "networks"}}
+    assert not room["disk"].is_there
+    assert room["disk"].text.endswith("GiB free; environments are begun from 1e+06 on")
+    assert room["networks"].text == "1 of 1 free"
+
+
+def test_a_pool_that_cannot_be_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"engine": "docker", "subnet_pool": "10.0.0.0/8", "subnet_prefix_length": 31}
+    monkeypatch.setattr(doctor, "environment", lambda: Environment().model_copy(update=wrong))
+
+    assert doctor.engine().state is doctor.State.BROKEN
 
 
 @pytest.mark.usefixtures("no_engine")
