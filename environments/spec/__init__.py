@@ -5,7 +5,7 @@ Reading goes file by file: YAML with lines (`source`) → variables (`interpolat
 checked for what no schema sees (`consistency`) and turned into the values that engines run (`convert`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from environments.spec.convert import environment_from
@@ -61,12 +61,15 @@ def load_environment(
     variables: Mapping[str, str],
     name: str = "",
     profiles: Sequence[str] = (),
+    services: Collection[str] = (),
 ) -> EnvironmentSpec:
     """Read Compose files, merged in their order. Raises `SpecError` with every problem found.
 
     `directory` is the checkout: `files` are inside it, relative paths in them begin at the first one's folder
     as with Compose, and nothing outside it is read. `variables` are the run's; ``.env`` beside the first file
     stands below them, the process environment counts for nothing. `name` fills ``COMPOSE_PROJECT_NAME``.
+    Naming `services` switches their profiles on.
     """
     known = {"COMPOSE_PROJECT_NAME": name, **variables} if name else variables
-    return environment_from(load_model(files, directory=directory, variables=known, profiles=profiles))
+    model = load_model(files, directory=directory, variables=known, profiles=profiles, services=services)
+    return environment_from(model)

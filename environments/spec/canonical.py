@@ -59,6 +59,8 @@ def _shaped(node: object, forms: dict[str, Form], path: Path, problems: list[Pro
             continue
         try:
             made = form(bare(value))
+            if isinstance(made, Seq) and made.mark.line is None:
+                made.mark = mark
             result.put(
                 key,
                 like(value, unique(key, made) if isinstance(made, Seq) else made),

@@ -24,19 +24,35 @@ class Tell(Protocol):
 def check_model(tree: Map, *, profiles: Sequence[str], problems: list[Problem]) -> None:
     """Complete the merged tree in place and add a problem for everything that does not fit together."""
     services: Map = tree.setdefault("services", Map())
-    switched_off = {name for name, service in services.items() if not _is_on(service, profiles)}
+    switched_off = {name for name, service in services.items() if not is_on(service, profiles)}
     for service in services.values():
         _complete(service, tree)
     for name, service in services.items():
         if name not in switched_off:
             _check_service(name, service, tree, switched_off, problems)
+    _check_container_names(services, switched_off, problems)
     _check_circles(services, problems)
     _check_resources(tree, problems)
     for name in switched_off:
         del services[name]
 
 
-def _is_on(service: Map, profiles: Sequence[str]) -> bool:
+def _check_container_names(services: Map, switched_off: set[str], problems: list[Problem]) -> None:
+    owners: dict[str, str] = {}
+    for name, service in services.items():
+        wanted = service.get("container_name")
+        if not wanted or name in switched_off:
+            continue
+        if wanted in owners:
+            place = service.place("container_name")
+            message = f"services {owners[wanted]!r} and {name!r} have one 'container_name', {wanted!r}"
+            key = f"services.{name}.container_name"
+            problems.append(Problem(message, place.file, place.line, key, "Take one of them out."))
+        owners.setdefault(wanted, name)
+
+
+def is_on(service: Map, profiles: Sequence[str]) -> bool:
+    """Whether the service runs when these profiles are on."""
     asked = service.get("profiles") or ()
     return not asked or "*" in profiles or any(profile in profiles for profile in asked)
 
@@ -92,6 +108,7 @@ def _check_service(
         place = tree["services"].place(name)
         problem("has neither an image nor a build context", "image", place, "Add 'image' or 'build'.")
     _check_shapes(service, problem)
+    _check_targets(service, problem)
     _check_watches(service, problem)
     _check_amounts(service, problem)
     _check_names(service, "networks", tree, problem)
@@ -100,7 +117,8 @@ def _check_service(
     _check_sources(service, "configs", tree, problem)
     if isinstance(service.get("build"), Map):
         _check_sources(service["build"], "secrets", tree, problem, "build.")
-        _check_contexts(service["build"], tree["services"], problem)
+        on = {other: each for other, each in tree["services"].items() if other not in switched_off}
+        _check_contexts(service["build"], on, problem)
     for index, mount in enumerate(service.get("volumes") or ()):
         source, known = mount.get("source"), tree.get("volumes") or {}
         if mount.get("type") == "volume" and source and source not in known:
@@ -136,6 +154,20 @@ def _check_shapes(service: Map, problem: Tell) -> None:
         problem(message, "platform", service.place("platform"), "Add it to 'build.platforms'.")
 
 
+def _check_targets(service: Map, problem: Tell) -> None:
+    """Nothing is mounted where a folder in memory is already."""
+    taken: dict[str, str] = {}
+    for key in ("tmpfs", "volumes"):
+        entries = service.get(key) or Seq()
+        for index, entry in enumerate(entries):
+            target = str(entry.get("target")) if isinstance(entry, Map) else entry.partition(":")[0]
+            if target in taken:
+                message = f"mounts at {target!r} what {taken[target]!r} mounts there too"
+                problem(message, f"{key}[{index}]", entries.place(index), "Keep one of them.")
+            if key == "tmpfs":
+                taken.setdefault(target, f"tmpfs[{index}]")
+
+
 def _check_watches(service: Map, problem: Tell) -> None:
     for index, rule in enumerate(_mapping(service, "develop").get("watch") or ()):
         if str(rule.get("action")).startswith("sync") and not rule.get("target"):
@@ -143,20 +175,33 @@ def _check_watches(service: Map, problem: Tell) -> None:
             problem(message, f"develop.watch[{index}].target", rule.mark, "Add 'target'.")
 
 
+#: An amount of the service, and where under `deploy.resources` it may be told as well.
+_AMOUNTS: Final = (
+    ("mem_limit", "limits", "memory"),
+    ("mem_reservation", "reservations", "memory"),
+    ("cpus", "limits", "cpus"),
+    ("pids_limit", "limits", "pids"),
+)
+_NOTHING: Final = (None, 0, "0", "")
+
+
 def _check_amounts(service: Map, problem: Tell) -> None:
     """The same amount may be told in two places, but not differently."""
-    limits = _mapping(service, "deploy", "resources", "limits")
-    reserved = _mapping(service, "deploy", "resources", "reservations")
+    resources = _mapping(service, "deploy", "resources")
     replicas = _mapping(service, "deploy").get("replicas")
-    for key, other, path in (
-        ("scale", replicas, "deploy.replicas"),
-        ("mem_limit", limits.get("memory"), "deploy.resources.limits.memory"),
-        ("mem_reservation", reserved.get("memory"), "deploy.resources.reservations.memory"),
-        ("cpus", limits.get("cpus"), "deploy.resources.limits.cpus"),
-        ("pids_limit", limits.get("pids"), "deploy.resources.limits.pids"),
-    ):
-        if service.get(key) and other and service[key] != other:
-            problem(f"sets {key!r} and {path!r} differently", key, service.place(key), "Keep one of them.")
+    differing = [
+        (key, f"deploy.resources.{section}.{amount}")
+        for key, section, amount in _AMOUNTS
+        # Compose takes a section that is there to say something about each amount, if only nothing.
+        if service.get(key) not in _NOTHING
+        and isinstance(resources.get(section), Map)
+        and resources[section].get(amount) != service[key]
+    ]
+    if replicas is not None and service.get("scale", replicas) != replicas:
+        differing.append(("scale", "deploy.replicas"))
+    for key, path in differing:
+        mend = f"Say it in {path!r} alone."
+        problem(f"sets {key!r} and {path!r} differently", key, service.place(key), mend)
     count = service.get("scale", replicas)
     if count is not None and count < 0:
         problem(f"cannot have {count} replicas", "scale", service.place("scale"))
@@ -194,15 +239,17 @@ def _check_sources(service: Map, key: str, tree: Map, problem: Tell, prefix: str
             problem(message, f"{prefix}{key}[{index}]", place, nearest(source, known))
 
 
-def _check_contexts(build: Map, services: Map, problem: Tell) -> None:
+def _check_contexts(build: Map, services: Mapping[str, Map], problem: Tell) -> None:
     contexts = build.get("additional_contexts") or Map()
     for name, context in contexts.items():
         kind, _, other = str(context).partition(":")
+        key = f"build.additional_contexts.{name}"
         if kind == "service" and other not in services:
-            key = f"build.additional_contexts.{name}"
             problem(
                 f"builds on undefined service {other!r}", key, contexts.place(name), nearest(other, services)
             )
+        elif kind == "service" and "build" not in services[other]:
+            problem(f"builds on service {other!r}, which is not built itself", key, contexts.place(name))
 
 
 def _check_dependencies(

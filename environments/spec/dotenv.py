@@ -27,10 +27,24 @@ def read_dotenv(text: str, *, file: str, variables: Mapping[str, str]) -> dict[s
     return _Dotenv(f"{text.removeprefix(chr(0xFEFF))}\n", file, variables).values
 
 
-def read_raw(text: str) -> dict[str, str]:
-    """The ``raw`` format: everything behind the first ``=`` as it stands."""
-    lines = (line for line in text.splitlines() if "=" in line and not line.lstrip().startswith("#"))
-    return {key.strip(): value for key, _, value in (line.partition("=") for line in lines)}
+def read_raw(text: str, *, file: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """The ``raw`` format: everything behind the first ``=`` as it stands, line by line.
+
+    A bare ``KEY`` passes that variable on when it is set. Raises `SpecError` with the line.
+    """
+    values: dict[str, str] = {}
+    for number, line in enumerate(text.removeprefix(chr(0xFEFF)).split("\n"), start=1):
+        key, separator, value = line.removesuffix("\r").lstrip(" \t").partition("=")
+        if key.startswith("#") or not (key or separator):
+            continue
+        if not key or " " in key or "\t" in key:
+            message = f"{key!r} is no variable name"
+            raise SpecError(Problem(message, file, number, mend="Write KEY=value; nothing is quoted here."))
+        if separator:
+            values[key] = value
+        elif key in variables:
+            values[key] = variables[key]
+    return values
 
 
 class _Dotenv:
@@ -103,12 +117,17 @@ class _Dotenv:
 
 def _unescaped(inside: str) -> str:
     def plain(match: re.Match[str]) -> str:
-        character = match[1]
-        if character == "$":
+        escape = match[1]
+        if escape == "$":
             return "$$"
-        return _ESCAPES.get(character, character if character in '\\"' else match[0])
+        if escape.startswith("0"):
+            # Compose takes off the zero and wants three octal digits behind it.
+            digits = escape[1:]
+            is_byte = re.fullmatch(r"[0-3][0-7]{2}", digits)
+            return chr(int(digits, 8)) if is_byte else f"\\{digits}"
+        return _ESCAPES.get(escape, escape)
 
-    return re.sub(r"\\(.)", plain, inside, flags=re.DOTALL)
+    return re.sub(r'\\([abfnrtv$"\\]|0[0-9]{0,3})', plain, inside)
 
 
 def _quiet(_: str) -> None:

@@ -94,7 +94,7 @@ def _deploy(value: dict[str, Any]) -> dict[str, Any]:
     resources = value.get("resources")
     kept = {key: item for key, item in value.items() if item is not None}
     if isinstance(resources, dict):
-        kept["resources"] = {key: item for key, item in resources.items() if item}
+        kept["resources"] = {key: item for key, item in resources.items() if item is not None}
     return {"placement": {}, "resources": {}, **kept}
 
 
@@ -102,6 +102,10 @@ def _build(value: dict[str, Any]) -> dict[str, Any]:
     result = {"context": ".", **value}
     if "dockerfile_inline" not in result:
         result.setdefault("dockerfile", "Dockerfile")
+    if "ulimits" in result:
+        result["ulimits"] = _ulimits(result["ulimits"])
+    if result.get("shm_size") == "0":
+        del result["shm_size"]
     result["args"] = {key: item for key, item in (result.get("args") or {}).items() if item is not None}
     return {key: item for key, item in result.items() if item not in ({}, [], None, False, "")}
 
@@ -173,7 +177,7 @@ def _ulimits(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _gpus(value: object) -> list[dict[str, Any]]:
-    devices = value if isinstance(value, list) else [{"count": -1}]
+    devices = value if isinstance(value, list) else []
     return [{key: item for key, item in device.items() if key in _DEVICE_KEYS} for device in devices]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from environments.errors import Problem, SpecError
-from environments.spec.files import Loading
+from environments.spec.files import Loading, asked_by
 from environments.spec.merge import merge
 from environments.spec.paths import is_remote, rebase_service
 from environments.spec.source import Map, Mark, Override, nearest
@@ -90,8 +90,9 @@ class Extender:
     def _services_of(self, path: Path, place: Mark) -> Map:
         if path not in self._files:
             whole = Map(mark=Mark(self._loading.shown(path), 1))
-            for layer in self._read(path, place):
-                whole = merge(whole, layer)
+            with asked_by("extends.file", place):
+                for layer in self._read(path, place):
+                    whole = merge(whole, layer)
             self._files[path] = whole
         services = _bare(self._files[path].get("services"))
         return services if isinstance(services, Map) else Map()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from environments.errors import Problem, SpecError
 from environments.spec.dotenv import read_dotenv
-from environments.spec.source import MAX_BYTES, Mark
+from environments.spec.source import MAX_BYTES, Mark, nearest
 
 #: More problems than these help nobody.
 MAX_PROBLEMS: Final = 50
+#: Files of a folder that are looked at for the one that was meant.
+MOST_NEIGHBOURS: Final = 1000
 #: Files that one project may be made of, through `include` and `extends`.
 MAX_FILES: Final = 200
 
@@ -46,6 +50,10 @@ class Loading:
 
     #: The checkout, absolute: nothing outside it is read.
     root: Path
+    #: The profiles that are on; ``*`` for all. Those of the services that are named are added when seen.
+    profiles: Sequence[str] = ("*",)
+    #: Services that are wanted by name.
+    services: Collection[str] = ()
     problems: Problems = field(default_factory=Problems)
     notices: list[str] = field(default_factory=list)
     files_read: int = 0
@@ -90,12 +98,37 @@ class Loading:
         except (OSError, RuntimeError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not a path"
             message = f"{name} cannot be read: {reason.lower()}"
-            raise SpecError(Problem(message, place.file, place.line, key)) from error
+            mend = self._neighbour(path) if isinstance(error, FileNotFoundError) else ""
+            raise SpecError(Problem(message, place.file, place.line, key, mend)) from error
 
-    def dotenv(self, path: Path, variables: Mapping[str, str], *, told_by: Mark) -> dict[str, str]:
+    def _neighbour(self, path: Path) -> str:
+        """A question naming the file that may have been meant."""
+        folder = path.parent
+        if not folder.resolve().is_relative_to(self.root) or not folder.is_dir():
+            return ""
+        return nearest(path.name, (other.name for other in islice(folder.iterdir(), MOST_NEIGHBOURS)))
+
+    def dotenv(
+        self, path: Path, variables: Mapping[str, str], *, told_by: Mark, key: str = ""
+    ) -> dict[str, str]:
         """The variables of a ``.env`` file."""
-        text = self.read(path, told_by=told_by)
+        text = self.read(path, told_by=told_by, key=key)
         return read_dotenv(text, file=self.shown(path), variables=variables)
+
+
+@contextmanager
+def asked_by(key: str, place: Mark) -> Iterator[None]:
+    """Name the key in problems that are told at the place where a file is asked for."""
+    try:
+        yield
+    except SpecError as error:
+        named = (
+            replace(problem, key=problem.key or key)
+            if (problem.file, problem.line) == (place.file, place.line)
+            else problem
+            for problem in error.problems
+        )
+        raise SpecError(*named) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,7 +220,10 @@ def _build(value: object) -> object:
         no_cache=values.boolean,
         pull=values.boolean,
         privileged=values.boolean,
+        provenance=shapes.text,
+        sbom=shapes.text,
         secrets=_files,
+        tags=_once("tags"),
     )(value)
 
 
@@ -292,7 +295,7 @@ def _extends(value: object) -> object:
 
 
 def _gpus(value: object) -> object:
-    return value if value == "all" else _requests(value)
+    return _requests(Seq([Map([("count", "all")])]) if value == "all" else value)
 
 
 def _storage(value: object) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from environments.errors import Problem, SpecError
-from environments.spec.files import Loading, Scope
+from environments.spec.files import Loading, Scope, asked_by
 from environments.spec.merge import settled
 from environments.spec.paths import is_remote, rebase_resource, rebase_service
 from environments.spec.source import Map, Mark, Seq
@@ -38,29 +38,31 @@ def take_in(layer: Map, scope: Scope, loading: Loading, read: ReadProject) -> Ma
     result.mark = layer.mark
     for index, entry in enumerate(entries):
         place = entries.place(index)
-        included = _included(entry, scope, place)
+        key = f"include[{index}]"
+        included = _included(entry, scope, place, key)
         for file in included.files:
             if file in scope.chain:
                 way = " -> ".join(loading.shown(link) for link in (*scope.chain, file))
                 raise SpecError(
-                    Problem(f"files include each other in a circle: {way}", place.file, place.line)
+                    Problem(f"files include each other in a circle: {way}", place.file, place.line, key)
                 )
-        variables = _variables(included, scope, loading, place)
-        inner = Scope(included.folder, variables, (*scope.chain, *included.files))
-        tree = read(included.files, inner, place)
+        with asked_by(key, place):
+            variables = _variables(included, scope, loading, place)
+            inner = Scope(included.folder, variables, (*scope.chain, *included.files))
+            tree = read(included.files, inner, place)
         _add(tree, result, os.path.relpath(included.folder, scope.folder), loading)
     return result
 
 
-def _included(entry: object, scope: Scope, place: Mark) -> Included:
+def _included(entry: object, scope: Scope, place: Mark, key: str) -> Included:
     options = entry if isinstance(entry, Map) else Map([("path", entry)])
     paths = _paths(options.get("path"))
     for path in paths:
         if is_remote(path):
             message = f"{path!r} is not a file of the checkout"
-            raise SpecError(Problem(message, place.file, place.line, "include", "Check it out first."))
+            raise SpecError(Problem(message, place.file, place.line, key, "Check it out first."))
     if not paths:
-        raise SpecError(Problem("an include without a path", place.file, place.line, "include"))
+        raise SpecError(Problem("an include without a path", place.file, place.line, key))
     files = [Path(os.path.normpath(scope.folder / path)) for path in paths]
     named = options.get("project_directory")
     folder = Path(os.path.normpath(scope.folder / named)) if isinstance(named, str) else files[0].parent

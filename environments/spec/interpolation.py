@@ -97,7 +97,7 @@ def _closing_brace(template: str, opening: int) -> int:
 
 def _braced(inside: str, template: str, variables: Mapping[str, str], unset: Unset, depth: int) -> str:
     match = _NAME.match(inside)
-    if match is None:
+    if match is None or "\n" in inside:
         raise TemplateError(_invalid(template))
     name, rest = match[0], inside[match.end() :]
     if not rest:
@@ -108,16 +108,22 @@ def _braced(inside: str, template: str, variables: Mapping[str, str], unset: Uns
     argument = rest[len(operator) :]
     value = variables.get(name)
     is_there = bool(value) if operator.startswith(":") else value is not None
+    is_used = is_there is operator.endswith("+")
+    # Compose reads it in any case: what is wrong in it is wrong, but only what is used is missed.
+    text = substitute(argument, variables, unset=unset if is_used else _nobody, depth=depth + 1)
     if operator.endswith("+"):
-        return substitute(argument, variables, unset=unset, depth=depth + 1) if is_there else ""
+        return text if is_used else ""
     if is_there:
         return value or ""
-    text = substitute(argument, variables, unset=unset, depth=depth + 1)
     if operator.endswith("?"):
         reason = f": {text}" if text else ""
         message = f"required variable {name} is missing a value{reason}"
         raise TemplateError(message)
     return text
+
+
+def _nobody(_: str) -> None:
+    """Nobody misses a variable that is not used."""
 
 
 def _value_of(name: str, variables: Mapping[str, str], unset: Unset) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Final
 
 from environments.errors import Problem, SpecError
 from environments.spec.canonical import canonical
-from environments.spec.consistency import check_model
+from environments.spec.consistency import check_model, is_on
 from environments.spec.dotenv import read_raw
 from environments.spec.extends import Extender
 from environments.spec.files import Loading, Scope
@@ -38,19 +38,25 @@ class Model:
 
 
 def load_model(
-    files: Sequence[Path], *, directory: Path, variables: Mapping[str, str], profiles: Sequence[str] = ()
+    files: Sequence[Path],
+    *,
+    directory: Path,
+    variables: Mapping[str, str],
+    profiles: Sequence[str] = (),
+    services: Collection[str] = (),
 ) -> Model:
     """Read and merge Compose files. Raises `SpecError` with every problem found.
 
     `directory` is the checkout: no file outside it is read. Variables are the run's, then those of ``.env``
-    beside the first file; never the process environment. The profile ``*`` switches every service on.
+    beside the first file; never the process environment. The profile ``*`` switches every service on, and
+    naming `services` the profiles that they are in.
     """
     if not files:
         raise SpecError(Problem("no Compose file is given"))
     root = directory.resolve()
     paths = [root / file for file in files]
     folder = paths[0].parent
-    loading = Loading(root)
+    loading = Loading(root, profiles, services)
     dotenv = folder / ".env"
     own = loading.dotenv(dotenv, variables, told_by=Mark()) if dotenv.is_file() else {}
     scope = Scope(folder, {**own, **variables}, tuple(paths))
@@ -58,7 +64,7 @@ def load_model(
     loading.problems.stop_if_any()
     if not tree:
         loading.problem("the file says nothing", tree.mark, mend="Add 'services:'.")
-    check_model(tree, profiles=profiles, problems=loading.problems)
+    check_model(tree, profiles=loading.profiles, problems=loading.problems)
     loading.problems.stop_if_any()
     return Model(tree, root, folder, scope.variables, tuple(loading.notices))
 
@@ -79,9 +85,17 @@ def _project(paths: Sequence[Path], scope: Scope, told_by: Mark, loading: Loadin
             whole = take_in(extender.extended(layer, path), scope, loading, include)
             tree = settled(merge(tree, whole))
     loading.problems.stop_if_any()
+    loading.profiles = [*loading.profiles, *_profiles_of(tree, loading.services)]
     _complete_environment(tree, scope, loading)
     _complete_labels(tree, scope, loading)
     return tree
+
+
+def _profiles_of(tree: Map, names: Collection[str]) -> Iterator[str]:
+    services = tree.get("services") or Map()
+    for name in names:
+        if isinstance(services.get(name), Map):
+            yield from services[name].get("profiles") or ()
 
 
 def _layers(path: Path, told_by: Mark, scope: Scope, loading: Loading, below: Map) -> list[Map]:
@@ -152,8 +166,8 @@ def _note_cut_commands(tree: Map, loading: Loading) -> None:
                     loading.note(f"{sentence} Write it as a list that begins with sh, -c.")
 
 
-#: Keys that say "none" when they have no value.
-_UNSAID: Final = frozenset({"command", "entrypoint"})
+#: Keys that say "none" when they have no value, or must have one.
+_SAID: Final = frozenset({"command", "entrypoint", "extends"})
 
 
 def _drop_nothings(tree: Map, below: Map) -> None:
@@ -165,7 +179,7 @@ def _drop_nothings(tree: Map, below: Map) -> None:
         if not isinstance(service, Map):
             continue
         known = others.get(name) or Map()
-        for key in [key for key, value in service.items() if value is None and key not in _UNSAID]:
+        for key in [key for key, value in service.items() if value is None and key not in _SAID]:
             if "extends" in service or key in known:
                 del service[key]
 
@@ -174,6 +188,8 @@ def _complete_environment(tree: Map, scope: Scope, loading: Loading) -> None:
     """Put `env_file` below `environment`, and the scope's variables behind names without a value."""
     services = tree.get("services")
     for name, service in services.items() if isinstance(services, Map) else ():
+        if not is_on(service, loading.profiles):
+            continue
         own = service.get("environment") or Map()
         below = Map(mark=service.place("env_file"))
         entries: Seq = service.pop("env_file", None) or Seq()
@@ -193,6 +209,8 @@ def _complete_labels(tree: Map, scope: Scope, loading: Loading) -> None:
     """Put `label_file` below `labels`."""
     services = tree.get("services")
     for name, service in services.items() if isinstance(services, Map) else ():
+        if not is_on(service, loading.profiles):
+            continue
         own = service.get("labels") or Map()
         below = Map(mark=service.place("label_file"))
         files: Seq = service.pop("label_file", None) or Seq()
@@ -214,8 +232,9 @@ def _env_file(
         return {}
     try:
         if entry.get("format") == "raw":
-            return read_raw(loading.read(path, told_by=place, key=key))
-        return loading.dotenv(path, {**above, **scope.variables}, told_by=place)
+            text = loading.read(path, told_by=place, key=key)
+            return read_raw(text, file=loading.shown(path), variables=scope.variables)
+        return loading.dotenv(path, {**above, **scope.variables}, told_by=place, key=key)
     except SpecError as error:
         loading.problems.extend(error.problems)
         return {}

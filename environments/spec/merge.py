@@ -77,12 +77,22 @@ def _kind(value: object) -> str:
 
 def _merged(key: str, base: object, over: object) -> object:
     if isinstance(base, Map) and isinstance(over, Map):
-        return over if _is_other_driver(key, base, over) else merge(base, over)
+        whole = over if _is_other_driver(key, base, over) else merge(base, over)
+        return _with_options(whole, base, over) if key == "provider" else whole
     if isinstance(base, Seq) and isinstance(over, Seq):
         return over if key in REPLACED else _appended(key, base, over)
     if over is None and isinstance(base, Map):
         return base
     return over
+
+
+def _with_options(provider: Map, base: Map, over: Map) -> Map:
+    """Options of a provider are lists only because each may have several values: the later ones hold."""
+    below, above = base.get("options"), over.get("options")
+    if isinstance(below, Map) and isinstance(above, Map):
+        options = Map({**below, **above}.items(), marks={**below.marks, **above.marks}, mark=above.mark)
+        provider.put("options", options, over.place("options"))
+    return provider
 
 
 def _is_other_driver(key: str, base: Map, over: Map) -> bool:

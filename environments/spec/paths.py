@@ -19,7 +19,7 @@ def is_remote(path: str) -> bool:
 
 def rebase(path: str, prefix: str) -> str:
     """A path that began in the folder `prefix`, as seen from where `prefix` itself begins."""
-    if path.startswith(("/", "~")) or is_remote(path):
+    if path.startswith(("/", "~")) or path[1:3] in {":/", ":\\"} or is_remote(path):
         return path
     return posixpath.normpath(posixpath.join(prefix or ".", path))
 

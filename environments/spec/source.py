@@ -80,7 +80,8 @@ class Seq(list[Any]):
 
     def place(self, index: int) -> Mark:
         """Where the item was written, or where the sequence begins."""
-        return self.marks[index] if index < len(self.marks) else self.mark
+        mark = self.marks[index] if index < len(self.marks) else self.mark
+        return self.mark if mark.line is None else mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,15 +223,15 @@ class _Composer:
             value = self._value(next(self._events))
             if is_merge:
                 if merge_seen:
-                    _refuse("the key '<<' is there twice", mark, "Merge a list of mappings instead.")
+                    _refuse("the key '<<' is there twice", mark, "Merge a list of mappings.", key="<<")
                 merge_seen = True
                 merged += _merge_sources(value, mark)
                 continue
             if not isinstance(key, str):
-                _refuse(f"the key {_shown(key)} is not a string", mark, "Put it in quotes.")
+                _refuse(f"the key {_shown(key)} is not a string", mark, "Put it in quotes.", key=_shown(key))
             if key in result:
                 first = result.place(key).line
-                _refuse(f"the key {key!r} is there twice; the first is in line {first}", mark)
+                _refuse(f"the key {key!r} is there twice; the first is in line {first}", mark, key=key)
             result.put(key, value, mark)
         for source in merged:
             for key, value in source.items():
@@ -253,8 +254,8 @@ class _Composer:
         return Mark(self._file, event.start_mark.line + 1 if event.start_mark else None)
 
 
-def _refuse(message: str, mark: Mark, mend: str = "") -> NoReturn:
-    raise SpecError(Problem(message, mark.file, mark.line, mend=mend))
+def _refuse(message: str, mark: Mark, mend: str = "", *, key: str = "") -> NoReturn:
+    raise SpecError(Problem(message, mark.file, mark.line, key, mend))
 
 
 def _is_merge_key(event: yaml.Event) -> bool:
@@ -277,7 +278,7 @@ def _merge_sources(value: object, mark: Mark) -> list[Map]:
         return [value]
     if isinstance(value, Seq) and all(isinstance(item, Map) for item in value):
         return list(value)
-    return _refuse("'<<' merges a mapping or a list of mappings", mark)
+    return _refuse("'<<' merges a mapping or a list of mappings", mark, key="<<")
 
 
 def _shown(key: object) -> str:

@@ -4,7 +4,9 @@ Every problem is told with its file and line. Without FILES, the suite file of t
 Compose files in it that are suites by themselves. Exit code 0 only when everything is good.
 
 A suite must also be one that itdash runs: what it does not support, or a shared engine does not grant, is a
-problem. Of a Compose file that is named this is only noted: it is judged as Docker Compose would judge it.
+problem. What an administrator granted the project is said with --grant.
+
+Of a Compose file that is named this is only noted: it is judged as Docker Compose would judge it.
 
 With --json, a list with one object per file: `file`, `kind`, `ok`, `problems`, `notices` and `model`, which
 is the resolved canonical model of a Compose file, as Compose prints it, or the suites of a suite file.
@@ -24,10 +26,11 @@ from typing import Any
 
 from environments import policy
 from environments.clamping import clamped
-from environments.errors import Problem, SpecError
+from environments.errors import PolicyError, Problem, SpecError
+from environments.grants import GRANTS
 from environments.plan import StartPlan
 from environments.presets import filled
-from environments.spec import EnvironmentSpec, compose_config, environment_from, load_model
+from environments.spec import EnvironmentSpec, compose_config, environment_from, load_model, with_replicas
 from environments.spec.source import MAX_BYTES, Map, nearest, read_yaml
 from runs.suitefile import (
     COMPOSE_FILES,
@@ -70,6 +73,8 @@ class Question:
     name: str = ""
     #: Whether a Compose file must also be one that itdash runs.
     must_run: bool = False
+    #: What an administrator of the installation granted the project.
+    grants: frozenset[str] = frozenset()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +96,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check with this profile on; all when left out",
     )
     parser.add_argument(
+        "--grant",
+        metavar="NAME",
+        action="append",
+        default=[],
+        choices=sorted(GRANTS),
+        help="what an administrator granted the project, for example privileged",
+    )
+    parser.add_argument(
         "--project-name",
         metavar="NAME",
         help="as Compose's; the name in the file or of its folder when left out",
@@ -106,7 +119,13 @@ def run(options: argparse.Namespace) -> int:
         print("There is no itdash.yml and no Compose file that is a suite here.", file=sys.stderr)
         return _NOTHING_TO_CHECK
     variables = {name: value for name, _, value in (pair.partition("=") for pair in options.var)}
-    question = Question(variables, options.profile or ["*"], options.project_name or "", must_run=must_run)
+    question = Question(
+        variables,
+        options.profile or ["*"],
+        options.project_name or "",
+        must_run=must_run,
+        grants=frozenset(options.grant),
+    )
     answers = [check(path, question) for path in paths]
     if options.json:
         print(json.dumps([_as_json(answer) for answer in answers], indent=2))
@@ -122,7 +141,7 @@ def check(path: Path, question: Question) -> Answer:
     try:
         text = _read(path)
         if _is_suite_file(path, text):
-            return _check_suites(path, text, root, question.variables)
+            return _check_suites(path, text, root, question)
         return _check_compose(path, text, root, question)
     except SuiteFileError as error:
         return Answer(str(path), "suite file", _placed(error.problems, root))
@@ -139,7 +158,7 @@ def _check_compose(path: Path, text: str, root: Path, question: Question) -> Ans
     try:
         spec = environment_from(model)
         notices = spec.notices + clamped(spec)[1]
-        problems = _shared_engine_problems(spec)
+        problems = _shared_engine_problems(spec, question.grants)
     except SpecError as error:
         problems = error.problems
     problems = _placed(problems, root)
@@ -158,7 +177,7 @@ def _project_name(text: str, path: Path) -> str:
     return str(named[-1]) if named else folder or "default"
 
 
-def _check_suites(path: Path, text: str, root: Path, variables: Mapping[str, str]) -> Answer:
+def _check_suites(path: Path, text: str, root: Path, question: Question) -> Answer:
     # Inside the suite file, paths count from its own folder; in the result, from the checkout's.
     suites = read_suite_file(text, file=str(path.absolute().relative_to(root))).suites
     problems: dict[Problem, None] = {}
@@ -167,12 +186,12 @@ def _check_suites(path: Path, text: str, root: Path, variables: Mapping[str, str
         for values in product(*suite.matrix.values()):
             combination = dict(zip(suite.matrix, values, strict=True))
             try:
-                spec = _environment(suite, root, {**variables, **combination, **_OF_EVERY_RUN})
+                spec = _environment(suite, root, {**question.variables, **combination, **_OF_EVERY_RUN})
             except SpecError as error:
                 problems.update(dict.fromkeys(error.problems))
                 continue
             notices.update(dict.fromkeys(spec.notices + clamped(spec)[1]))
-            problems.update(dict.fromkeys(_shared_engine_problems(spec)))
+            problems.update(dict.fromkeys(_shared_engine_problems(spec, question.grants)))
             problems.update(dict.fromkeys(_unknown_services(suite, spec, path)))
     model = {name: _jsonable(asdict(replace(suite, definition={}))) for name, suite in suites.items()}
     for suite in model.values():
@@ -182,19 +201,30 @@ def _check_suites(path: Path, text: str, root: Path, variables: Mapping[str, str
 
 def _environment(suite: SuiteSpec, root: Path, variables: Mapping[str, str]) -> EnvironmentSpec:
     return environment_from(
-        load_model([Path(file) for file in suite.compose], directory=root, variables=variables)
+        load_model(
+            [Path(file) for file in suite.compose],
+            directory=root,
+            variables=variables,
+            services=[suite.tests],
+        )
     )
 
 
-def _shared_engine_problems(spec: EnvironmentSpec) -> tuple[Problem, ...]:
+def _shared_engine_problems(spec: EnvironmentSpec, grants: frozenset[str]) -> tuple[Problem, ...]:
     """What no schema sees: what policy refuses, and what never starts."""
+    problems: list[Problem] = []
     try:
-        spec = filled(spec)
+        spec = filled(replace(spec, grants=grants))
         policy.check(spec)
-        StartPlan(spec)
+    except PolicyError as error:
+        problems += error.problems
     except SpecError as error:
         return error.problems
-    return ()
+    try:
+        StartPlan(with_replicas(spec))
+    except SpecError as error:
+        problems += error.problems
+    return tuple(problems)
 
 
 def _unknown_services(suite: SuiteSpec, spec: EnvironmentSpec, path: Path) -> Iterable[Problem]:

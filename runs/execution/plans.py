@@ -97,7 +97,11 @@ def _spec(
     suite: SuiteSpec, folder: Path, variables: Mapping[str, str], allowance: Allowance
 ) -> EnvironmentSpec:
     files = [Path(file) for file in suite.compose]
-    spec = filled(load_environment(files, directory=folder, variables=variables, name=suite.name))
+    spec = filled(
+        load_environment(
+            files, directory=folder, variables=variables, name=suite.name, services=[suite.tests]
+        )
+    )
     spec = replace(spec, grants=allowance.grants)
     policy.check(spec, allowance.quota)
     return spec

@@ -27,11 +27,17 @@ type Ask = Callable[..., tuple[Answer, Answer]]
 
 
 @pytest.fixture(scope="module")
-def ask() -> Iterator[Ask]:
-    """Ask both about a project: what each makes of it, None for a refusal."""
+def compose() -> str:
+    """The reference binary."""
     program = os.environ.get("ITDASH_COMPOSE_BINARY", "")
     if not program:
         missing("ITDASH_COMPOSE_BINARY does not name a Compose binary")
+    return program
+
+
+@pytest.fixture(scope="module")
+def ask(compose: str) -> Iterator[Ask]:
+    """Ask both about a project: what each makes of it, None for a refusal."""
     with TemporaryDirectory() as name:
         folder = Path(name)
 
@@ -40,7 +46,7 @@ def ask() -> Iterator[Ask]:
             for file, text in written.items():
                 (folder / file).write_bytes(text.encode())
             files = ["compose.yaml", "over.yaml"] if written["over.yaml"] else ["compose.yaml"]
-            return ours(folder, files), theirs(program, folder, files)
+            return ours(folder, files), theirs(compose, folder, files)
 
         yield both
 

@@ -1,9 +1,11 @@
 """`extends` and `include`: one project of several files."""
 
+from pathlib import Path
+
 import pytest
 
 from environments.errors import SpecError
-from environments.spec import Dependency, MountKind
+from environments.spec import Dependency, MountKind, load_environment
 from tests.environments.checkout import Checkout
 
 
@@ -186,3 +188,90 @@ def test_includes_cannot_multiply_without_end(checkout: Checkout) -> None:
 
     with pytest.raises(SpecError, match="more than 200 files are read"):
         checkout.load_files("f0.yaml")
+
+
+def test_naming_a_service_switches_its_profiles_on(checkout: Checkout) -> None:
+    checkout.write("e2e.env", "A=1\n")
+    checkout.write(
+        "compose.yaml",
+        "services:\n"
+        "  web: {image: x}\n"
+        "  browser: {image: y, profiles: [e2e]}\n"
+        "  tests: {image: z, profiles: [e2e], depends_on: [browser], env_file: e2e.env}\n"
+        "  debug: {image: z, profiles: [debug], env_file: none.env}\n",
+    )
+
+    spec = load_environment(
+        [Path("compose.yaml")], directory=checkout.folder, variables={}, services=["tests"]
+    )
+
+    assert list(spec.services) == ["web", "browser", "tests"]
+    assert spec.services["tests"].environment == {"A": "1"}
+
+
+def test_files_of_services_that_are_off_are_not_asked_for(checkout: Checkout) -> None:
+    text = "services: {web: {image: x}, db: {image: x, profiles: [b], env_file: none.env, label_file: none}}"
+
+    assert list(checkout.load(text).services) == ["web"]
+
+
+def test_labels_come_from_files_below_the_services_own(checkout: Checkout) -> None:
+    checkout.write("labels", "a=of the file\nb=of the file\n")
+
+    assert checkout.service("label_file: labels\nlabels: {a: own}").labels == {
+        "a": "own",
+        "b": "of the file",
+    }
+
+
+@pytest.mark.parametrize(
+    ("services", "problem"),
+    [
+        (
+            "{a: {image: x, container_name: one}, b: {image: x, container_name: one}}",
+            "services 'a' and 'b' have one 'container_name', 'one'",
+        ),
+        (
+            "{a: {image: x, mem_limit: 1g, deploy: {resources: {limits: {cpus: '1'}}}}}",
+            "service 'a' sets 'mem_limit' and 'deploy.resources.limits.memory' differently",
+        ),
+        (
+            "{a: {image: x, tmpfs: ['/x:size=1m'], volumes: ['/x']}}",
+            "service 'a' mounts at '/x' what 'tmpfs[0]' mounts there too",
+        ),
+        (
+            "{a: {image: x, depends_on: {b: {condition: service_started, required: false}}}}",
+            "service 'a' depends on undefined service 'b'",
+        ),
+        (
+            "{a: {build: {context: ., additional_contexts: {q: 'service:b'}}}, b: {image: x}}",
+            "service 'a' builds on service 'b', which is not built itself",
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_as_compose_does(
+    checkout: Checkout, services: str, problem: str
+) -> None:
+    [found] = checkout.problems(f"services: {services}")
+
+    assert found.startswith(f"compose.yaml:1: {problem}")
+
+
+def test_an_override_without_a_value_takes_the_command_away(checkout: Checkout) -> None:
+    checkout.write("base.yaml", "services:\n  web: {image: x, command: run, working_dir: /app}\n")
+    checkout.write("over.yaml", "services:\n  web:\n    command:\n    working_dir:\n")
+
+    web = checkout.load_files("base.yaml", "over.yaml").services["web"]
+
+    assert (web.command, web.working_dir) == (None, "/app")
+
+
+def test_a_file_that_is_not_there_names_its_neighbour(checkout: Checkout) -> None:
+    checkout.write("compose.ci.yaml", "services: {web: {image: x}}\n")
+
+    [problem] = checkout.problems("include:\n  - compose.ci.yml\n")
+
+    assert problem == (
+        "compose.yaml:2: compose.ci.yml cannot be read: no such file or directory. "
+        "Did you mean 'compose.ci.yaml'?"
+    )

@@ -63,7 +63,7 @@ def test_a_secret_is_never_taken_from_the_workers_own_environment(
 
     [problem] = checkout.problems(service("secrets: [token]"))
 
-    assert problem.startswith("compose.yaml:8: secrets.token: the run has no variable 'TOKEN'. Give the project")
+    assert problem.startswith("compose.yaml:8: secrets.token: the run has no variable 'TOKEN'. Give")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
+from statistics import quantiles
 from typing import Any
 
 from environments.errors import SpecError
@@ -60,3 +63,38 @@ def test_nearly_every_file_that_the_reference_accepts_can_run(corpus: Path, tmp_
         can_run += 1
     print(f"can run: {can_run} of {accepted}")  # noqa: T201 - the figure is what the test is for
     assert can_run / accepted >= 0.9
+
+
+def test_every_refusal_of_the_corpus_names_a_file_and_a_line(corpus: Path, tmp_path: Path) -> None:
+    refused, nameless, keyless = 0, [], []
+    for answer in sorted((corpus / "compose").glob("*.json")):
+        shutil.copy(answer.with_suffix(".yaml"), tmp_path / "compose.yaml")
+        try:
+            load_environment([Path("compose.yaml")], directory=tmp_path, variables={}, profiles=["*"])
+        except SpecError as error:
+            refused += 1
+            nameless += [(answer.stem, one) for one in error.problems if not (one.file and one.line)]
+            # Where the text is no YAML there is no key yet.
+            keyless += [
+                (answer.stem, one)
+                for one in error.problems
+                if not one.key and not one.message.startswith("not YAML")
+            ]
+
+    assert refused > 0
+    assert (nameless, keyless) == ([], [])
+
+
+def test_a_file_of_usual_size_is_read_in_a_few_milliseconds(corpus: Path, tmp_path: Path) -> None:
+    took: list[float] = []
+    for answer in sorted((corpus / "compose").glob("*.json")):
+        shutil.copy(answer.with_suffix(".yaml"), tmp_path / "compose.yaml")
+        start = time.process_time()
+        with suppress(SpecError):
+            load_environment([Path("compose.yaml")], directory=tmp_path, variables={}, profiles=["*"])
+        took.append((time.process_time() - start) * 1000)
+
+    median, worst = quantiles(took, n=100)[49], quantiles(took, n=100)[98]
+    print(f"reading: {median:.1f} ms in the middle, {worst:.1f} ms for the slowest hundredth")  # noqa: T201 - the figure
+    assert median < 5
+    assert worst < 100

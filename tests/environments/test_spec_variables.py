@@ -53,10 +53,17 @@ def test_variables_that_cannot_be_filled_in_are_told(checkout: Checkout, written
     assert problem.startswith(f"compose.yaml:3: services.web.image: {message}")
 
 
-def test_an_unused_default_is_not_looked_into(checkout: Checkout) -> None:
-    spec = checkout.load("services: {web: {image: '${FULL:-${NONE:?never}}'}}", FULL="full")
+def test_a_variable_in_an_unused_default_is_not_missed(checkout: Checkout) -> None:
+    spec = checkout.load("services: {web: {image: '${FULL:-${NONE}}'}}", FULL="full")
 
+    assert spec.services["web"].image == "full"
     assert spec.notices == ()
+
+
+def test_a_variable_that_is_required_in_an_unused_default_is_missed_as_in_compose(checkout: Checkout) -> None:
+    [problem] = checkout.problems("services: {web: {image: '${FULL:-${NONE:?always}}'}}", FULL="full")
+
+    assert "required variable NONE is missing a value: always" in problem
 
 
 def test_keys_are_never_filled_in(checkout: Checkout) -> None:

@@ -234,3 +234,47 @@ def test_a_suite_file_deep_in_a_repository_names_its_compose_files_from_its_own_
     (folder / "ci" / "itdash.yml").write_text(SUITES.replace("compose.yaml", "../compose.yaml"))
 
     assert checked(capsys, "ci/itdash.yml") == (0, ["ci/itdash.yml: good (suite file)"])
+
+
+def test_what_needs_a_grant_names_it_and_is_good_with_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "compose.yaml").write_text(
+        GOOD.replace("    depends_on", "    privileged: true\n    depends_on")
+    )
+
+    code, [line] = checked(capsys)
+
+    assert code == 1
+    assert line.startswith("compose.yaml:6: services.tests.privileged is not granted: it is root on the")
+    assert "An administrator can allow it with the grant `privileged`." in line
+    assert checked(capsys, "--grant", "privileged") == (0, ["itdash.yml: good (suite file)"])
+
+
+def test_what_is_not_granted_and_what_never_starts_are_told_at_once(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "compose.yaml").write_text(
+        "services:\n"
+        "  db: {image: x, healthcheck: {disable: true}}\n"
+        "  tests: {image: x, privileged: true, depends_on: {db: {condition: service_healthy}}}\n"
+    )
+
+    _, lines = checked(capsys)
+
+    assert "privileged is not granted" in lines[0]
+    assert "waits until 'db' is healthy, but its health check is off" in lines[1]
+
+
+def test_a_file_that_is_ignored_in_part_says_so_with_the_key(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "compose.yaml").write_text(GOOD.replace("    depends_on", "    attach: false\n    depends_on"))
+
+    assert checked(capsys) == (
+        0,
+        [
+            "itdash.yml: note: services.tests.attach is ignored: every service's output is kept.",
+            "itdash.yml: good (suite file)",
+        ],
+    )
