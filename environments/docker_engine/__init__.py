@@ -166,7 +166,7 @@ class DockerEngine:
     def room(self) -> Room:
         """Subnets of the pool, and the engine's disk where this process can see it."""
         with translated("asking how much room is left"):
-            root = str(self._info["DockerRootDir"])
+            root = str(self._info.get("DockerRootDir") or "")
             return room.measured(self._api, self._subnet_pool, root, lambda: self._own_container)
 
     def close(self) -> None:

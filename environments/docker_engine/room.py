@@ -23,7 +23,7 @@ def measured(api: APIClient, pool: Pool, root: str, find_own_container: Callable
 
 
 def _disk_free(api: APIClient, root: str, find_own_container: Callable[[], str | None]) -> int | None:
-    if address_towards(str(api.base_url)) is not None:
+    if address_towards(str(api.base_url)) is not None or not root:
         return None
     # A container's own root is a folder of the engine's disk.
     folder = Path("/") if find_own_container() is not None else Path(root)
