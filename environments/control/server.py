@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import socketserver
 import sys
 import threading
@@ -20,6 +21,9 @@ from environments.control.controls import Controls
 
 #: How long a client may take to send its request or to read the answer.
 SOCKET_TIMEOUT_SECONDS = 30.0
+
+#: Linux's number for binding to an address that is not there yet; the standard library has no name for it.
+_IP_FREEBIND = 15
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +78,9 @@ class _Server(ThreadingHTTPServer):
     @override
     def server_bind(self) -> None:
         # The parent also asks DNS for this machine's name, which can take seconds and is never used.
+        # Podman brings a network's gateway up with the first container on it: the address may be to come.
+        if sys.platform == "linux":
+            self.socket.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
 

@@ -322,7 +322,7 @@ class DockerEngine:
             try:
                 call(payload.container_name(environment, service), **options)
             except NotFound as error:
-                if "No such container" not in str(error.explanation):
+                if "no such container" not in str(error.explanation).lower():
                     raise
                 raise answers.unknown(environment, service) from error
             except APIError as error:

@@ -20,6 +20,8 @@ from environments.labels import EnvironmentRef
 #: A command that does not exist: shells say 127, the engine says 126 and explains.
 NOT_FOUND_EXIT_CODE = 127
 PROBES_SHOWN = 5
+#: What Podman says, without a status of its own, of a change that the container's state makes none.
+_STATE_IMPROPER = "container state improper"
 PROBE_OUTPUT_CHARACTERS = 1024
 STATUSES = {
     "created": ServiceStatus.CREATED,
@@ -72,17 +74,17 @@ def is_so_already(error: APIError) -> bool:
     """Say whether a change was refused because the service is in that state already."""
     said = str(error.explanation)
     return error.status_code == requests.codes.not_modified or any(
-        text in said for text in ("already paused", "is not paused", "is not running")
+        text in said for text in ("already paused", "is not paused", "is not running", _STATE_IMPROPER)
     )
 
 
 def not_executed(error: APIError, service: str) -> ExecResult:
     """What became of a command that was refused; raises what is not about the command."""
     said = explanation(error)
-    if is_conflict(error):
+    if is_conflict(error) or _STATE_IMPROPER in said:
         message = f"Service '{service}' does not run, so no command can run in it. {said}"
         raise EnvironmentFailedError(message, kind=FailureKind.SERVICE_EXITED, service=service) from error
-    if is_missing(error) and "No such container" in said:
+    if is_missing(error) and "no such container" in said.lower():
         message = f"There is no service '{service}'."
         raise ServiceNotFoundError(message) from error
     if "executable file not found" in said or "no such file or directory" in said:

@@ -82,4 +82,5 @@ def is_missing(error: APIError) -> bool:
 
 def is_conflict(error: APIError) -> bool:
     """Say whether the object is there already, or is in a state that forbids it."""
-    return bool(error.status_code == requests.codes.conflict)
+    # Podman has no status of its own for it.
+    return error.status_code == requests.codes.conflict or "is already in use" in explanation(error)

@@ -120,7 +120,9 @@ def own_labels(environment: EnvironmentRef) -> dict[str, str]:
 
 def disconnect(api: APIClient, environment: EnvironmentRef, container: str) -> dict[str, str]:
     """Take a container off the environment's networks; return key → the address it had there."""
-    keys = {network_id: key for key, network_id in network_ids(api, environment).items()}
+    ours = [one for one in list_networks(api, environment) if NETWORK in (one.get("Labels") or {})]
+    # Podman says a network's name where Docker says its id.
+    keys = {str(one[name]): one["Labels"][NETWORK] for one in ours for name in ("Id", "Name")}
     attached = api.inspect_container(container)["NetworkSettings"]["Networks"] or {}
     left = {}
     for endpoint in attached.values():

@@ -146,7 +146,9 @@ def _places(
         message = f"Service '{service}' does not run, so nobody can be kept from it."
         raise EnvironmentFailedError(message, kind=FailureKind.SERVICE_EXITED, service=service)
     keeper = _keeper(api, facts)
-    ours = set(networks.network_ids(api, environment).values())
+    # Podman says a network's name where Docker says its id.
+    listed = networks.list_networks(api, environment)
+    ours = {str(one[key]) for one in listed for key in ("Id", "Name")}
     own = _addresses(keeper, ours)
     with ThreadPoolExecutor(_LOOKS_AT_ONCE) as pool:
         seen = pool.map(lambda peer: _running(api, environment, peer), peers)

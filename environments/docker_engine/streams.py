@@ -33,9 +33,14 @@ ACTIONS = {
     "pause": EngineEventKind.PAUSED,
     "unpause": EngineEventKind.UNPAUSED,
     "destroy": EngineEventKind.REMOVED,
+    "died": EngineEventKind.DIED,
+    "remove": EngineEventKind.REMOVED,
 }
 #: The same for the engine's own filter; exec events would drown the others.
-EVENT_FILTER = ["create", "start", "health_status", "oom", "die", "pause", "unpause", "destroy"]
+#: Docker's words, and Podman's own for an end and a removal.
+EVENT_FILTER = [
+    *("create", "start", "health_status", "oom", "die", "pause", "unpause", "destroy", "died", "remove"),
+]
 
 
 class StreamCloser:
@@ -178,7 +183,7 @@ def _event(said: dict[str, Any]) -> tuple[int, EngineEvent] | None:
     if kind is None or SERVICE not in attributes:
         return None
     nanoseconds = int(said["timeNano"])
-    code = attributes.get("exitCode")
+    code = attributes.get("exitCode", attributes.get("containerExitCode"))
     return nanoseconds, EngineEvent(
         at=datetime.fromtimestamp(nanoseconds / 1e9, tz=UTC),
         service=attributes[SERVICE],

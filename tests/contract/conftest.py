@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 import time
@@ -70,12 +71,17 @@ class Place:
         return [line.text for line in self.lines(service)]
 
 
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
+#: The socket of a Podman service with the lab's images: a third engine where it is set. Not in CI.
+PODMAN = os.environ.get("ITDASH_TEST_PODMAN", "")
+ENGINES = [pytest.param("docker", marks=pytest.mark.engine), "local", *(["podman"] if PODMAN else [])]
+
+
+@pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     if request.param == "local":
         yield LocalEngine(tmp_path / "environments")
         return
-    docker = DockerEngine(helper_image=HELPER)
+    docker = DockerEngine(PODMAN if request.param == "podman" else None, helper_image=HELPER)
     yield docker
     docker.close()
 

@@ -351,3 +351,33 @@ def test_commands_run_only_where_the_file_allows_them(lab: Lab) -> None:
         assert refused.status == 422
         assert "x-itdash: {exec: true}" in refused.document["detail"]
         assert (site.actions("api"), site.actions("db")) == (["exec", "exec", "exec"], [])
+
+
+SAYING = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+print("first", flush=True)
+while signal.sigwait({signal.SIGUSR1, signal.SIGTERM}) == signal.SIGUSR1:
+    print("later", flush=True)
+"""
+
+
+def test_logs_from_a_moment_on_and_marks_come_from_a_real_service(lab: Lab, engine: Engine) -> None:
+    spec = spec_of(service("api", SAYING), service("tests", PASSING, depends_on=()))
+    with standing(lab, spec) as site:
+
+        def said(query: str = "") -> list[str]:
+            return site.client.ask("GET", f"/services/api/logs{query}").body.decode().splitlines()
+
+        wait_until(lambda: said() == ["first"], deadline_seconds=20, pauses=steadily(0.05))
+        [first] = said("?timestamps=1")
+        engine.kill_service(site.environment.ref, "api", signal="SIGUSR1")
+        wait_until(lambda: said() == ["first", "later"], deadline_seconds=20, pauses=steadily(0.05))
+        later = said("?timestamps=1")[1].split()[0]
+
+        assert first.split()[1] == "first"
+        assert said(f"?since={later}") == ["later"]
+        assert said("?since=4000000000") == []
+        assert site.post("/marks", {"test": "tests/a.py::test_b", "phase": "start"}).status == 201
+        marks = [one for one in lab.happenings if one.kind is HappeningKind.MARK]
+        assert [one.data for one in marks] == [{"test": "tests/a.py::test_b", "phase": "start"}]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
+from docker.errors import APIError, NotFound
 
-from environments.docker_engine import DockerEngine
+from environments.docker_engine import DockerEngine, answers, streams
 from environments.docker_engine.capabilities import NEWEST_API, negotiated, network_features, without_unknown
+from environments.docker_engine.errors import is_conflict
 from environments.docker_engine.helper import HelperImage
 from environments.docker_engine.networks import NETWORK
-from environments.engine import Feature
-from environments.errors import EnvironmentFailedError, FailureKind
+from environments.engine import EngineEventKind, Feature
+from environments.errors import EnvironmentFailedError, FailureKind, ServiceNotFoundError
 from environments.labels import EnvironmentRef
 from environments.spec import HealthCheck
 from tests.contract.conftest import HELPER
@@ -190,3 +194,44 @@ def test_the_helpers_image_is_built_from_the_base_that_is_named() -> None:
     finally:
         assert engine.remove_environment(ref) == []
         engine.close()
+
+
+# --- Podman's words for the same things, as it said them ---------------------------------------------
+
+
+def said(status: int, text: str) -> APIError:
+    response = requests.Response()
+    response.status_code = status
+    kind = NotFound if status == 404 else APIError
+    return kind("refused", response=response, explanation=text)
+
+
+def test_podmans_refusals_are_understood() -> None:
+    ended = said(500, "can only kill running containers. d481 is in state exited: container state improper")
+    taken = said(500, 'the container name "itd-1-one" is already in use by 4444. You have to remove it')
+    other = said(500, "runc: exec format error")
+
+    assert (answers.is_so_already(ended), answers.is_so_already(other)) == (True, False)
+    assert (is_conflict(taken), is_conflict(other), is_conflict(ended)) == (True, False, False)
+    improper = "can only create exec sessions on running containers: container state improper"
+    with pytest.raises(EnvironmentFailedError) as refused:
+        answers.not_executed(said(500, improper), "one")
+    assert refused.value.kind is FailureKind.SERVICE_EXITED
+    with pytest.raises(ServiceNotFoundError):
+        answers.not_executed(said(404, 'no container with name "x" found: no such container'), "one")
+
+
+def test_podmans_events_are_understood() -> None:
+    attributes = {"containerExitCode": "3", "itdash.service": "one", "name": "itd-1-one"}
+    lines = [
+        {"Action": action, "Actor": {"Attributes": attributes}, "timeNano": 1_795_262_400_000_000_000 + at}
+        for at, action in enumerate(["died", "remove", "sync"])
+    ]
+
+    found = [event for _, event in streams.events(iter([f"{json.dumps(line)}\n".encode() for line in lines]))]
+
+    assert [(event.kind, event.exit_code) for event in found] == [
+        (EngineEventKind.DIED, 3),
+        (EngineEventKind.REMOVED, None),
+    ]
+    assert {"died", "remove"} <= set(streams.EVENT_FILTER)
