@@ -24,7 +24,7 @@ from runs.models import Channel, Delivery, Failure, Project, Quarantine, Run, Se
 from runs.vocabulary import Outcome, Role, RunStatus
 from runs.web.urls import urlpatterns
 from tests.factories import make_event, make_member, make_project, make_run, make_suite
-from tests.rows import add_delivery, add_environment, add_log, add_results
+from tests.rows import add_delivery, add_environment, add_log, add_results, hold_environment
 from tests.runs.web.test_access import STREAMS, filled
 from tests.storms import add_storm
 
@@ -88,6 +88,10 @@ def full_project(words: str = HOSTILE) -> Everything:
     errored = make_run(suite, status=RunStatus.ERRORED, queued_at=now, error_message=words + "\n" + words)
     failed = add_environment(errored, {words[:255]: (0.1, 0.2, None)})
     Environment.objects.filter(pk=failed.pk).update(failure_kind="never_healthy", error=words + "\n" + words)
+    timed_out = make_run(suite, status=RunStatus.TIMED_OUT, queued_at=now, started_at=now)
+    held = hold_environment(
+        add_environment(timed_out, {words[:255]: (0.1, 0.2, 1)}, ready_after=1), run=timed_out, words=words
+    )
     for run in runs:
         judge_run(run.pk)
         pace_run(run.pk)
@@ -124,7 +128,7 @@ def full_project(words: str = HOSTILE) -> Everything:
         {
             "number": (live.number, errored.number, runs[0].number),
             "case_id": (cases[0].pk, cases[1].pk),
-            "environment_name": (f"itd-{live.pk:08x}-1", failed.name),
+            "environment_name": (f"itd-{live.pk:08x}-1", failed.name, held.name),
             "delivery_id": (deliveries[2].pk,),
             "name": (parts["name"],),
         },

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
+from django.utils import timezone
 
 from environments.models import Environment, EnvironmentService, EnvironmentState
 from runs.actions.partitions import ensure_partition
 from runs.models import Blame, Delivery, Failure, Hook, LogChunk, Result, Run, Service, Shard, TestCase
+from runs.queries.held import share_of
 from runs.vocabulary import Outcome
 from tests.factories import make_case
 
@@ -172,3 +174,31 @@ def add_blame(
         ruled_out=[{"service": "calm", "reasons": ["up and well throughout"]}],
         unwatched=["elsewhere"],
     )
+
+
+def hold_environment(
+    environment: Environment, *, run: Run, minutes: float = 30, words: str = "1 test failed."
+) -> Environment:
+    """Have it failed and held for a person since now."""
+    now = timezone.now()
+    until = now + timedelta(minutes=minutes)
+    Environment.objects.filter(pk=environment.pk).update(
+        state=EnvironmentState.HELD,
+        held_at=now,
+        held_until=until,
+        lease_expires_at=until,
+        expires_at=now + timedelta(hours=8),
+        held_because=words,
+        held_for=share_of(run.project_id),
+    )
+    name = environment.name
+    for service in environment.services.all():
+        service.memory_limit_bytes, service.cpu_limit = 512 * 1024**2, 1.0
+        service.addresses = ["10.213.4.2:5432"]
+        service.commands = [
+            ["A shell in it", f"docker exec -it {name}-{service.name} sh"],
+            ["What it printed", f"docker logs --timestamps --tail 200 {name}-{service.name}"],
+        ]
+        service.save()
+    environment.refresh_from_db()
+    return environment

@@ -5,8 +5,9 @@ from __future__ import annotations
 from django.utils import timezone
 
 from environments.lifecycle.records import give_up_lease
-from environments.models import Environment
+from environments.models import Environment, EnvironmentState
 from runs.actions.errors import NotPossibleError
+from runs.actions.holding import release_environment
 from runs.actions.runs import cancel_run
 from runs.models import Run, User
 from runs.queries.environments import is_newest_try
@@ -25,6 +26,9 @@ def tear_down_environment(environment: Environment, *, run: Run, by: User | None
     run.refresh_from_db(fields=["status"])
     if environment.removed_at is not None:
         raise NotPossibleError(f"Environment {environment.name} is gone; there is nothing to tear down.")
+    if environment.state == EnvironmentState.HELD:
+        release_environment(environment, run=run, by=by)
+        return f"{environment.name} is held no longer; it is removed within seconds."
     if not run.is_finished and is_newest_try(environment):
         cancel_run(
             run_id=run.pk, by=by, why=f"{by or 'somebody'} asked for {environment.name} to be torn down."

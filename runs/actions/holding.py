@@ -16,6 +16,7 @@ from runs.actions.errors import NotPossibleError
 from runs.actions.events import NewEvent, record_event
 from runs.models import Event, Run, Token, User
 from runs.queries.environments import run_id_of
+from runs.queries.held import latest_end
 
 #: What one press of the button adds.
 EXTENSION = timedelta(minutes=30)
@@ -23,11 +24,6 @@ RELEASED = "environment_released"
 EXTENDED = "environment_held_longer"
 #: How long after its end it is still looked whether a timeline tells of it.
 _TOLD_WITHIN = timedelta(hours=1)
-
-
-def share_of(project_id: int) -> str:
-    """Whose share of the held environments a project's are."""
-    return f"project:{project_id}"
 
 
 def release_environment(
@@ -80,12 +76,6 @@ def hold_longer(
         )
     environment.refresh_from_db()
     return environment
-
-
-def latest_end(environment: Environment) -> datetime:
-    """Until when a held environment may be held at the longest."""
-    began = environment.held_at or environment.created_at
-    return min(began + timedelta(seconds=settings.HELD_LONGEST_SECONDS), environment.expires_at)
 
 
 def release_held_of_run(run_id: int) -> int:

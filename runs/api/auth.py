@@ -7,13 +7,16 @@ from http import HTTPStatus
 from math import ceil
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils import timezone
 
+from environments.models import Environment
 from runs.actions.sign_ins import begin_attempt, client_address, token_limits
 from runs.actions.tokens import use_token
 from runs.api.problems import ProblemError
 from runs.models import Membership, Project, Run, Service, TestCase, Token, Upload, User
+from runs.queries.environments import run_id_of
 from runs.vocabulary import Scope, Visibility
 
 if TYPE_CHECKING:
@@ -139,6 +142,16 @@ def upload_for(request: HttpRequest, upload_id: int) -> Upload:
     """The upload; 404 when there is none or the caller may not see it."""
     rows = Upload.objects.select_related("project", "run").filter(pk=upload_id)
     return _allowed(request, rows, lambda upload: upload.project, "upload", upload_id)
+
+
+def environment_for(request: HttpRequest, name: str) -> tuple[Environment, Run]:
+    """The environment and its run; 404 when there is none or the caller may not see it."""
+    found = Environment.objects.filter(instance=settings.INSTANCE, name=name.replace("\x00", "")).first()
+    run_id = run_id_of(found.owner) if found is not None else None
+    rows = Run.objects.select_related("project", "suite").filter(pk=run_id or 0)
+    run = _allowed(request, rows, lambda run: run.project, "environment", name)
+    assert found is not None  # noqa: S101 - a run was found by it
+    return found, run
 
 
 def _allowed[Row: Model](

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runs.api import problems, runs, services, split, tests, uploads, webhooks
+from runs.api import environments, problems, runs, services, split, tests, uploads, webhooks
 from runs.api.description import DescribedAPI
 
 api = DescribedAPI(
@@ -15,6 +15,7 @@ api = DescribedAPI(
 )
 problems.install(api)
 api.add_router("", runs.router)
+api.add_router("", environments.router)
 api.add_router("", split.router)
 api.add_router("", services.router)
 api.add_router("", tests.router)

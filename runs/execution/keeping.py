@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.conf import settings
 
 from environments.lifecycle import Keep
-from runs.actions.holding import share_of
 from runs.actions.runs import Ending
+from runs.queries.held import share_of
 from runs.suitefile import SuiteSpec
 from runs.vocabulary import ErrorReason, RunStatus
 

@@ -93,6 +93,8 @@ class News(_Facts):
     previous_number: int | None = None
     #: The verdict in a sentence.
     why: str = ""
+    #: That its environment can be looked at, and until when; empty when it is gone.
+    held: str = ""
     commit: CommitFacts = CommitFacts()
     totals: Totals = Totals()
     #: Tests in no quarantine that fail now and did not in the run before.
@@ -130,7 +132,8 @@ class News(_Facts):
         """Why it is so, in a sentence; for a test message, what it is for."""
         if self.event is NewsEvent.TEST:
             return "Somebody pressed “Send a test message”: the channel works."
-        return self.run.error_message if self.run and self.event is NewsEvent.ERRORED else self.why
+        why = self.run.error_message if self.run and self.event is NewsEvent.ERRORED else self.why
+        return f"{why} {self.held}".strip()
 
     @property
     def untold_count(self) -> int:

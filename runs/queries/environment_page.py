@@ -26,6 +26,7 @@ from runs.models import Event, Result, Run
 from runs.queries.axis import axis_end, ticks
 from runs.queries.environment_usage import UsageView, environment_usage
 from runs.queries.environments import Standing, standing, went_wrong
+from runs.queries.held import Held, held_view
 from runs.queries.log import LogSpan, LogView, log_view
 from runs.queries.progress import MARK
 from runs.vocabulary import FAILING
@@ -100,6 +101,8 @@ class EnvironmentPage:
     findings: list[Finding]
     failing: list[Window]
     usage: UsageView
+    #: None unless it is held for a person.
+    held: Held | None
     log: LogView | None
 
     @property
@@ -165,12 +168,14 @@ def environment_page(
     }
     failing = _failing(environment, run)
     faults = sorted((fault for each in lives.values() for fault in each.faults), key=lambda one: one.since)
+    usage = environment_usage(environment, rows)
+    stands = standing(environment, now)
     span = LogSpan(environment.shard, start - CLOCK_SLACK, environment.removed_at)
     return EnvironmentPage(
         environment=environment,
         run=run,
         now=now,
-        standing=standing(environment, now),
+        standing=stands,
         services=[_view(row, lives[row.name], environment) for row in rows],
         lanes=_lanes(rows, lives, faults, failing or [], end),
         span=axis_end(end),
@@ -178,7 +183,8 @@ def environment_page(
         faults=[_fault(fault, failing, start, end) for fault in faults],
         findings=[found for row in rows if (found := _finding(row, lives[row.name], environment))],
         failing=failing or [],
-        usage=environment_usage(environment, rows),
+        usage=usage,
+        held=held_view(environment, rows, usage, now) if stands is Standing.HELD else None,
         log=log_view(run, source, span) if with_log else None,
     )
 

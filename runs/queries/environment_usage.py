@@ -36,6 +36,16 @@ class UsageLine:
     throttled_seconds: float | None
 
     @property
+    def last_bytes(self) -> int:
+        """What it held in the last sample."""
+        return self.stretches[-1][-1][1]
+
+    @property
+    def last_at(self) -> float:
+        """When the last sample was taken."""
+        return self.stretches[-1][-1][0]
+
+    @property
     def share(self) -> float:
         """How near it came to its limit; 0 without one."""
         return self.peak_bytes / self.limit_bytes if self.limit_bytes else 0.0

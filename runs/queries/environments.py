@@ -24,6 +24,8 @@ class Standing(StrEnum):
 
     COMING = "coming"
     UP = "up"
+    #: It failed and is held for a person to look at.
+    HELD = "held"
     GOING = "going"
     #: Nobody holds it any more and it is not removed: the reaper's next work.
     ABANDONED = "abandoned"
@@ -41,6 +43,7 @@ def standing(environment: Environment, now: datetime) -> Standing:
     return {
         EnvironmentState.CREATING: Standing.COMING,
         EnvironmentState.READY: Standing.UP,
+        EnvironmentState.HELD: Standing.HELD,
     }.get(EnvironmentState(environment.state), Standing.GOING)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
@@ -21,6 +22,7 @@ from runs.notify.news import (
     Totals,
 )
 from runs.providers import CommitState, CommitStatus
+from runs.queries.held import held_words
 from runs.queries.quarantine import gate_of
 from runs.queries.text import one_line
 from runs.vocabulary import FAILING, FINISHED, RunStatus, Verdict
@@ -128,6 +130,7 @@ def _news(run: Run, event: NewsEvent, previous: Run | None, new: _NewFailures) -
         ),
         previous_number=previous.number if previous else None,
         why=why_of(run),
+        held=held_words(run, now=datetime.now(tz=UTC)),
         commit=CommitFacts(
             sha=run.commit,
             title=one_line(run.commit_message, _LINE_LIMIT),

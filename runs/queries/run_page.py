@@ -12,11 +12,13 @@ from enum import StrEnum
 from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, Q, QuerySet
 
+from environments.models import Environment
 from runs.analytics.comparison import Change
 from runs.models import Artifact, Blame, Event, Failure, Report, Result, Run, Shard, TestCase
 from runs.queries.blames import GroupBlame, blames_of_run, group_blame
 from runs.queries.boot import Boot, boots
 from runs.queries.comparison import compare_runs, usual_base
+from runs.queries.environments import Standing, standing
 from runs.queries.failure_groups import GroupHistory, histories
 from runs.queries.log import SHOWN_CHUNKS, LogView, log_view
 from runs.queries.marks import Mark, result_mark
@@ -167,6 +169,12 @@ class RunPage:
         """What each service ran: its image, by the engine's word or the suite's."""
         first = self.boots[0].lanes if self.boots else []
         return [(lane.service.name, lane.service.image) for lane in first if lane.service.image]
+
+    @property
+    def held(self) -> list[Environment]:
+        """Its environments that failed and are held for a person."""
+        found = [boot.environment for boot in self.boots]
+        return [each for each in found if standing(each, self.now) is Standing.HELD]
 
     @property
     def stays_longer(self) -> bool:

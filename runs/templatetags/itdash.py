@@ -94,6 +94,7 @@ def delivery_status(value: str, *, only: bool = False) -> dict[str, Any]:
 ENVIRONMENT_WORDS = {
     Standing.COMING: ("run", "running", "Coming up"),
     Standing.UP: ("pass", "pass", "Up"),
+    Standing.HELD: ("flaky", "clock", "Held for a look"),
     Standing.GOING: ("run", "running", "Being removed"),
     Standing.ABANDONED: ("infra", "infra", "Left behind"),
     Standing.FAILED: ("infra", "infra", "Failed"),

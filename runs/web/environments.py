@@ -13,8 +13,10 @@ from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.environments import tear_down_environment
 from runs.actions.errors import ActionError
+from runs.actions.holding import hold_longer, release_environment
 from runs.queries.environment_page import environment_page
 from runs.queries.environments import environment_list
+from runs.queries.held import held_environments
 from runs.vocabulary import Role
 from runs.web.access import environment_for, person, project_for
 from runs.web.live import STOP_POLLING
@@ -25,8 +27,10 @@ from runs.web.pages import project_page
 def environments(request: HttpRequest, slug: str) -> HttpResponse:
     """The project's environments, newest first."""
     access = project_for(request, slug)
-    page = environment_list(access.project, now=timezone.now(), before=request.GET.get("before", ""))
-    return project_page(request, "environments/list.html", access, nav="environments", page=page)
+    now = timezone.now()
+    page = environment_list(access.project, now=now, before=request.GET.get("before", ""))
+    held = held_environments(access.project, now=now) if page.is_first else []
+    return project_page(request, "environments/list.html", access, nav="environments", page=page, held=held)
 
 
 @require_GET
@@ -62,4 +66,30 @@ def environment_tear_down(request: HttpRequest, slug: str, environment_name: str
         messages.error(request, str(error))
     else:
         messages.success(request, what)
+    return redirect("environment", slug, environment_name)
+
+
+@require_POST
+def environment_release(request: HttpRequest, slug: str, environment_name: str) -> HttpResponse:
+    """Let go of one that is held."""
+    access = environment_for(request, slug, environment_name, needs=Role.MEMBER)
+    try:
+        release_environment(access.environment, run=access.run, by=person(request))
+    except ActionError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{environment_name} is held no longer; it is removed within seconds.")
+    return redirect("environment", slug, environment_name)
+
+
+@require_POST
+def environment_hold_longer(request: HttpRequest, slug: str, environment_name: str) -> HttpResponse:
+    """Have one that is held stay for half an hour more."""
+    access = environment_for(request, slug, environment_name, needs=Role.MEMBER)
+    try:
+        held = hold_longer(access.environment, run=access.run, by=person(request))
+    except ActionError as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, f"{environment_name} is held until {held.held_until:%H:%M} UTC.")
     return redirect("environment", slug, environment_name)

@@ -162,6 +162,16 @@ urlpatterns = [
         environments.environment_tear_down,
         name="environment-tear-down",
     ),
+    path(
+        "p/<slug:slug>/environments/<slug:environment_name>/release/",
+        environments.environment_release,
+        name="environment-release",
+    ),
+    path(
+        "p/<slug:slug>/environments/<slug:environment_name>/hold-longer/",
+        environments.environment_hold_longer,
+        name="environment-hold-longer",
+    ),
     path("p/<slug:slug>/flaky/", cases.flaky_board, name="flaky"),
     path("p/<slug:slug>/grid/", grid.grid, name="grid"),
     path("p/<slug:slug>/durations/", durations.durations, name="durations"),

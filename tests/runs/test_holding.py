@@ -10,9 +10,10 @@ from pytest_django.fixtures import Settings
 
 from environments.models import Environment
 from runs.actions.errors import NotPossibleError
-from runs.actions.holding import hold_longer, release_environment, release_held_of_run, share_of, tend_held
+from runs.actions.holding import hold_longer, release_environment, release_held_of_run, tend_held
 from runs.actions.sweep import sweep
 from runs.models import AuditEntry, Run
+from runs.queries.held import share_of
 from runs.vocabulary import RunStatus
 from tests.factories import make_run, make_user
 

@@ -334,6 +334,7 @@ def test_a_webhook_is_signed_and_its_body_is_as_documented(project: Project) -> 
         },
         "previous_number": 1,
         "why": "1 test failed.",
+        "held": "",
         "commit": {"sha": COMMIT, "title": "Split shipments per warehouse", "author": "Ada Lovelace"},
         "totals": {"tests": 2, "passed": 1, "failed": 1, "errored": 0, "skipped": 0, "flaky": 0},
         "new_failure_count": 1,

@@ -49,6 +49,8 @@ CHANGES = {
     "run-cancel": Role.MEMBER,
     "run-rerun": Role.MEMBER,
     "environment-tear-down": Role.MEMBER,
+    "environment-release": Role.MEMBER,
+    "environment-hold-longer": Role.MEMBER,
     "settings-change": Role.ADMIN,
     "policy-change": Role.ADMIN,
     "token-add": Role.ADMIN,

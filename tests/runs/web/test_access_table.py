@@ -32,6 +32,7 @@ from runs.vocabulary import Role, RunStatus, Scope, UploadStatus
 from runs.web.urls import urlpatterns
 from tests.conftest import ROOT
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
+from tests.rows import add_environment
 from tests.runs.web.test_access import CHANGES, PUBLIC, SIGNED_IN, address, filled
 
 PAGE: Final = ROOT / "docs" / "access.md"
@@ -226,6 +227,7 @@ def _api_answers(visibility: str) -> dict[Endpoint, dict[str, str]]:
         "test_id": case.pk,
         "upload_id": upload.pk,
         "name": "orders",
+        "environment_name": add_environment(run, {}).name,
         "service": "orders",
     }
     other = make_project()
