@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 from django.db import Error as DatabaseError
 
@@ -44,6 +45,7 @@ def provisioned(
     failed and is to be held."""
     began = clock.monotonic()
     spec = complete(request.spec, request.tests)
+    request = replace(request, spec=spec)
     plan = StartPlan(spec)
     record = records.open_environment(request, engine=engine.name, now=clock.now())
     spec, lowered = clamped(spec, engine.ceiling(record.ref, spec))

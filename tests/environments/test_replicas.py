@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from environments.docker_engine import DockerEngine
 from environments.errors import SpecError
+from environments.local_engine import LocalEngine
 from environments.spec import Condition, Dependency, with_replicas
+from tests.contract.services import needs, service, slow_service, spec_of
 from tests.environments.checkout import Checkout
+from tests.environments.lab import Lab
 
 SCALED = """
 services:
@@ -61,3 +68,33 @@ def test_the_files_places_hold_for_every_container(checkout: Checkout) -> None:
     spec = with_replicas(checkout.load("services:\n  web:\n    image: web\n    scale: 2\n"))
 
     assert spec.places["services.web-2.image"] == ("compose.yaml", 3)
+
+
+@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    if request.param == "local":
+        yield Lab(LocalEngine(tmp_path / "environments"))
+        return
+    engine = DockerEngine()
+    yield Lab(engine)
+    engine.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_container_becomes_ready_by_itself_and_tests_wait_for_all(lab: Lab) -> None:
+    spec = spec_of(
+        slow_service("api", ready_after=0.3, scale=2),
+        service("tests", "print('went')", depends_on=needs("api"), scale=2),
+    )
+
+    with lab.provisioned(spec) as environment:
+        environment.start_tests()
+        state = environment.wait_for_tests(deadline_seconds=20)
+        rows = {row.name: row for row in environment.record.services.all()}
+
+    assert state.exit_code == 0
+    assert sorted(rows) == ["api-1", "api-2", "tests"]
+    last = max(rows["api-1"].ready_at, rows["api-2"].ready_at)  # type: ignore[type-var]
+    assert last <= rows["tests"].started_at  # type: ignore[operator]
+    assert lab.texts("api-1") == lab.texts("api-2") == ["starting", "ready"]
+    assert lab.texts("tests") == ["went"]
