@@ -55,7 +55,7 @@ GRANTS: Final[Mapping[str, str]] = MappingProxyType(
         "gpus": "use the host's graphics processors",
         "runtime": "choose another container runtime of the engine's",
         "cgroup_parent": "run under a control group of the host's, with that group's limits",
-        HOST_GATEWAY: "reach the engine's host by `extra_hosts: …:host-gateway`",
+        HOST_GATEWAY: "reach the engine's host under a name",
         f"{_CAPABILITY}IPC_LOCK": "lock memory",
         f"{_CAPABILITY}MKNOD": "make device files",
         f"{_CAPABILITY}NET_ADMIN": "change its own network",

@@ -155,7 +155,7 @@ def _from_elsewhere(spec: EnvironmentSpec, places: Sequence[str]) -> Iterator[Pr
 
 
 def _dockerfile(build: Build, directory: Path) -> str:
-    """Its text; nothing where it lies outside of the checkout, which is refused, or is missing, which fails."""
+    """Its text; nothing where it lies outside of the checkout, which is refused, or where it is missing."""
     path = build.context / build.dockerfile
     if build.dockerfile_inline is not None:
         return build.dockerfile_inline

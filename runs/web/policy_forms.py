@@ -106,7 +106,7 @@ def _quota_fields(form: PolicyForm) -> Sequence[QuotaField]:
             words,
             "" if form[name].value() is None else str(form[name].value()),
             f"{getattr(usual, name) / unit:g}",
-            "".join(str(error) for error in form.errors.get(name, ())[:1]),
+            " ".join(map(str, form.errors.get(name, ()))),
         )
         for name, words, unit in _FIELDS
     ]

@@ -11,6 +11,7 @@ from environments import policy
 from environments.clamping import clamped
 from environments.docker_engine import payload
 from environments.docker_engine.builders import BuildLimits
+from environments.errors import PolicyError
 from environments.grants import Quota
 from environments.labels import EnvironmentRef
 from environments.presets import filled
@@ -102,7 +103,7 @@ def test_a_build_is_bounded_in_time_memory_and_processors() -> None:
     ],
 )
 def test_what_one_service_asks_for_alone_may_be_too_much(checkout: Checkout, asks: str, told: str) -> None:
-    with pytest.raises(policy.PolicyError, match=told):
+    with pytest.raises(PolicyError, match=told):
         sent(checkout, f"    {asks}\n")
 
 
