@@ -165,6 +165,18 @@ def redeliver(*, delivery_id: int, by: User) -> None:
         after_commit(Work.HANDLE_DELIVERY, delivery.pk)
 
 
+def look_again(*, run: Run, why: str) -> None:
+    """Handle the deliveries that started the run once more; nothing is queued a second time."""
+    own = Delivery.objects.select_for_update(no_key=True).filter(
+        runs=run, direction="received", status=DeliveryStatus.ACCEPTED
+    )
+    for delivery in own.order_by("pk"):
+        delivery.status = DeliveryStatus.RECEIVED
+        delivery.reason = why
+        delivery.save(update_fields=["status", "reason"])
+        after_commit(Work.HANDLE_DELIVERY, delivery.pk)
+
+
 def _note(delivery: Delivery, action: str, by: User) -> None:
     subject = f"{delivery.provider} {delivery.event}"
     note_change(delivery.project, by=by, action=action, subject=subject, data={"delivery": delivery.pk})

@@ -23,6 +23,7 @@ from environments.spec import secrets_of
 from runs.actions.announcing import announce_run
 from runs.actions.events import NewEvent
 from runs.actions.holding import release_held_of_run
+from runs.actions.learning import learn_suites
 from runs.actions.policy import quota_of
 from runs.actions.runs import Claim, Ending, finish_run, gravest, note_facts, release_run, requeue_run
 from runs.actions.schedules import sync_schedules
@@ -40,7 +41,7 @@ from runs.execution.recorder import Recorder
 from runs.execution.shards import Job, Progress, execute_shard
 from runs.models import Run
 from runs.queries.selection import selectors_of
-from runs.suitefile import SuiteSpec, read_suite
+from runs.suitefile import SuiteSpec, find_suite_file, read_suite
 from runs.vocabulary import ErrorReason, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,9 @@ def _suite(run: Run, checkout: Checkout, lease: Lease, recorder: Recorder) -> Su
     through_outages(lambda: note_facts(lease.claim, gates=gates), lease=lease)
     if _speaks_for_project(run, checkout):
         through_outages(lambda: sync_schedules(run.suite, suite.schedules), lease=lease)
+        file = find_suite_file(checkout.folder, path=run.suite.path)
+        if file is not None:
+            through_outages(lambda: learn_suites(run, file.suites), lease=lease)
     recorder.event(NewEvent("suite_read", f"Suite {suite.name}: the tests are {suite.tests}."))
     if shortened := shortened_keeping(suite):
         recorder.event(NewEvent("notice", shortened))

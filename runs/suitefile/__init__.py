@@ -3,6 +3,7 @@
 from runs.suitefile.loader import (
     COMPOSE_FILES,
     SUITE_FILES,
+    find_suite_file,
     gates_of,
     read_suite,
     read_suite_file,
@@ -29,6 +30,7 @@ __all__ = [
     "SuiteFile",
     "SuiteFileError",
     "SuiteSpec",
+    "find_suite_file",
     "gates_of",
     "objection",
     "read_suite",

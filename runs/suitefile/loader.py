@@ -66,22 +66,17 @@ def read_suite(folder: Path, *, name: str, path: str = "") -> SuiteSpec:
 
     `path` is relative to the folder; empty for ``itdash.yml`` at its root. Raises `SuiteFileError`.
     """
-    for file in [path] if path else SUITE_FILES:
-        text = _text(folder, file, is_needed=bool(path))
-        if text is None:
-            continue
-        if path and not _is_suite_file(text, file):
-            break
-        suites = read_suite_file(text, file=file).suites
-        if name in suites:
-            return suites[name]
-        known = ", ".join(suites)
+    found = find_suite_file(folder, path=path)
+    if found is not None:
+        if name in found.suites:
+            return found.suites[name]
+        known = ", ".join(found.suites)
         raise SuiteFileError(
             Problem(
                 f"there is no suite {name!r}; the file has {known}",
-                file,
+                found.file,
                 key="suites",
-                mend=nearest(name, suites),
+                mend=nearest(name, found.suites),
             )
         )
     for file in [path] if path else COMPOSE_FILES:
@@ -97,6 +92,18 @@ def read_suite(folder: Path, *, name: str, path: str = "") -> SuiteSpec:
             mend=mend,
         )
     )
+
+
+def find_suite_file(folder: Path, *, path: str = "") -> SuiteFile | None:
+    """The suite file of a checkout, whole; None where a Compose file is a suite by itself.
+
+    Raises `SuiteFileError`.
+    """
+    for file in [path] if path else SUITE_FILES:
+        text = _text(folder, file, is_needed=bool(path))
+        if text is not None and (not path or _is_suite_file(text, file)):
+            return read_suite_file(text, file=file)
+    return None
 
 
 def read_suite_file(text: str, *, file: str = SUITE_FILES[0]) -> SuiteFile:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from runs.actions.runs import claim_run, rerun_run
+from runs.actions.webhooks import create_hook, handle_delivery, receive_delivery
 from runs.execution.executor import execute
-from runs.models import LogChunk, Project, Schedule
-from runs.vocabulary import RunStatus
+from runs.models import Delivery, LogChunk, Project, Run, Schedule
+from runs.vocabulary import DeliveryStatus, RunStatus
 from tests.executing import COMPOSE, FAILED, PASSED, SUITE_FILE, executed, write, writing
+from tests.hooks import sample
 from tests.repositories import git
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -120,6 +122,83 @@ def test_the_default_branchs_suite_file_decides_about_schedules_and_no_other(pro
     write(project, {"itdash.yml": SUITE_FILE})
     executed(project)
     assert lines() == []
+
+
+def pushed(project: Project, commit: str) -> Delivery:
+    """The host has told of a push to the default branch, and a worker heard it."""
+    hook = project.hooks.first() or create_hook(project=project, provider="gitea")
+    payload = sample("gitea_push") | {"ref": "refs/heads/main", "after": commit}
+    delivery = receive_delivery(hook=hook, key=commit, event="push", payload=payload)
+    handle_delivery(delivery.pk)
+    delivery.refresh_from_db()
+    return delivery
+
+
+def execute_queued(project: Project) -> None:
+    for run in project.runs.filter(status=RunStatus.QUEUED).order_by("pk"):
+        claim = claim_run(run.pk, owner="worker-a")
+        assert claim is not None
+        execute(claim)
+
+
+TWO_SUITES = (
+    SUITE_FILE
+    + """    on: {push: {branches: [main]}}
+  smoke:
+    compose: docker-compose.test.yml
+    tests: integration-tests
+    results: [/results/**/*.xml]
+    on: {push: {branches: [main]}, schedule: [{cron: "0 4 * * *"}]}
+  nightly:
+    compose: docker-compose.test.yml
+    tests: integration-tests
+"""
+)
+
+
+def test_a_suite_that_never_ran_starts_with_the_push_that_brought_it(project: Project) -> None:
+    write(project, {"itdash.yml": f"{SUITE_FILE}    on: {{push: {{branches: [main]}}}}\n"})
+    executed(project)
+    delivery = pushed(project, write(project, {"itdash.yml": TWO_SUITES}))
+    assert [run.suite.name for run in delivery.runs.all()] == ["checkout"]
+
+    execute_queued(project)
+    delivery.refresh_from_db()
+    assert delivery.status == DeliveryStatus.RECEIVED
+    handle_delivery(delivery.pk)
+    execute_queued(project)
+
+    delivery.refresh_from_db()
+    assert delivery.reason.splitlines() == [
+        "Handled again: its suite file has smoke, nightly, which nobody knew.",
+        "checkout: queued before, as run #2.",
+        "smoke: queued as run #3.",
+        "nightly: its suite file has no on.push.",
+    ]
+    known = delivery.runs.order_by("number").values_list("suite__name", "commit", "status")
+    assert list(known) == [
+        ("checkout", delivery.payload["after"], "passed"),
+        ("smoke", delivery.payload["after"], "passed"),
+    ]
+    assert delivery.status == DeliveryStatus.ACCEPTED
+    assert list(Schedule.objects.values_list("suite__name", "cron")) == [("smoke", "0 4 * * *")]
+    assert Run.objects.count() == 3
+
+
+def test_no_other_branch_and_no_other_file_makes_suites_known(project: Project) -> None:
+    project.suites.create(name="nightly", path="other/itdash.yml")
+    new = write(project, {"itdash.yml": TWO_SUITES})
+
+    executed(project, commit=new, branch="feat/smoke")
+    executed(project, commit=new, branch="main", pull_request="7")
+    assert set(project.suites.values_list("name", flat=True)) == {"checkout", "nightly"}
+
+    executed(project)
+    assert project.suites.get(name="smoke").definition["on"] == {
+        "push": {"branches": ["main"]},
+        "schedule": [{"cron": "0 4 * * *"}],
+    }
+    assert project.suites.get(name="nightly").definition == {}
 
 
 SEEDING = """
