@@ -11,7 +11,7 @@ from typing import Any, Final
 from environments.errors import Problem
 from environments.spec.attached import addresses_of, ports_of, tmpfs_of
 from environments.spec.building import BUILD_PRIVILEGES, build_of
-from environments.spec.delivered import files_of
+from environments.spec.delivered import Deliveries
 from environments.spec.egress import reaches_out
 from environments.spec.export import plain
 from environments.spec.files import Problems
@@ -105,6 +105,7 @@ class _Conversion:
         self._model = model
         self.problems = Problems()
         self._notices = list(model.notices)
+        self._deliveries = Deliveries(model, self)
 
     def environment(self) -> EnvironmentSpec:
         tree = self._model.tree
@@ -172,7 +173,7 @@ class _Conversion:
             ready=readiness.ready,
             start_timeout_seconds=readiness.start_timeout_seconds,
             mounts=(*self._mounts(name, service), *tmpfs_of(name, service, self)),
-            files=files_of(self._model, name, service, self),
+            files=self._deliveries.of(name, service),
             networks=networks,
             gateway_priorities=gateways,
             network_mode=None if networks else service.get("network_mode"),

@@ -23,32 +23,35 @@ _LARGEST_ID: Final = 2**32 - 2
 _PERMISSIONS: Final = 0o777
 
 
-def files_of(model: Model, name: str, service: Map, tell: Teller) -> tuple[FileSpec, ...]:
-    """The files that the service finds in place when it starts, configs first."""
-    reader = _Reader(model, tell)
-    files: dict[str, FileSpec] = {}
-    for section in _FOLDERS:
-        entries = service.get(section) or Seq()
-        for index, entry in enumerate(entries):
-            key, place = f"services.{name}.{section}[{index}]", entries.place(index)
-            file = reader.file(section, key, entry, place)
-            if file is not None:
-                files[file.target] = file
-    return tuple(files.values())
-
-
-class _Reader:
-    """Finds what each entry stands for; says what cannot be had."""
+class Deliveries:
+    """Finds what each entry stands for, each source read once; says what cannot be had."""
 
     def __init__(self, model: Model, tell: Teller) -> None:
         self._model = model
         self._tell = tell
         self._loading = Loading(model.root)
+        #: However many services have a secret, it is kept once.
+        self._contents: dict[tuple[str, str], bytes | None] = {}
 
-    def file(self, section: str, key: str, entry: Map, place: Mark) -> FileSpec | None:
+    def of(self, name: str, service: Map) -> tuple[FileSpec, ...]:
+        """The files that the service finds in place when it starts; of two at one place, the secret holds."""
+        files: dict[str, FileSpec] = {}
+        for section in _FOLDERS:
+            entries = service.get(section) or Seq()
+            for index, entry in enumerate(entries):
+                place = entries.place(index)
+                file = self._file(section, f"services.{name}.{section}[{index}]", entry, place)
+                if file is not None:
+                    files[file.target] = file
+        return tuple(files.values())
+
+    def _file(self, section: str, key: str, entry: Map, place: Mark) -> FileSpec | None:
         source = str(entry["source"])
-        resources: Mapping[str, Any] = self._model.tree.get(section) or {}
-        content = self._content(section, source, resources.get(source) or Map(mark=place))
+        if (section, source) not in self._contents:
+            resources: Mapping[str, Any] = self._model.tree.get(section) or {}
+            resource = resources.get(source) or Map(mark=place)
+            self._contents[section, source] = self._content(section, source, resource)
+        content = self._contents[section, source]
         mode = int(str(entry.get("mode", _USUAL_MODE)), 8)
         if mode & ~_PERMISSIONS:
             message = f"{key}.mode: {mode:o} is more than who may read, write and run the file"

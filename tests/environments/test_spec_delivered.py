@@ -136,3 +136,12 @@ def test_secrets_are_known_by_their_lines_and_never_shown(checkout: Checkout) ->
         "END KEY",
     ]
     assert "MIIE" not in repr(spec)
+
+
+def test_a_secret_of_many_services_is_kept_once(checkout: Checkout) -> None:
+    checkout.write("big", "x" * 1_000_000)
+    services = "".join(f"  s{number}: {{image: x, secrets: [big]}}\n" for number in range(500))
+
+    spec = checkout.load(f"services:\n{services}secrets: {{big: {{file: big}}}}\n")
+
+    assert len({id(service.files[0].content) for service in spec.services.values()}) == 1
