@@ -73,8 +73,8 @@ def shortage(room: Room, *, networks: int, reserve_bytes: int) -> Shortage | Non
         return Shortage(FailureKind.DISK, message)
     if free is not None and free < networks:
         message = (
-            f"Subnets are short: {networks} needed, {free} of {total} free. Environments that end give theirs "
-            "back; ITDASH_SUBNET_POOL can hold more."
+            f"Subnets are short: {networks} needed, {free} of {total} free. Environments that end give "
+            "theirs back; ITDASH_SUBNET_POOL can hold more."
         )
         return Shortage(
             FailureKind.ENGINE_UNAVAILABLE, message, is_passing=total is None or networks <= total
