@@ -108,6 +108,8 @@ class Starter:
         self._probing: set[str] = set()
         #: Set when nothing is to be started any more.
         self._over = threading.Event()
+        #: When the engine was last asked about all that are awaited.
+        self._looked_at = session.clock.monotonic()
         #: When each was started first, by the clock.
         self._begun: dict[str, float] = {}
 
@@ -169,6 +171,11 @@ class Starter:
     def _look(self) -> None:
         """Ask the engine about services that are awaited: an event may have been lost."""
         session = self._session
+        now = session.clock.monotonic()
+        if now - self._looked_at < LOOK_SECONDS:
+            # Woken by news: what they allow to start is not kept waiting by questions.
+            return
+        self._looked_at = now
         for seen in session.board.all():
             if seen.progress is Progress.STARTED and session.plan.waited_for(seen.service):
                 session.board.note_state(session.engine.inspect_service(session.ref, seen.service))

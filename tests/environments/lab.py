@@ -11,6 +11,7 @@ from typing import Any
 
 from environments.engine import Engine, LogLine
 from environments.lifecycle import EnvironmentRequest, Happening, HappeningKind, LiveEnvironment, provisioned
+from environments.probes import SYSTEM_CLOCK, Clock
 from environments.spec import EnvironmentSpec
 
 
@@ -31,6 +32,7 @@ class Lab:
         owner: str = "run:1",
         tests: str = "tests",
         hear: Callable[[Happening], None] | None = None,
+        clock: Clock = SYSTEM_CLOCK,
         **facts: Any,
     ) -> Iterator[LiveEnvironment]:
         request = EnvironmentRequest(
@@ -47,6 +49,7 @@ class Lab:
             tell=hear or self.happenings.append,
             log=self.lines.append,
             stop=self.stop,
+            clock=clock,
         ) as environment:
             yield environment
 
