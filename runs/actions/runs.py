@@ -23,8 +23,9 @@ from django.db.models.functions import Coalesce, Now
 from runs.actions.announcing import announce_run
 from runs.actions.audit import note_change
 from runs.actions.commits import refuse_bad_commit
-from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
+from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.actions.events import NewEvent, record_event
+from runs.actions.new_runs import fitting, moments, next_number, refuse_other_content, run_of_key
 from runs.actions.projects import ensure_suite
 from runs.actions.selection import failed_selection
 from runs.actions.verdicts import decide_verdict
@@ -110,10 +111,10 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
     refuse_bad_commit(commit)
     ref = ref or ("" if commit else project.default_branch)
     with transaction.atomic():
-        number = _next_number(project)
-        known = _run_of_key(project, idempotency_key)
+        number = next_number(project)
+        known = run_of_key(project, idempotency_key)
         if known is not None:
-            _refuse_other_content(known, suite=suite, ref=ref, commit=commit)
+            refuse_other_content(known, suite=suite, ref=ref, commit=commit)
             return known
         run = Run.objects.create(
             project=project,
@@ -122,14 +123,14 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
             status=RunStatus.QUEUED,
             trigger=trigger,
             requested_by=by,
-            ref=_fitting("ref", ref),
-            branch=_fitting("branch", branch),
+            ref=fitting("ref", ref),
+            branch=fitting("branch", branch),
             commit=commit,
             pull_request=pull_request,
             rerun_of=rerun_of,
             selection=list(selection),
             idempotency_key=idempotency_key,
-            **_moments(),
+            **moments(),
         )
         Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
         record_event(run.pk, NewEvent("queued", f"Queued by {by or trigger}."))
@@ -374,12 +375,12 @@ def open_uploaded_run(
     A run that had an end is open again until `settle_uploaded_run`.
     """
     with transaction.atomic():
-        number = _next_number(project)
+        number = next_number(project)
         own_suite = ensure_suite(project=project, name=suite)
         known = Run.objects.filter(suite=own_suite, run_key=run_key).first() if run_key else None
         if known is not None:
             return known, False
-        moments = _moments(started_at)
+        begun = moments(started_at)
         run = Run.objects.create(
             project=project,
             suite=own_suite,
@@ -388,8 +389,8 @@ def open_uploaded_run(
             trigger=Trigger.UPLOAD,
             run_key=run_key or None,
             gates=gates_of(own_suite.definition).facts(),
-            started_at=moments["run_at"],
-            **moments,
+            started_at=begun["run_at"],
+            **begun,
             **facts,
         )
         Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
@@ -423,40 +424,6 @@ def _judge_totals(run: Run, problem: str) -> Ending:
     return Ending(
         RunStatus.ERRORED, message, ErrorReason.REPORT_UNREADABLE if problem else ErrorReason.NO_REPORT
     )
-
-
-def _next_number(project: Project) -> int:
-    """Lock the project and return the number its next run gets."""
-    return (
-        Project.objects.select_for_update(no_key=True)
-        .values_list("next_run_number", flat=True)
-        .get(pk=project.pk)
-    )
-
-
-def _run_of_key(project: Project, key: str | None) -> Run | None:
-    return Run.objects.filter(project=project, idempotency_key=key).first() if key else None
-
-
-def _refuse_other_content(run: Run, *, suite: str, ref: str, commit: str) -> None:
-    asked_before = (run.suite.name, run.ref)
-    same_commit = not commit or commit == run.commit
-    if asked_before != (suite, ref) or not same_commit:
-        message = f"This idempotency key was used for run {run} of something else. Use a new key."
-        raise TakenError(message)
-
-
-def _fitting(field: str, value: str) -> str:
-    limit = 250
-    if len(value) > limit or not value.isprintable():
-        message = f"A {field} has up to {limit} printable characters."
-        raise InvalidValueError(field, message)
-    return value
-
-
-def _moments(run_at: datetime | None = None) -> dict[str, datetime]:
-    now = datetime.now(tz=UTC)
-    return {"run_at": run_at or now, "queued_at": run_at or now, "rung_at": now}
 
 
 def held_run(claim: Claim) -> QuerySet[Run]:
