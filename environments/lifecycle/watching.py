@@ -81,7 +81,8 @@ def _hold(session: Session, over: threading.Event) -> None:
                 _write_usage(session)
         except DatabaseError as error:
             logger.warning("%s: the database did not take the beat: %s", session.record.name, error)
-            connection.close()
+        # Given back after each beat: a process has few connections, and a lease that waits for one is lost.
+        connection.close()
     try:
         _write_usage(session)
     except DatabaseError as error:
