@@ -21,7 +21,6 @@ from environments.errors import EnvironmentFailedError, PolicyError, SpecError
 from environments.grants import GRANTS, Quota
 from environments.labels import EnvironmentRef
 from environments.presets import filled
-from environments.presets import filled
 from environments.spec import EnvironmentSpec, load_environment
 from tests.environments.checkout import Checkout
 
@@ -90,24 +89,6 @@ def test_what_is_spread_over_files_is_refused_where_it_stands(
     spec = checkout.load_files(next(iter(attack["files"])), *attack.get("with", ()))
 
     assert is_as_told(told := refusal_of(spec), attack, f"{attack['at']}: {attack['key']}"), told
-
-
-@pytest.mark.parametrize("attack", attacks("images"))
-def test_images_from_elsewhere_are_refused_where_a_list_says_from_where(
-    checkout: Checkout, attack: dict[str, Any]
-) -> None:
-    (checkout.folder / "Dockerfile").write_text("FROM debian AS base\nFROM evil/base\nCOPY --from=base / /\n")
-    asks = attack["asks"].replace("$", "$$")
-    spec = filled(checkout.load(f"services:\n  db: {{image: postgres}}\n  web:\n    {asks}\n"))
-    policy.check(spec)
-
-    with pytest.raises(PolicyError) as caught:
-        policy.check(spec, Quota(images=("docker.io/library", "ghcr.io/acme")))
-
-    [problem] = caught.value.problems
-    start = f"compose.yaml:4: services.web.{attack['key']}: the image {attack['image']}"
-    assert str(problem).startswith(start)
-    assert " is not of docker.io/library, ghcr.io/acme. Use one that is, or have" in str(problem)
 
 
 @pytest.mark.parametrize("attack", attacks("images"))
