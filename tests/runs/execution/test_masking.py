@@ -15,7 +15,9 @@ from runs.actions.events import NewEvent, NewLine
 from runs.execution.collect import take_artifacts, take_reports
 from runs.execution.masking import MASK, Masker
 from runs.execution.recorder import Recorder
-from runs.models import Artifact, Event, LogChunk
+from runs.models import Artifact, Event, LogChunk, Project
+from runs.vocabulary import RunStatus
+from tests.executing import PASSED, executed, write, writing
 from tests.factories import make_project, make_run, make_suite
 
 VARIABLES = {
@@ -155,3 +157,49 @@ def test_reports_and_artifacts_are_kept_without_secrets(tmp_path: Path, settings
     assert b'message="*** refused"' in (tmp_path / "reports" / "00001.xml").read_bytes()
     artifact = Artifact.objects.get()
     assert (artifact.size, artifact.sha256) == (3, hashlib.sha256(b"***").hexdigest())
+
+
+TELLING = """
+import sys
+from pathlib import Path
+for path in sys.argv[2:]:
+    print("read:", Path(path).read_text().strip())
+"""
+WITH_SECRETS = """
+services:
+  integration-tests:
+    image: python:3.13
+    command: ["python3", "/src/suite.py", "/results", /run/secrets/token, /run/secrets/cert, /app.conf]
+    volumes: [".:/src"]
+    secrets: [token, cert]
+    configs: [{source: app, target: /app.conf}]
+secrets:
+  token: {environment: DEPLOY}
+  cert: {file: cert.pem}
+configs:
+  app: {content: "stage=${STAGE}"}
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_reads_its_secrets_and_its_log_does_not_tell_them(project: Project) -> None:
+    # The name says nothing; that the file calls it a secret does.
+    project.variables = {"DEPLOY": "hunter2-hunter2", "STAGE": "testing"}
+    project.save(update_fields=["variables"])
+    write(
+        project,
+        {
+            "docker-compose.test.yml": WITH_SECRETS,
+            "cert.pem": "BEGIN CERTIFICATE\nMIIEvQIBADAN\n",
+            "suite.py": TELLING + writing(PASSED),
+        },
+    )
+
+    run = executed(project)
+
+    assert (run.status, run.error_message) == (RunStatus.PASSED, "")
+    said = LogChunk.objects.get(run=run, service="integration-tests").text
+    assert f"read: {MASK}" in said
+    assert "read: stage=testing" in said
+    assert "hunter2" not in said
+    assert "MIIE" not in said
