@@ -24,7 +24,7 @@ from environments.lifecycle.records import extend, release, renew
 from environments.local_engine import LocalEngine
 from environments.models import Environment, EnvironmentState
 from environments.reaper import reap, reap_expired
-from environments.spec import Condition
+from environments.spec import Condition, ServiceSpec
 from tests.contract.services import FOREVER, needs, service, slow_service, spec_of
 from tests.environments.lab import Lab
 
@@ -78,9 +78,17 @@ def mine(engine: Engine) -> list[EnvironmentRef]:
 
 
 def held(lab: Lab, *, owner: str = "run:1", keep: Keep | None = FIVE_MINUTES) -> Environment:
-    """An environment whose tests failed, left as its owner leaves it."""
-    spec = spec_of(slow_service("db"), service("tests", FAILING, depends_on=needs("db")))
+    """An environment that its owner wants held, and leaves."""
+    spec = spec_of(service("db", FOREVER), service("tests", FAILING))
     with lab.provisioned(spec, owner=owner, keep=keep) as environment:
+        environment.hold(BECAUSE)
+    return Environment.objects.get(pk=environment.record.pk)
+
+
+def failed(lab: Lab) -> Environment:
+    """The same once its tests ran, and failed."""
+    spec = spec_of(slow_service("db"), service("tests", FAILING, depends_on=needs("db")))
+    with lab.provisioned(spec, keep=FIVE_MINUTES) as environment:
         environment.start_tests()
         assert environment.wait_for_tests(deadline_seconds=20).exit_code == 1
         environment.hold(BECAUSE)
@@ -88,7 +96,7 @@ def held(lab: Lab, *, owner: str = "run:1", keep: Keep | None = FIVE_MINUTES) ->
 
 
 def test_services_go_on_and_the_tests_files_and_log_stay_until_its_time_is_up(lab: Lab) -> None:
-    row = held(lab)
+    row = failed(lab)
 
     assert (row.state, row.held_because, row.held_for) == (EnvironmentState.HELD, BECAUSE, "project:1")
     assert row.held_at is not None
@@ -121,7 +129,7 @@ def shell(line: str, *, given: str = "", folder: Path) -> str:
 
 
 def test_every_command_that_is_shown_runs_as_it_is_shown(lab: Lab, tmp_path: Path) -> None:
-    row = held(lab)
+    row = failed(lab)
 
     commands = {(one.name, what): line for one in row.services.all() for what, line in one.commands or ()}
 
@@ -132,6 +140,18 @@ def test_every_command_that_is_shown_runs_as_it_is_shown(lab: Lab, tmp_path: Pat
     assert said["tests", "What it printed"].rstrip().endswith("one failed")
     line = commands["db", next(what for name, what in shells if name == "db")]
     assert "here=true" in shell(line.replace(" -it ", " -i "), given="echo here=$ITDASH\n", folder=tmp_path)
+
+
+def test_a_held_database_is_asked_by_the_command_that_is_shown(lab: Lab, tmp_path: Path) -> None:
+    database = ServiceSpec(name="db", image="itdash-lab/postgres:17", extension={"preset": "postgres"})
+    spec = spec_of(database, service("tests", FAILING, depends_on=needs("db")))
+
+    with lab.provisioned(spec, keep=FIVE_MINUTES) as environment:
+        environment.hold(BECAUSE)
+
+    ways = environment.record.services.get(name="db").commands or []
+    psql = next(line for what, line in ways if what.startswith("psql"))
+    assert "42" in shell(psql.replace(" -it ", " -i "), given="select 41 + 1;\n", folder=tmp_path)
 
 
 def test_what_it_may_cost_is_written_down(lab: Lab) -> None:
