@@ -248,11 +248,12 @@ def is_host_path(source: str) -> bool:
 
 def mount(entry: str) -> dict[str, Any]:
     """One short entry of `volumes`: ``source:target:options``, or a target alone."""
+    # Compose takes an entry as short as this for a target without looking into it.
+    if 0 < len(entry) <= 2:  # noqa: PLR2004
+        return {"type": "volume", "target": entry}
     parts = _mount_parts(entry)
     if len(parts) == 1:
-        # Compose prints no options for a target as short as this; it never looks into it.
-        is_short = len(entry) <= 2  # noqa: PLR2004
-        return {"type": "volume", "target": parts[0]} | ({} if is_short else {"volume": {}})
+        return {"type": "volume", "target": parts[0], "volume": {}}
     source, target, options = parts[0], parts[1], parts[2].split(",") if len(parts) > 2 else []  # noqa: PLR2004
     is_bind = is_host_path(source) or bool(re.match(r"[A-Za-z]:", source))
     result: dict[str, Any] = {"type": "bind" if is_bind else "volume", "source": source, "target": target}
