@@ -114,7 +114,7 @@ ON CONFLICT DO NOTHING
 _INSERT_RESULTS = """
 INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
                          outcome)
-SELECT %(run_at)s, %(run)s, c.id, f.id, s.duration_ms, s.position, %(shard)s, 1, s.outcome
+SELECT %(run_at)s, %(run)s, c.id, f.id, s.duration_ms, s.position, %(shard)s, 1, s.outcome::runs_outcome
 FROM itdash_staging_2 s
 JOIN <case>
 LEFT JOIN <failure>
@@ -145,7 +145,7 @@ WITH tries AS (
     JOIN <case>
     LEFT JOIN <failure>
     UNION ALL
-    SELECT c.id, 0, coalesce(a.number::integer, r.position), coalesce(a.outcome, r.outcome),
+    SELECT c.id, 0, coalesce(a.number::integer, r.position), coalesce(a.outcome, r.outcome::text),
            CASE WHEN a.number IS NULL THEN r.duration_ms ELSE a.duration_ms END,
            coalesce(a.failure_id, CASE WHEN a.number IS NULL THEN r.failure_id END),
            coalesce(a.output, ''), false, r.shard, coalesce(a.services, '{}')
@@ -179,7 +179,7 @@ INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, posit
                          outcome)
 SELECT %(run_at)s, %(run)s, * FROM unnest(
     %(cases)s::bigint[], %(failures)s::bigint[], %(durations)s::integer[], %(positions)s::integer[],
-    %(shards)s::smallint[], %(counts)s::smallint[], %(outcomes)s::varchar[])
+    %(shards)s::smallint[], %(counts)s::smallint[], %(outcomes)s::runs_outcome[])
 ON CONFLICT (run_at, run_id, case_id) DO UPDATE SET
     failure_id = excluded.failure_id, duration_ms = excluded.duration_ms,
     attempt_count = excluded.attempt_count, outcome = excluded.outcome

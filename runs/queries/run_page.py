@@ -10,7 +10,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 
 from environments.models import Environment
 from runs.analytics.comparison import Change
@@ -336,7 +337,9 @@ def recent_strips(case_ids: Sequence[int]) -> dict[int, str]:
     """The last results of some cases as marks, oldest first: one query, one index look-up each."""
     if not case_ids:
         return {}
-    past = Result.objects.filter(case=OuterRef("pk")).order_by("-run_at").values("outcome")[:STRIP_LENGTH]
+    # As text: the driver does not know arrays of an enumeration.
+    outcome = Cast("outcome", TextField())
+    past = Result.objects.filter(case=OuterRef("pk")).order_by("-run_at").values_list(outcome)[:STRIP_LENGTH]
     rows = TestCase.objects.filter(pk__in=case_ids).annotate(past=ArraySubquery(past))
     return {
         case_id: "".join(result_mark(outcome) for outcome in reversed(outcomes))
