@@ -16,6 +16,7 @@ from django.db import transaction
 
 from runs.actions.events import NewEvent, record_event
 from runs.actions.locks import Lock, wait_for
+from runs.actions.rollups import count_blames, take_blames_out
 from runs.actions.suites import remember_named_services
 from runs.analytics.blame import Blame as Found
 from runs.analytics.blame import FailedTest, Suspect, blame
@@ -51,7 +52,10 @@ def blame_run(run_id: int) -> int:
         return 0
     with transaction.atomic():
         wait_for(Lock.BLAMES, run_id)
-        return _blame(run)
+        take_blames_out(run_id, run.project_id)
+        count = _blame(run)
+        count_blames(run_id, run.project_id)
+    return count
 
 
 def _blame(run: Run) -> int:

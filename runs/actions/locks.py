@@ -31,11 +31,13 @@ class Lock(IntEnum):
     VERDICTS = 7_145_012
     DURATIONS = 7_145_015
     NEWS = 7_145_016
+    SUITE_COUNTS = 7_145_022
     #: Of a message that is sent.
     DELIVERY = 7_145_014
     #: Of a project.
     SAMPLE = 7_145_020
     CASES = 7_145_021
+    SERVICE_COUNTS = 7_145_023
 
 
 def wait_for(lock: Lock, row_id: int | None = None, *, shared: tuple[Lock, int] | None = None) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connection
 
 from runs.actions.locks import Lock, wait_for
+from runs.actions.rollups import take_run_out
 from runs.analytics.fingerprints import failure_fingerprint
 from runs.ingestion.attempts import TEARDOWN_MARK, Folded, Try, fold_tries
 from runs.ingestion.identity import split_parameters
@@ -99,7 +100,6 @@ _INSERT_REPEATS = """
 INSERT INTO itdash_repeats_1
 SELECT identity FROM itdash_staging_2 GROUP BY identity HAVING count(*) > 1
 """
-_HAS_RESULTS = "SELECT EXISTS (SELECT FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s)"
 _INSERT_REPEATS_OF_EARLIER_REPORTS = """
 INSERT INTO itdash_repeats_1
 SELECT DISTINCT s.identity
@@ -342,13 +342,14 @@ class Staging:
         way = _BY_HASH if self._position > _MANY_ATTEMPTS else _BY_LOOKUP
         wait_for(Lock.MERGE, place.run_id, shared=(Lock.CASES, place.project_id))
         with connection.cursor() as cursor:
+            has_results = take_run_out(place.run_id)
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_2 (identity)")
             cursor.execute(way.of(_INSERT_CASES), parameters)
             cursor.execute(way.of(_TOUCH_CASES), parameters)
             cursor.execute(_INSERT_FAILURES, parameters)
-            repeated = _find_repeats(cursor, way, parameters)
+            repeated = _find_repeats(cursor, way, parameters, has_results=has_results)
             first_of_all = f"WHERE {_NOT_REPEATED}" if repeated else ""
             cursor.execute(f"{way.of(_INSERT_RESULTS)} {first_of_all} {_BY_CASE}", parameters)
             also = f"AND {_NOT_REPEATED}" if repeated else ""
@@ -384,12 +385,10 @@ class _Repeat:
     folded: Folded
 
 
-def _find_repeats(cursor: CursorWrapper, way: _Way, parameters: dict[str, Any]) -> int:
+def _find_repeats(cursor: CursorWrapper, way: _Way, parameters: dict[str, Any], *, has_results: bool) -> int:
     """Note the cases that occur again, in what was staged or in the run's earlier reports; count them."""
     cursor.execute(_INSERT_REPEATS)
     repeated = int(cursor.rowcount)
-    cursor.execute(_HAS_RESULTS, parameters)
-    [has_results] = cursor.fetchone()
     if has_results:
         cursor.execute(way.of(_INSERT_REPEATS_OF_EARLIER_REPORTS), parameters)
         repeated += cursor.rowcount

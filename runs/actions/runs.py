@@ -27,6 +27,7 @@ from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.actions.events import NewEvent, record_event
 from runs.actions.new_runs import fitting, moments, next_number, refuse_other_content, run_of_key
 from runs.actions.projects import ensure_suite
+from runs.actions.rollups import count_run, take_run_out
 from runs.actions.selection import failed_selection
 from runs.actions.verdicts import decide_verdict
 from runs.dispatch import Work, after_commit
@@ -446,6 +447,8 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
     """Write the end and everything that follows from it; the shards that had none get the run's."""
     elapsed = Value(duration_ms) if duration_ms is not None else RawSQL(_ELAPSED_MS, [])  # noqa: S611 - a constant
     finished = list(runs.values_list("pk", flat=True).select_for_update(no_key=True))
+    for run_id in finished:
+        take_run_out(run_id)
     Run.objects.filter(pk__in=finished).update(
         status=ending.status,
         error_reason=ending.reason or "",
@@ -461,6 +464,7 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
         if ending.status in _TELLING:
             decide_verdict(run_id)
             after_commit(Work.JUDGE_RUN, run_id)
+        count_run(run_id)
         announce_run(run_id)
     return len(finished)
 

@@ -26,6 +26,7 @@ from runs.actions.projects import ensure_suite
 from runs.actions.quarantine import lift_quarantine, quarantine_case
 from runs.actions.result_rows import hold_back_merges
 from runs.actions.results import ReportFile
+from runs.actions.rollups import take_blames_out, take_run_out
 from runs.actions.uploads import UploadFields, receive_upload
 from runs.dispatch import Work, after_commit, answering
 from runs.models import (
@@ -246,6 +247,9 @@ def _remove_runs(project: Project, made_up: _MadeUp) -> Removed:
     if began_at is not None:
         # Before there was sample data there was no test: nobody else can have put one into quarantine.
         Quarantine.objects.filter(case__suite__project=project, created_at__lt=began_at).delete()
+    for run_id in runs:
+        take_run_out(run_id)
+        take_blames_out(run_id, project.pk)
     names = list(Report.objects.filter(run__in=runs).values_list("storage_name", flat=True))
     transaction.on_commit(partial(_delete_files, names))
     with connection.cursor() as cursor:

@@ -8,6 +8,7 @@ from runs.models.people import FailedSignIn, Invitation, Membership, User
 from runs.models.projects import Project, Team, Token
 from runs.models.quarantine import Quarantine
 from runs.models.results import Attempt, Failure, Result, TestCase
+from runs.models.rollups import CaseMonth, ServiceDay, SuiteDay
 from runs.models.runs import Artifact, Event, LogChunk, Run, Shard
 from runs.models.schedules import Schedule
 from runs.models.suites import Service, Suite
@@ -21,6 +22,7 @@ __all__ = [
     "AuditEntry",
     "Blame",
     "CaseDuration",
+    "CaseMonth",
     "CaseState",
     "Channel",
     "Delivery",
@@ -38,8 +40,10 @@ __all__ = [
     "Run",
     "Schedule",
     "Service",
+    "ServiceDay",
     "Shard",
     "Suite",
+    "SuiteDay",
     "Team",
     "TestCase",
     "Token",

@@ -61,6 +61,8 @@ class Run(models.Model):
     verdict_reasons = models.JSONField(default=list, db_default=_NOTHING, blank=True)
     #: Only these test cases, by id, are to be run; all when empty.
     selection = models.JSONField(default=list, db_default=_NOTHING, blank=True)
+    #: How it is in the counts by day: as one of the default branch, as another; null while it is not.
+    counted_on_default = models.BooleanField(null=True, blank=True, editable=False)
 
     trigger = models.CharField(max_length=12)
     requested_by = models.ForeignKey(

@@ -1,0 +1,175 @@
+"""Keep the counts by day: the only writer of `CaseMonth`, `SuiteDay` and `ServiceDay`.
+
+A run is counted in the transaction that ends it, and taken out in the transaction that changes what it
+holds: more reports for a run that had ended, or its removal. So what a page adds up and the runs that
+it lists agree at every moment. Days are days of UTC, by the run's own moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection
+
+from runs.actions.locks import Lock, wait_for
+
+_NOTABLE = {"failed": "'failed', 'errored'", "flaky": "'flaky'", "skipped": "'skipped'"}
+_SUITE_COUNTS = {
+    "run_count": "1",
+    "failed_run_count": "(r.verdict = 'fail')::integer",
+    "errored_run_count": "(r.status = 'errored')::integer",
+    "timed_run_count": "(r.duration_ms IS NOT NULL)::integer",
+    "duration_ms": "coalesce(r.duration_ms, 0)",
+    "result_count": "r.test_count",
+    "failed_count": "r.failed_count",
+    "errored_count": "r.errored_count",
+    "skipped_count": "r.skipped_count",
+    "flaky_count": "r.flaky_count",
+}
+
+# `<day>` is the day of the month. One statement for every case, and one each for those that did not pass.
+_COUNT_CASES = """
+INSERT INTO runs_casemonth AS m (case_id, month, results[<day>], timed_count, timed_ms)
+SELECT case_id, %(month)s, 1::smallint, (outcome = 'passed' AND duration_ms IS NOT NULL)::integer,
+       CASE WHEN outcome = 'passed' THEN coalesce(duration_ms, 0) ELSE 0 END
+FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s
+ON CONFLICT (case_id, month) DO UPDATE SET
+    results[<day>] = least(coalesce(m.results[<day>], 0)::integer + 1, 32767)::smallint,
+    timed_count = m.timed_count + excluded.timed_count, timed_ms = m.timed_ms + excluded.timed_ms
+"""
+_COUNT_NOTABLE = """
+UPDATE runs_casemonth m
+SET <column>[<day>] = least(coalesce(m.<column>[<day>], 0)::integer + 1, 32767)::smallint
+FROM runs_result r
+WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.outcome <> 'passed' AND r.outcome IN (<outcomes>)
+  AND m.case_id = r.case_id AND m.month = %(month)s
+"""
+_TAKE_OUT_CASES = """
+UPDATE runs_casemonth m SET
+    results[<day>] = greatest(coalesce(m.results[<day>], 0)::integer - 1, 0)::smallint,
+    timed_count = greatest(
+        m.timed_count - (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer, 0),
+    timed_ms = greatest(
+        m.timed_ms - CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END, 0)
+FROM runs_result r
+WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND m.case_id = r.case_id AND m.month = %(month)s
+"""
+_TAKE_OUT_NOTABLE = """
+UPDATE runs_casemonth m
+SET <column>[<day>] = greatest(coalesce(m.<column>[<day>], 0)::integer - 1, 0)::smallint
+FROM runs_result r
+WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.outcome <> 'passed' AND r.outcome IN (<outcomes>)
+  AND m.case_id = r.case_id AND m.month = %(month)s
+"""
+_COUNT_SUITE = f"""
+INSERT INTO runs_suiteday AS d (suite_id, day, is_default_branch, {", ".join(_SUITE_COUNTS)})
+SELECT r.suite_id, %(day)s, r.counted_on_default, {", ".join(_SUITE_COUNTS.values())}
+FROM runs_run r WHERE r.id = %(run)s
+ON CONFLICT (suite_id, day, is_default_branch) DO UPDATE SET
+{", ".join(f"{name} = d.{name} + excluded.{name}" for name in _SUITE_COUNTS)}
+"""  # noqa: S608 - of constants
+_LESS = ", ".join(f"{name} = greatest(d.{name} - {of}, 0)" for name, of in _SUITE_COUNTS.items())
+_TAKE_OUT_SUITE = f"""
+UPDATE runs_suiteday d SET {_LESS}
+FROM runs_run r
+WHERE r.id = %(run)s AND d.suite_id = r.suite_id AND d.day = %(day)s
+  AND d.is_default_branch = r.counted_on_default
+"""  # noqa: S608 - of constants
+#: The rows of a run's blames, by service and all together.
+_BLAMED = """
+SELECT project_id, (run_at AT TIME ZONE 'UTC')::date AS day, true AS is_total, '' AS service,
+       count(*) AS failures
+FROM runs_blame WHERE run_id = %(run)s GROUP BY 1, 2
+UNION ALL
+SELECT project_id, (run_at AT TIME ZONE 'UTC')::date, false, left(service, 250), count(*)
+FROM runs_blame, unnest(CASE WHEN cardinality(services) = 0 THEN ARRAY[''] ELSE services END) AS service
+WHERE run_id = %(run)s GROUP BY 1, 2, 4
+"""
+_COUNT_BLAMES = f"""
+INSERT INTO runs_serviceday AS d (project_id, day, is_total, service, failure_count)
+SELECT * FROM ({_BLAMED}) b ORDER BY service
+ON CONFLICT (project_id, day, is_total, service) DO UPDATE
+SET failure_count = d.failure_count + excluded.failure_count
+"""  # noqa: S608 - of constants
+_TAKE_OUT_BLAMES = f"""
+UPDATE runs_serviceday d SET failure_count = greatest(d.failure_count - b.failures, 0)
+FROM ({_BLAMED}) b
+WHERE d.project_id = b.project_id AND d.day = b.day AND d.is_total = b.is_total AND d.service = b.service
+"""  # noqa: S608 - of constants
+
+
+def count_run(run_id: int) -> None:
+    """Count a run that has just ended; within the transaction that ends it. One that is counted is left."""
+    take = """
+        UPDATE runs_run r SET counted_on_default = (r.branch = p.default_branch AND r.pull_request = '')
+        FROM runs_project p
+        WHERE r.id = %s AND p.id = r.project_id AND r.counted_on_default IS NULL
+        RETURNING r.suite_id, r.run_at, r.test_count
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(take, [run_id])
+        row = cursor.fetchone()
+    if row is not None:
+        suite_id, run_at, test_count = row
+        statements = [_COUNT_SUITE]
+        if test_count:
+            statements += [_COUNT_CASES, *_for_each_column(_COUNT_NOTABLE)]
+        _execute(statements, suite_id=suite_id, run_id=run_id, run_at=run_at)
+
+
+def take_run_out(run_id: int) -> bool:
+    """Undo what `count_run` did, before anything of the run changes; one that is not counted is left.
+
+    The run's row is locked from here on. Returns whether it holds results.
+    """
+    find = """
+        SELECT suite_id, run_at, counted_on_default,
+               EXISTS (SELECT FROM runs_result r WHERE r.run_at = runs_run.run_at AND r.run_id = runs_run.id)
+        FROM runs_run WHERE id = %s FOR NO KEY UPDATE
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(find, [run_id])
+        row = cursor.fetchone()
+    if row is None or row[2] is None:
+        return row is not None and row[3]
+    suite_id, run_at, _, has_results = row
+    statements = [_TAKE_OUT_SUITE, _TAKE_OUT_CASES, *_for_each_column(_TAKE_OUT_NOTABLE)]
+    _execute(statements, suite_id=suite_id, run_id=run_id, run_at=run_at)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
+    return has_results
+
+
+def count_blames(run_id: int, project_id: int) -> None:
+    """Count a run's blames, once they are all there."""
+    wait_for(Lock.SERVICE_COUNTS, project_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_BLAMES, {"run": run_id})
+
+
+def take_blames_out(run_id: int, project_id: int) -> None:
+    """Undo what `count_blames` did, before any of the run's blames changes."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM runs_blame WHERE run_id = %s)", [run_id])
+        if cursor.fetchone() == (True,):
+            wait_for(Lock.SERVICE_COUNTS, project_id)
+            cursor.execute(_TAKE_OUT_BLAMES, {"run": run_id})
+
+
+def _for_each_column(statement: str) -> Iterable[str]:
+    return [
+        statement.replace("<column>", column).replace("<outcomes>", outcomes)
+        for column, outcomes in _NOTABLE.items()
+    ]
+
+
+def _execute(statements: Iterable[str], *, suite_id: int, run_id: int, run_at: datetime) -> None:
+    """One run of a suite at a time: the rows of its cases are taken in no order."""
+    day = run_at.astimezone(UTC).date()
+    values: dict[str, Any] = {"run": run_id, "run_at": run_at, "day": day, "month": day.replace(day=1)}
+    wait_for(Lock.SUITE_COUNTS, suite_id)
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement.replace("<day>", str(day.day)), values)
