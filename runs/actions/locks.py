@@ -54,6 +54,17 @@ def wait_for(lock: Lock, row_id: int | None = None, *, shared: tuple[Lock, int] 
         cursor.execute(f"SELECT {question}", key)
 
 
+def is_had(lock: Lock, row_id: int, *, shared: tuple[Lock, int]) -> bool:
+    """Hold both locks until the transaction ends, as `wait_for` does; return False instead of waiting."""
+    key, also = _key(lock, row_id), _key(*shared)
+    wanted = "pg_try_advisory_xact_lock"
+    question = f"SELECT {wanted}({_places(key)}) AND {wanted}_shared({_places(also)})"
+    with connection.cursor() as cursor:
+        cursor.execute(question, key + also)
+        [is_ours] = cursor.fetchone()
+    return bool(is_ours)
+
+
 @contextmanager
 def alone_with(lock: Lock, row_id: int | None = None) -> Iterator[bool]:
     """Hold the lock, on a row when one is named, for the block; yield False at once when another has it.

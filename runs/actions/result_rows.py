@@ -14,28 +14,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import connection
 
-from runs.actions.locks import Lock, wait_for
+from runs.actions.known_cases import COPY_RESULTS, KnownCases
+from runs.actions.locks import Lock, is_had, wait_for
+from runs.actions.repeats import REPEATS_TABLE, TRY_LIMIT, array_text, find_repeats, fold_repeats
 from runs.actions.rollups import take_run_out
 from runs.analytics.fingerprints import failure_fingerprint
-from runs.ingestion.attempts import TEARDOWN_MARK, Folded, Try, fold_tries
+from runs.ingestion.attempts import TEARDOWN_MARK
 from runs.ingestion.identity import split_parameters
 from runs.ingestion.report import AttemptRead, CaseRead, FailureText
-from runs.vocabulary import FAILING, Outcome
 
-if TYPE_CHECKING:
-    from django.db.backends.utils import CursorWrapper
-
-#: Tries kept of one case in one run; the count of all is kept too.
-TRY_LIMIT = 200
 #: Failure texts already staged, by digest: a text that ten thousand cases share is sent once.
 _KNOWN_FAILURE_LIMIT = 20_000
-_FOLDED_AT_ONCE = 500
-_ATTEMPT_COUNT_LIMIT = 32_767
 
 _STAGING = """
 CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_2 (
@@ -58,9 +51,6 @@ CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_2 (
     output text,
     services text[]
 ) ON COMMIT DELETE ROWS
-"""
-_REPEATS = """
-CREATE TEMPORARY TABLE IF NOT EXISTS itdash_repeats_1 (identity bytea PRIMARY KEY) ON COMMIT DELETE ROWS
 """
 #: Failure columns, output and services of an attempt that has none of them.
 _NOTHING = "\t".join([r"\N"] * 7)
@@ -96,21 +86,6 @@ WHERE s.fingerprint IS NOT NULL
 ORDER BY s.digest
 ON CONFLICT (project_id, digest) DO NOTHING
 """
-_INSERT_REPEATS = """
-INSERT INTO itdash_repeats_1
-SELECT identity FROM itdash_staging_2 GROUP BY identity HAVING count(*) > 1
-"""
-_INSERT_REPEATS_OF_EARLIER_REPORTS = """
-INSERT INTO itdash_repeats_1
-SELECT DISTINCT s.identity
-FROM itdash_staging_2 s
-JOIN <case>
-CROSS JOIN LATERAL (
-    SELECT FROM runs_result r
-    WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.case_id = c.id OFFSET 0
-) r
-ON CONFLICT DO NOTHING
-"""
 _INSERT_RESULTS = """
 INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
                          outcome)
@@ -133,66 +108,6 @@ _NOT_REPEATED = "NOT EXISTS (SELECT FROM itdash_repeats_1 p WHERE p.identity = s
 #: In the order of the primary key, which saves half of the time that the indexes cost.
 _BY_CASE = "ORDER BY c.id"
 
-#: The tries of repeated cases, those of earlier reports first; a result without attempts is one of them.
-_SELECT_TRIES = """
-WITH tries AS (
-    SELECT c.id AS case_id, 1 AS source, s.position AS place, s.outcome, s.duration_ms, f.id AS failure_id,
-           coalesce(s.output, '') AS output,
-           coalesce(s.outcome = 'errored' AND starts_with(f.message, %(mark)s), false) AS is_teardown,
-           %(shard)s::smallint AS shard, coalesce(s.services, '{}') AS services
-    FROM itdash_repeats_1 p
-    JOIN itdash_staging_2 s ON s.identity = p.identity
-    JOIN <case>
-    LEFT JOIN <failure>
-    UNION ALL
-    SELECT c.id, 0, coalesce(a.number::integer, r.position), coalesce(a.outcome, r.outcome::text),
-           CASE WHEN a.number IS NULL THEN r.duration_ms ELSE a.duration_ms END,
-           coalesce(a.failure_id, CASE WHEN a.number IS NULL THEN r.failure_id END),
-           coalesce(a.output, ''), false, r.shard, coalesce(a.services, '{}')
-    FROM itdash_repeats_1 s
-    JOIN <case>
-    CROSS JOIN LATERAL (
-        SELECT * FROM runs_result r
-        WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.case_id = c.id OFFSET 0
-    ) r
-    LEFT JOIN LATERAL (
-        SELECT * FROM runs_attempt a
-        WHERE a.run_at = %(run_at)s AND a.run_id = %(run)s AND a.case_id = c.id OFFSET 0
-    ) a ON true
-), numbered AS (
-    SELECT *, row_number() OVER within AS number, count(*) OVER (PARTITION BY case_id) AS total,
-           first_value(shard) OVER within AS first_shard,
-           min(place) FILTER (WHERE source = 1) OVER (PARTITION BY case_id) AS position
-    FROM tries WINDOW within AS (PARTITION BY case_id ORDER BY source, place)
-)
-SELECT case_id, total, first_shard, position, outcome, duration_ms, failure_id, output, is_teardown,
-       services
-FROM numbered
-WHERE number < %(try_limit)s OR number = total
-ORDER BY case_id, number
-"""
-_DELETE_ATTEMPTS = """
-DELETE FROM runs_attempt WHERE run_at = %(run_at)s AND run_id = %(run)s AND case_id = ANY(%(cases)s)
-"""
-_UPSERT_RESULTS = """
-INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
-                         outcome)
-SELECT %(run_at)s, %(run)s, * FROM unnest(
-    %(cases)s::bigint[], %(failures)s::bigint[], %(durations)s::integer[], %(positions)s::integer[],
-    %(shards)s::smallint[], %(counts)s::smallint[], %(outcomes)s::runs_outcome[])
-ON CONFLICT (run_at, run_id, case_id) DO UPDATE SET
-    failure_id = excluded.failure_id, duration_ms = excluded.duration_ms,
-    attempt_count = excluded.attempt_count, outcome = excluded.outcome
-"""
-_INSERT_FOLDED_ATTEMPTS = """
-INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_ms, outcome, output,
-                          services)
-SELECT %(run_at)s, %(run)s, case_id, number, failure_id, duration_ms, outcome, output, services::text[]
-FROM unnest(
-    %(cases)s::bigint[], %(numbers)s::smallint[], %(failures)s::bigint[], %(durations)s::integer[],
-    %(outcomes)s::varchar[], %(outputs)s::text[], %(services)s::text[]
-) AS t (case_id, number, failure_id, duration_ms, outcome, output, services)
-"""
 _COUNT_RUN = """
 UPDATE runs_run SET test_count = n.tests, passed_count = n.passed, failed_count = n.failed,
                     errored_count = n.errored, skipped_count = n.skipped, flaky_count = n.flaky
@@ -234,7 +149,8 @@ class _Way:
         return statement.replace("<case>", self.case).replace("<failure>", self.failure)
 
 
-#: For few attempts: one by one, through the unique indexes. OFFSET 0 keeps it from becoming a join.
+#: For few attempts: one by one, through the unique indexes. OFFSET 0 keeps it from becoming a join, and `+ 0`
+#: on a run from being looked for by itself, which reads all its results.
 _BY_LOOKUP = _Way(
     settings="SET LOCAL work_mem = '8MB'",
     case="""LATERAL (
@@ -253,6 +169,10 @@ _BY_HASH = _Way(
     failure="runs_failure f ON f.project_id = %(project)s AND f.digest = s.digest",
 )
 _MANY_ATTEMPTS = 5_000
+#: A suite's cases are read for a report of this share of them at least.
+_CASES_FOR_ONE = 4
+#: Characters held back for the staging table while results are copied.
+_STAGED_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,26 +200,84 @@ class Place:
 
 
 class Staging:
-    """The attempts of one transaction on their way in."""
+    """The attempts of one transaction on their way in.
 
-    def __init__(self) -> None:
+    `expected_count` is about how many cases will come, where that is known: with many the suite's cases are
+    read first, and those that are merely passed again never see the staging table.
+    """
+
+    def __init__(self, place: Place, *, expected_count: int = 0) -> None:
+        self._place = place
         self._position = 0
+        self._staged_count = 0
         self._staged_failures: set[bytes] = set()
         with connection.cursor() as cursor:
             cursor.execute(_STAGING)
-            cursor.execute(_REPEATS)
+            cursor.execute(REPEATS_TABLE)
             cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
+        self._known: KnownCases | None = None
+        if expected_count > _MANY_ATTEMPTS:
+            self._known = self._read_known(limit=_CASES_FOR_ONE * expected_count)
+
+    def _read_known(self, *, limit: int) -> KnownCases | None:
+        """Keep the run to ourselves from here on, and read the suite's cases.
+
+        None when this way is not open: another report of the run is being stored, or one was, or the suite
+        has more cases than `limit`.
+        """
+        place = self._place
+        if not is_had(Lock.MERGE, place.run_id, shared=(Lock.CASES, place.project_id)):
+            return None
+        if take_run_out(place.run_id):
+            return None
+        return KnownCases.of_suite(place, limit=limit)
 
     def add(self, batches: Iterable[list[CaseRead]]) -> None:
         """Stage the cases; call it within a savepoint, since `batches` may raise half-way."""
         staged_before = set(self._staged_failures)
+        if self._known is not None:
+            self._known.begin()
         try:
-            with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-                for batch in batches:
-                    copy.write("".join(self._lines(batch)))
+            if self._known is None:
+                self._stage("".join(self._lines(batch)) for batch in batches)
+            else:
+                self._add_to_known(batches, self._known)
         except BaseException:
             self._staged_failures = staged_before
+            if self._known is not None:
+                self._known.forget()
             raise
+
+    def _stage(self, lines: Iterable[str]) -> None:
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            for some in lines:
+                copy.write(some)
+
+    def _add_to_known(self, batches: Iterable[list[CaseRead]], known: KnownCases) -> None:
+        """Copy what is plain as it is read, and stage the rest whenever there is some amount of it."""
+        left = iter(batches)
+        is_more = True
+        while is_more:
+            is_more = False
+            staged: list[str] = []
+            size = 0
+            with connection.cursor() as cursor, cursor.copy(COPY_RESULTS) as copy:
+                for batch in left:
+                    rows = []
+                    for case in batch:
+                        row = known.row_of(case, self._position + 1)
+                        if row is not None:
+                            self._position += 1
+                            rows.append(row)
+                        else:
+                            staged.extend(self._lines([case]))
+                    copy.write("".join(rows))
+                    size += sum(map(len, staged[-len(batch) :]))
+                    if size > _STAGED_AT_ONCE:
+                        is_more = True
+                        break
+            if staged:
+                self._stage(staged)
 
     def _lines(self, batch: list[CaseRead]) -> Iterator[str]:
         for case in batch:
@@ -314,6 +292,7 @@ class Staging:
             is_plain = len(case.attempts) == 1 and case.attempts[0].failure is None
             for attempt in case.attempts:
                 self._position += 1
+                self._staged_count += 1
                 duration = r"\N" if attempt.duration_ms is None else str(attempt.duration_ms)
                 yield (
                     f"{self._position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
@@ -326,7 +305,7 @@ class Staging:
         failure = attempt.failure
         if failure is None:
             return rf"\N	\N	\N	\N	\N	{output}	\N"
-        output = f"{output}\t{_escaped(_array(services)) if services else r'\N'}"
+        output = f"{output}\t{_escaped(array_text(services)) if services else r'\N'}"
         digest = failure_digest(failure)
         if digest in self._staged_failures:
             return rf"\\x{digest.hex()}	\N	\N	\N	\N	{output}"
@@ -336,28 +315,37 @@ class Staging:
         texts = "\t".join(map(_escaped, failure))
         return f"\\\\x{digest.hex()}\t\\\\x{fingerprint.hex()}\t{texts}\t{output}"
 
-    def merge(self, place: Place) -> None:
+    def merge(self) -> None:
         """Make rows of what was staged, and count the run's totals anew."""
-        parameters = place.parameters
-        way = _BY_HASH if self._position > _MANY_ATTEMPTS else _BY_LOOKUP
-        wait_for(Lock.MERGE, place.run_id, shared=(Lock.CASES, place.project_id))
+        parameters = self._place.parameters
+        if self._known is None:
+            wait_for(Lock.MERGE, self._place.run_id, shared=(Lock.CASES, self._place.project_id))
+            has_results = take_run_out(self._place.run_id)
+        else:
+            self._known.touch()
+            has_results = self._known.count > 0
+        if self._staged_count or self._known is None:
+            self._merge_staged(parameters, has_results=has_results)
         with connection.cursor() as cursor:
-            has_results = take_run_out(place.run_id)
+            cursor.execute(_COUNT_RUN, parameters)
+            cursor.execute(_COUNT_SHARD, parameters)
+
+    def _merge_staged(self, parameters: dict[str, Any], *, has_results: bool) -> None:
+        way = _BY_HASH if self._staged_count > _MANY_ATTEMPTS else _BY_LOOKUP
+        with connection.cursor() as cursor:
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_2 (identity)")
             cursor.execute(way.of(_INSERT_CASES), parameters)
             cursor.execute(way.of(_TOUCH_CASES), parameters)
             cursor.execute(_INSERT_FAILURES, parameters)
-            repeated = _find_repeats(cursor, way, parameters, has_results=has_results)
+            repeated = find_repeats(cursor, way.of, parameters, has_results=has_results)
             first_of_all = f"WHERE {_NOT_REPEATED}" if repeated else ""
             cursor.execute(f"{way.of(_INSERT_RESULTS)} {first_of_all} {_BY_CASE}", parameters)
             also = f"AND {_NOT_REPEATED}" if repeated else ""
             cursor.execute(f"{way.of(_INSERT_ATTEMPTS)} {also} {_BY_CASE}", parameters)
             if repeated:
-                _fold_repeats(cursor, way, parameters)
-            cursor.execute(_COUNT_RUN, parameters)
-            cursor.execute(_COUNT_SHARD, parameters)
+                fold_repeats(cursor, way.of, parameters)
             cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
 
 
@@ -372,94 +360,6 @@ def hold_back_merges(project_id: int) -> None:
 def failure_digest(failure: FailureText) -> bytes:
     """Return the 16 bytes that name a failure's whole text."""
     return blake2b("\0".join(failure).encode("utf-8", "replace"), digest_size=16).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Repeat:
-    """A repeated case and what its tries came to."""
-
-    case_id: int
-    total: int
-    shard: int
-    position: int
-    folded: Folded
-
-
-def _find_repeats(cursor: CursorWrapper, way: _Way, parameters: dict[str, Any], *, has_results: bool) -> int:
-    """Note the cases that occur again, in what was staged or in the run's earlier reports; count them."""
-    cursor.execute(_INSERT_REPEATS)
-    repeated = int(cursor.rowcount)
-    if has_results:
-        cursor.execute(way.of(_INSERT_REPEATS_OF_EARLIER_REPORTS), parameters)
-        repeated += cursor.rowcount
-    if repeated:
-        cursor.execute("ANALYZE itdash_repeats_1")
-    return repeated
-
-
-def _fold_repeats(cursor: CursorWrapper, way: _Way, parameters: dict[str, Any]) -> None:
-    chunk: list[_Repeat] = []
-    for repeat in _repeats(way, parameters):
-        chunk.append(repeat)
-        if len(chunk) == _FOLDED_AT_ONCE:
-            _write_repeats(cursor, parameters, chunk)
-            chunk = []
-    if chunk:
-        _write_repeats(cursor, parameters, chunk)
-
-
-def _repeats(way: _Way, parameters: dict[str, Any]) -> Iterator[_Repeat]:
-    """Read the tries through a server-side cursor: a rerun of a large job repeats every case."""
-    with connection.chunked_cursor() as rows:
-        rows.execute(way.of(_SELECT_TRIES), parameters)
-        fetched = iter(lambda: rows.fetchmany(2_000), [])
-        for case_id, own in groupby((row for part in fetched for row in part), key=lambda row: row[0]):
-            tries = list(own)
-            _, total, shard, position = tries[0][:4]
-            folded = fold_tries([_try_of(row) for row in tries])
-            merged_away = len(tries) - len(folded.tries)
-            yield _Repeat(case_id, min(total - merged_away, _ATTEMPT_COUNT_LIMIT), shard, position, folded)
-
-
-def _try_of(row: tuple[Any, ...]) -> Try:
-    outcome, duration_ms, failure_id, output, is_teardown, services = row[4:10]
-    return Try(Outcome(outcome), duration_ms, failure_id, output, is_teardown, tuple(services))
-
-
-def _write_repeats(cursor: CursorWrapper, parameters: dict[str, Any], repeats: list[_Repeat]) -> None:
-    results = {
-        "cases": [one.case_id for one in repeats],
-        "failures": [one.folded.failure_id for one in repeats],
-        "durations": [one.folded.duration_ms for one in repeats],
-        "positions": [one.position for one in repeats],
-        "shards": [one.shard for one in repeats],
-        "counts": [one.total for one in repeats],
-        "outcomes": [one.folded.outcome.value for one in repeats],
-    }
-    tries = [
-        (one.case_id, number, each)
-        for one in repeats
-        for number, each in enumerate(one.folded.tries, start=1)
-        if len(one.folded.tries) > 1 or each.outcome in FAILING
-    ]
-    attempts = {
-        "cases": [case_id for case_id, _, _ in tries],
-        "numbers": [number for _, number, _ in tries],
-        "failures": [each.failure_id for _, _, each in tries],
-        "durations": [each.duration_ms for _, _, each in tries],
-        "outcomes": [each.outcome.value for _, _, each in tries],
-        "outputs": [each.output for _, _, each in tries],
-        "services": [_array(each.services) for _, _, each in tries],
-    }
-    cursor.execute(_DELETE_ATTEMPTS, parameters | {"cases": results["cases"]})
-    cursor.execute(_UPSERT_RESULTS, parameters | results)
-    cursor.execute(_INSERT_FOLDED_ATTEMPTS, parameters | attempts)
-
-
-def _array(values: tuple[str, ...]) -> str:
-    """PostgreSQL's text form of an array of texts."""
-    quoted = (value.replace("\\", r"\\").replace('"', r"\"") for value in values)
-    return "{" + ",".join(f'"{value}"' for value in quoted) + "}"
 
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": ""})

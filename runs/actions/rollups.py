@@ -29,15 +29,24 @@ _SUITE_COUNTS = {
     "flaky_count": "r.flaky_count",
 }
 
-# `<day>` is the day of the month. One statement for every case, and one each for those that did not pass.
+# `<day>` is the day of the month. Updated first, inserted where there was nothing: half of what `ON CONFLICT`
+# costs. Then one statement each for those that did not pass.
 _COUNT_CASES = """
-INSERT INTO runs_casemonth AS m (case_id, month, results[<day>], timed_count, timed_ms)
-SELECT case_id, %(month)s, 1::smallint, (outcome = 'passed' AND duration_ms IS NOT NULL)::integer,
-       CASE WHEN outcome = 'passed' THEN coalesce(duration_ms, 0) ELSE 0 END
-FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s
-ON CONFLICT (case_id, month) DO UPDATE SET
+UPDATE runs_casemonth m SET
     results[<day>] = least(coalesce(m.results[<day>], 0)::integer + 1, 32767)::smallint,
-    timed_count = m.timed_count + excluded.timed_count, timed_ms = m.timed_ms + excluded.timed_ms
+    timed_count = m.timed_count + (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer,
+    timed_ms = m.timed_ms + CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END
+FROM runs_result r
+WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND m.case_id = r.case_id AND m.month = %(month)s
+"""
+_COUNT_CASES_FIRST = """
+INSERT INTO runs_casemonth (case_id, month, results[<day>], timed_count, timed_ms)
+SELECT r.case_id, %(month)s, 1::smallint, (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer,
+       CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END
+FROM runs_result r
+WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND NOT EXISTS (
+    SELECT FROM runs_casemonth m WHERE m.case_id = r.case_id AND m.month = %(month)s)
+ORDER BY r.case_id
 """
 _COUNT_NOTABLE = """
 UPDATE runs_casemonth m
@@ -113,10 +122,12 @@ def count_run(run_id: int) -> None:
         row = cursor.fetchone()
     if row is not None:
         suite_id, run_at, test_count = row
-        statements = [_COUNT_SUITE]
+        counting = _Counting(suite_id, run_id, run_at)
+        counting.execute(_COUNT_SUITE)
         if test_count:
-            statements += [_COUNT_CASES, *_for_each_column(_COUNT_NOTABLE)]
-        _execute(statements, suite_id=suite_id, run_id=run_id, run_at=run_at)
+            if counting.execute(_COUNT_CASES) < test_count:
+                counting.execute(_COUNT_CASES_FIRST)
+            counting.execute(*_for_each_column(_COUNT_NOTABLE))
 
 
 def take_run_out(run_id: int) -> bool:
@@ -133,13 +144,13 @@ def take_run_out(run_id: int) -> bool:
         cursor.execute(find, [run_id])
         row = cursor.fetchone()
     if row is None or row[2] is None:
-        return row is not None and row[3]
+        return row is not None and bool(row[3])
     suite_id, run_at, _, has_results = row
-    statements = [_TAKE_OUT_SUITE, _TAKE_OUT_CASES, *_for_each_column(_TAKE_OUT_NOTABLE)]
-    _execute(statements, suite_id=suite_id, run_id=run_id, run_at=run_at)
+    counting = _Counting(suite_id, run_id, run_at)
+    counting.execute(_TAKE_OUT_SUITE, _TAKE_OUT_CASES, *_for_each_column(_TAKE_OUT_NOTABLE))
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
-    return has_results
+    return bool(has_results)
 
 
 def count_blames(run_id: int, project_id: int) -> None:
@@ -165,11 +176,22 @@ def _for_each_column(statement: str) -> Iterable[str]:
     ]
 
 
-def _execute(statements: Iterable[str], *, suite_id: int, run_id: int, run_at: datetime) -> None:
-    """One run of a suite at a time: the rows of its cases are taken in no order."""
-    day = run_at.astimezone(UTC).date()
-    values: dict[str, Any] = {"run": run_id, "run_at": run_at, "day": day, "month": day.replace(day=1)}
-    wait_for(Lock.SUITE_COUNTS, suite_id)
-    with connection.cursor() as cursor:
-        for statement in statements:
-            cursor.execute(statement.replace("<day>", str(day.day)), values)
+class _Counting:
+    """One run's statements. One run of a suite is counted at a time: rows of cases come in no order."""
+
+    def __init__(self, suite_id: int, run_id: int, run_at: datetime) -> None:
+        self._day = run_at.astimezone(UTC).date()
+        self._values: dict[str, Any] = {
+            "run": run_id,
+            "run_at": run_at,
+            "day": self._day,
+            "month": self._day.replace(day=1),
+        }
+        wait_for(Lock.SUITE_COUNTS, suite_id)
+
+    def execute(self, *statements: str) -> int:
+        """Execute in order; return how many rows the last one touched."""
+        with connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement.replace("<day>", str(self._day.day)), self._values)
+            return int(cursor.rowcount)

@@ -8,7 +8,7 @@ import django.db.models.deletion
 from django.db import migrations, models
 
 FILL = """
-ALTER TABLE runs_casemonth SET (fillfactor = 70);
+ALTER TABLE runs_casemonth SET (fillfactor = 45);
 ALTER TABLE runs_suiteday SET (fillfactor = 50);
 ALTER TABLE runs_serviceday SET (fillfactor = 50);
 """

@@ -38,7 +38,7 @@ FROM runs_blame b
 JOIN runs_run run ON run.id = b.run_id
 LEFT JOIN LATERAL (
     SELECT r.failure_id FROM runs_result r
-    WHERE r.run_at = b.run_at AND r.run_id = b.run_id AND r.case_id = b.case_id OFFSET 0
+    WHERE r.run_at = b.run_at AND r.run_id + 0 = b.run_id AND r.case_id = b.case_id OFFSET 0
 ) r ON true
 LEFT JOIN runs_failure f ON f.id = r.failure_id
 WHERE {_WANTED}

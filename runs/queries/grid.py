@@ -46,11 +46,13 @@ WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)
   AND outcome <> 'passed' AND outcome IN ('failed', 'errored', 'flaky')
 LIMIT %(limit)s
 """
+# By the cases; see `runs/queries/evidence.py`.
 _CELLS = """
 SELECT case_id, array_agg(run_id), string_agg(
     CASE outcome WHEN 'passed' THEN 'p' WHEN 'skipped' THEN 's' WHEN 'flaky' THEN 'k' ELSE 'f' END, '')
 FROM runs_result
-WHERE run_at BETWEEN %(since)s AND %(until)s AND case_id = ANY(%(cases)s) AND run_id = ANY(%(runs)s)
+WHERE run_at BETWEEN %(since)s AND %(until)s AND case_id = ANY(%(cases)s)
+  AND run_id + 0 = ANY(%(runs)s)
 GROUP BY case_id
 """
 

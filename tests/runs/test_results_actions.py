@@ -13,7 +13,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import connection, connections
 
-from runs.actions import result_rows
+from runs.actions import repeats, result_rows
 from runs.actions.results import ReportFile, StoredReports, store_reports
 from runs.ingestion.junit import JUnitReader
 from runs.models import Attempt, Failure, Report, Result, Run, TestCase
@@ -383,8 +383,8 @@ def test_every_file_of_the_corpus_is_stored_or_refused_with_a_reason(corpus: Pat
         result_rows._TOUCH_CASES,
         result_rows._INSERT_RESULTS,
         result_rows._INSERT_ATTEMPTS,
-        result_rows._INSERT_REPEATS_OF_EARLIER_REPORTS,
-        result_rows._SELECT_TRIES,
+        repeats.INSERT_REPEATS_OF_EARLIER_REPORTS,
+        repeats.SELECT_TRIES,
     ],
 )
 def test_cases_are_found_through_their_index_also_when_statistics_know_nothing_of_the_suite(
@@ -393,8 +393,8 @@ def test_cases_are_found_through_their_index_also_when_statistics_know_nothing_o
     """It once took minutes to read a new suite again and again, for each of its cases."""
     old, new = make_run(), make_run()
     store(old, suite_of(*[failing(f"t{number}") for number in range(3_000)]))
-    staging = result_rows.Staging()
     place = result_rows.Place(new.pk, new.run_at, new.suite_id, new.project_id, 1)
+    staging = result_rows.Staging(place)
 
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE runs_testcase, runs_failure, runs_result")
