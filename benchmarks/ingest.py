@@ -1,35 +1,42 @@
-"""How fast a report becomes results, against the machine's own limit measured in the same run.
+"""How fast reports become results, against the machine's own limit measured in the same run.
 
     python benchmarks/ingest.py [--cases 200000] [--rounds 3]
 
 The raw limit parses the same file with lxml's iterparse while PostgreSQL copies one row per test case into
-one table with one index: less cannot be done. itdash reads the same file from disk, makes test cases,
-results and totals of it in one transaction, and is done when the run's page shows them. A private server
-is started with the settings of `itdash up`.
+one table with one index: less cannot be done, and it keeps two cores busy. itdash's workers, processes of
+their own, read the same file from disk, make test cases, results, totals and the counts by day of it, and
+are done when the run's page shows them: with one worker, and with two that store at the same time, each
+into a suite of its own. A private server is started with the settings of `itdash up`.
 
-Promises: at least 0.15 of the raw limit, and memory that does not grow with the file.
+Promises, for test cases that are known, as they are in every run of a suite but its first: with two workers
+on two cores at least 60,000 results a second and 0.3 of the raw limit; a worker that stores 500,000 cases of
+250 MiB needs at most 200 MiB more than an idle one.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-PROMISED_RATIO = 0.15
-#: Growth of peak memory from 50,000 to 400,000 cases that is put down to the allocator.
-PROMISED_GROWTH_MIB = 40
+PROMISED_RATIO = 0.3
+PROMISED_PER_SECOND = 60_000
+PROMISED_MEMORY_MIB = 200
+LARGE_CASES = 500_000
+LARGE_MIB = 250
 CASES_PER_SUITE = 200
 RAW = "raw limit: iterparse ∥ COPY into one indexed table"
+KNOWN_BY_TWO = "itdash, two workers, every test case known"
 
 
 def main() -> int:
@@ -40,9 +47,12 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of:
         return print_memory(options.memory_of)
+    if options.work:
+        return work(options.work)
     with tempfile.TemporaryDirectory(prefix="itdash-bench-") as folder, server(Path(folder)):
         return measure(Path(folder), options.cases, options.rounds)
 
@@ -51,47 +61,80 @@ def measure(folder: Path, cases: int, rounds: int) -> int:
     """Print the figures; returns 1 when a promise is broken."""
     report = folder / "report.xml"
     write_report(report, cases)
-    print(f"{cases:,} test cases, 1 in 100 failing, {report.stat().st_size / 2**20:.1f} MiB; {rounds} rounds")
-    known = new_suite()
-    ingest(report, known)
-    seconds = timed(
-        {
-            RAW: lambda: copy_raw(report),
-            "itdash, every test case new": lambda: ingest(report, new_suite()),
-            "itdash, every test case known": lambda: ingest(report, known),
-        },
-        rounds,
-        cases,
-    )
-    ratios = [
-        statistics.median(raw / own for raw, own in zip(seconds[RAW], seconds[name], strict=True))
-        for name in seconds
-        if name != RAW
-    ]
-    for name, ratio in zip(["new", "known"], ratios, strict=True):
-        print(f"ratio to the raw limit, {name} cases: {ratio:.2f} (promised: {PROMISED_RATIO})")
-    growth = memory_growth(folder)
-    kept = min(ratios) >= PROMISED_RATIO and growth <= PROMISED_GROWTH_MIB
+    size = report.stat().st_size / 2**20
+    load = os.getloadavg()[0]
+    print(f"{cases:,} test cases, 1 in 100 failing, {size:.1f} MiB; {rounds} rounds, load {load:.1f}")
+    with ExitStack() as workers:
+        one, other = (workers.enter_context(worker(report)) for _ in range(2))
+        known = [new_suite(), new_suite()]
+        for suite in known:
+            together([(one, suite)])
+        rates = timed(
+            {
+                RAW: lambda: copy_raw(report),
+                "itdash, one worker, every test case new": lambda: together([(one, new_suite())]),
+                "itdash, one worker, every test case known": lambda: together([(one, known[0])]),
+                "itdash, two workers, every test case new": lambda: together(
+                    [(one, new_suite()), (other, new_suite())]
+                ),
+                KNOWN_BY_TWO: lambda: together([(one, known[0]), (other, known[1])]),
+            },
+            rounds,
+        )
+    for name, own in rates.items():
+        if name != RAW:
+            ratio = statistics.median(rate / raw for rate, raw in zip(own, rates[RAW], strict=True))
+            promised = f" (promised: {PROMISED_RATIO})" if name == KNOWN_BY_TWO else ""
+            print(f"ratio to the raw limit, {name.removeprefix('itdash, ')}: {ratio:.2f}{promised}")
+            kept_ratio = ratio >= PROMISED_RATIO
+    per_second = statistics.median(rates[KNOWN_BY_TWO])
+    print(f"results a second: {per_second:,.0f} (promised: {PROMISED_PER_SECOND:,})")
+    kept = kept_ratio and per_second >= PROMISED_PER_SECOND and memory_growth(folder) <= PROMISED_MEMORY_MIB
     print("promises kept" if kept else "PROMISES BROKEN")
     return 0 if kept else 1
 
 
-def timed(acts: Mapping[str, Callable[[], int]], rounds: int, cases: int) -> dict[str, list[float]]:
-    """Time the acts in turn, so that whatever else the machine does meets all of them; return seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in acts}
+def timed(acts: Mapping[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+    """Time the acts in turn, so that whatever else runs meets all of them; return results a second."""
+    rates: dict[str, list[float]] = {name: [] for name in acts}
     for _ in range(rounds):
         for name, act in acts.items():
             start = time.perf_counter()
             count = act()
-            seconds[name].append(time.perf_counter() - start)
-            if count != cases:
-                message = f"{name}: {count} results, not {cases}"
-                raise AssertionError(message)
-    for name, own in seconds.items():
-        median = statistics.median(own)
-        spread = f"{min(own):.2f} to {max(own):.2f}"
-        print(f"{name}: {median:.2f} s ({spread}), {cases / median:,.0f} results/s", flush=True)
-    return seconds
+            rates[name].append(count / (time.perf_counter() - start))
+    for name, own in rates.items():
+        spread = f"{min(own):,.0f} to {max(own):,.0f}"
+        print(f"{name}: {statistics.median(own):,.0f} results/s ({spread})", flush=True)
+    return rates
+
+
+def together(shares: list[tuple[subprocess.Popen[str], int]]) -> int:
+    """Let each worker store the report into its suite, all at once; returns the count of results shown."""
+    for process, suite in shares:
+        print(suite, file=process.stdin, flush=True)
+    return sum(int(process.stdout.readline()) for process, _ in shares if process.stdout)
+
+
+@contextmanager
+def worker(report: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a process that stores the report into each suite whose number it is told."""
+    command = [sys.executable, __file__, "--work", str(report)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout  # noqa: PT018 - for the type checker
+        process.stdout.readline()
+        yield process
+        process.stdin.close()
+
+
+def work(report: Path) -> int:
+    """Be such a process, until there is nothing more to read."""
+    import django  # noqa: PLC0415 - only here
+
+    django.setup()
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(ingest(report, int(line)), flush=True)
+    return 0
 
 
 def copy_raw(report: Path) -> int:
@@ -143,8 +186,13 @@ def new_suite() -> int:
     return ensure_suite(project=project, name="bench").pk
 
 
-def write_report(path: Path, cases: int) -> None:
-    """Write a report as Java's and pytest's tools do: suites of 200, names of some 50 characters."""
+def write_report(path: Path, cases: int, *, output_bytes: int = 0) -> None:
+    """Write a report as Java's and pytest's tools do: suites of 200, names of some 50 characters.
+
+    With `output_bytes` each case has printed about so much.
+    """
+    printed = "GET /orders 200 in 12 ms\n" * (output_bytes // 25)
+    passed = f"><system-out>{printed}</system-out></testcase>\n" if printed else "/>\n"
     with path.open("w", encoding="utf-8") as file:
         file.write('<?xml version="1.0" encoding="UTF-8"?>\n<testsuites>\n')
         for first in range(0, cases, CASES_PER_SUITE):
@@ -161,24 +209,24 @@ def write_report(path: Path, cases: int) -> None:
                         "</testcase>\n"
                     )
                 else:
-                    file.write("/>\n")
+                    file.write(passed)
             file.write("</testsuite>\n")
         file.write("</testsuites>\n")
 
 
 def memory_growth(folder: Path) -> float:
-    """Print the peak memory of a process for two sizes; returns the growth in MiB."""
-    peaks = []
-    for cases in (50_000, 400_000):
-        report = folder / f"memory-{cases}.xml"
-        write_report(report, cases)
-        command = [sys.executable, __file__, "--memory-of", str(report)]
-        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        peaks.append(float(told[-1]))
-        size = report.stat().st_size / 2**20
-        print(f"peak memory, {cases:,} cases ({size:.0f} MiB): {peaks[-1]:.0f} MiB, {told[-2]} MiB before")
-    print(f"growth: {peaks[1] - peaks[0]:.0f} MiB (promised: at most {PROMISED_GROWTH_MIB})")
-    return peaks[1] - peaks[0]
+    """Print the peak memory of a process that stores a large report twice; returns MiB above its idle."""
+    report = folder / "large.xml"
+    write_report(report, LARGE_CASES, output_bytes=LARGE_MIB * 2**20 // LARGE_CASES - 115)
+    command = [sys.executable, __file__, "--memory-of", str(report)]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    before, first, second = (float(each) for each in told[-3:])
+    size = report.stat().st_size / 2**20
+    print(
+        f"memory, {LARGE_CASES:,} cases, {size:.0f} MiB: {before:.0f} MiB idle, up to {first:.0f} when every"
+    )
+    print(f"  case is new, {second:.0f} when known (promised: {PROMISED_MEMORY_MIB} more than idle)")
+    return max(first, second) - before
 
 
 def print_memory(report: Path) -> int:
@@ -191,8 +239,12 @@ def print_memory(report: Path) -> int:
     write_report(small, 10)
     ingest(small, suite)
     before = resident_mib("VmRSS")
-    ingest(report, suite)
-    print(f"{before:.0f} {resident_mib('VmHWM'):.0f}")
+    peaks = []
+    for _ in range(2):
+        ingest(report, suite)
+        peaks.append(resident_mib("VmHWM"))
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # begin a new peak
+    print(f"{before:.0f} {peaks[0]:.0f} {peaks[1]:.0f}")
     return 0
 
 

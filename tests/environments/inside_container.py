@@ -1,6 +1,7 @@
 """Run in a container that has the engine's socket, as the production worker is: be reached by a service.
 
-`python3 -m tests.environments.inside_container INSTANCE open|internal`; prints what the service said and what was left.
+`python3 -m tests.environments.inside_container INSTANCE open|internal` prints what the service said and what
+was left.
 """
 
 from __future__ import annotations
