@@ -85,6 +85,10 @@ class Run(models.Model):
 
     #: Uploads that share it are one run.
     run_key = models.CharField(max_length=250, null=True, blank=True)  # noqa: DJ001 - unknown is not empty: many runs have none
+    #: How many shards its uploads are to bring; null when no sender said so.
+    shards_expected = models.PositiveSmallIntegerField(null=True, blank=True)
+    #: How many of them were read.
+    shards_received = models.PositiveSmallIntegerField(default=0, db_default=0)
     #: The same request twice is the same run.
     idempotency_key = models.CharField(max_length=250, null=True, blank=True)  # noqa: DJ001 - unknown is not empty
 

@@ -42,6 +42,13 @@ class Upload(models.Model):
             models.Index(
                 fields=["received_at"], name="uploads_not_yet_stored", condition=Q(status="received")
             ),
+            # The project's list, newest first, and the part of it where something was not taken.
+            models.Index(fields=["project", "-id"], name="uploads_newest_first"),
+            models.Index(
+                fields=["project", "-id"],
+                name="uploads_with_losses",
+                condition=Q(status__in=["partial", "rejected"]),
+            ),
         )
 
     def __str__(self) -> str:
