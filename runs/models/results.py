@@ -175,6 +175,10 @@ class Attempt(models.Model):
             ),
             models.CheckConstraint(condition=Q(number__gte=1), name="attempts_are_numbered_from_one"),
         )
+        indexes = (
+            # Whether anybody still speaks of a failure's text. Its keys repeat: some six bytes an entry.
+            models.Index(fields=["failure"], name="attempts_of_failure", condition=Q(failure__isnull=False)),
+        )
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.outcome}"

@@ -111,6 +111,19 @@ class Run(models.Model):
     rung_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
 
+    #: Somebody wants all of it kept: retention passes it by. When, and who.
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    pinned_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="+",
+    )
+    #: Since when its results are gone: their term was over. The counts below stay.
+    results_removed_at = models.DateTimeField(null=True, blank=True, editable=False)
+
     test_count = models.PositiveIntegerField(default=0)
     passed_count = models.PositiveIntegerField(default=0)
     failed_count = models.PositiveIntegerField(default=0)
