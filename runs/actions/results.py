@@ -13,13 +13,14 @@ from typing import Any, BinaryIO, cast
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from runs.actions.partitions import ensure_partition
 from runs.actions.result_rows import Place, Staging
 from runs.ingestion.archive import Budget, Member, members_of
-from runs.ingestion.errors import ReportError
+from runs.ingestion.errors import MalformedReportError, ReportError
 from runs.ingestion.junit import JUnitReader
-from runs.ingestion.report import ReportSummary, clean, cut
+from runs.ingestion.report import CaseRead, ReportSummary, clean, cut
 from runs.models import Report, Run
 from runs.vocabulary import UploadStatus
 
@@ -53,6 +54,8 @@ class StoredProblem:
     file: str
     reason: str
     line: int | None = None
+    #: For a report that breaks off: test cases before the fault, which are kept; 0 when there were none.
+    kept_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,8 @@ def store_reports(
     """Keep the files as they are, and what they say as results of the run.
 
     Unreadable reports raise nothing: they come back as problems with file, line and reason, and are kept
-    for a person to look at. The same report stored twice is stored once. Archives are opened.
+    for a person to look at. Of one that breaks off, the test cases before the fault are stored. The same
+    report stored twice is stored once. Archives are opened.
     """
     reports = [keep_report(run_id=run_id, shard=shard, file=file, upload_id=upload_id) for file in files]
     return ingest_reports(run_id=run_id, shard=shard, report_ids=[report.pk for report in reports])
@@ -152,12 +156,13 @@ class _Reading:
         self.case_count = 0
         self.problems: list[StoredProblem] = []
         self._taken_count = 0
-        self._refused_count = 0
+        #: Members of which something is missing: refused, or broken off.
+        self._faulty_count = 0
 
     @property
     def status(self) -> UploadStatus:
         """All, some or nothing of it could be taken."""
-        if not self._refused_count:
+        if not self._faulty_count:
             return UploadStatus.STORED
         return UploadStatus.PARTIAL if self._taken_count else UploadStatus.REJECTED
 
@@ -178,19 +183,33 @@ class _Reading:
 
     def _read_member(self, member: Member) -> None:
         reader = JUnitReader(member.stream, case_limit=self.case_limit - self.case_count)
+        readable = _Readable(reader)
         try:
             with transaction.atomic():  # a savepoint: nothing of a report that is refused half-way stays
-                self.staging.add(reader.batches())
+                self.staging.add(readable.batches())
         except ReportError as error:
             self._refuse(member.name, error)
             return
         self._taken_count += 1
         self.case_count += reader.summary.case_count
+        if readable.fault is not None:
+            self._break_off(member.name, readable.fault, reader.summary.case_count)
         self._note(member.name, reader.summary)
 
     def _refuse(self, name: str, error: ReportError) -> None:
-        self._refused_count += 1
-        self._add(StoredProblem(name, error.reason, error.line))
+        self._faulty_count += 1
+        kept_count = 0 if isinstance(error, MalformedReportError) else None
+        self._add(StoredProblem(name, error.reason, error.line, kept_count))
+
+    def _break_off(self, name: str, error: ReportError, kept_count: int) -> None:
+        self._faulty_count += 1
+        kept = (
+            "The test case before it is"
+            if kept_count == 1
+            else f"The {kept_count:,} test cases before it are"
+        )
+        reason = f"{error.reason} {kept} kept; what else the report was to hold is not known."
+        self._add(StoredProblem(name, reason, error.line, kept_count))
 
     def _note(self, name: str, summary: ReportSummary) -> None:
         for note in summary.notes:
@@ -205,6 +224,22 @@ class _Reading:
         elif len(self.problems) == PROBLEM_LIMIT:
             reason = f"There are more than {PROBLEM_LIMIT} problems; the rest is left out."
             self.problems.append(StoredProblem(self.report.name, reason))
+
+
+class _Readable:
+    """A report's cases as far as it is well-formed; `fault` says where that ended, when there were some."""
+
+    def __init__(self, reader: JUnitReader) -> None:
+        self._reader = reader
+        self.fault: MalformedReportError | None = None
+
+    def batches(self) -> Iterator[list[CaseRead]]:
+        try:
+            yield from self._reader.batches()
+        except MalformedReportError as error:
+            if not self._reader.summary.case_count:
+                raise
+            self.fault = error
 
 
 def _stored(run_id: int, report_ids: Sequence[int]) -> StoredReports:
@@ -223,6 +258,28 @@ def _stored(run_id: int, report_ids: Sequence[int]) -> StoredReports:
         problems=[StoredProblem(**problem) for report in reports for problem in report.problems],
         status=joint_status([UploadStatus(report.status) for report in reports]),
     )
+
+
+def broken_off(run_id: int) -> str:
+    """Say which of the run's reports breaks off; empty when none does.
+
+    The rest of it may have told of failures. A whole report of the same name in a later upload makes it good.
+    """
+    later = Report.objects.filter(
+        run=run_id,
+        shard=OuterRef("shard"),
+        name=OuterRef("name"),
+        upload__gt=OuterRef("upload"),
+        status=UploadStatus.STORED,
+    )
+    statuses = [UploadStatus.PARTIAL, UploadStatus.REJECTED]
+    faulty = Report.objects.filter(~Exists(later), run=run_id, status__in=statuses).order_by("pk")
+    for problems in faulty.values_list("problems", flat=True):
+        for problem in problems:
+            one = StoredProblem(**problem)
+            if one.kept_count is not None:
+                return f"{one.file}{f', line {one.line}' if one.line else ''}: {one.reason}"
+    return ""
 
 
 def joint_status(statuses: Sequence[UploadStatus]) -> UploadStatus:

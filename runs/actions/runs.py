@@ -27,6 +27,7 @@ from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.actions.events import NewEvent, record_event
 from runs.actions.new_runs import fitting, moments, next_number, refuse_other_content, run_of_key
 from runs.actions.projects import ensure_suite
+from runs.actions.results import broken_off
 from runs.actions.rollups import count_run, take_run_out
 from runs.actions.selection import failed_selection
 from runs.actions.verdicts import decide_verdict
@@ -420,7 +421,12 @@ def _judge_totals(run: Run, problem: str) -> Ending:
     if run.failed_count or run.errored_count:
         return Ending(RunStatus.FAILED)
     if run.test_count:
-        return Ending(RunStatus.PASSED)
+        told = broken_off(run.pk)
+        return (
+            Ending(RunStatus.ERRORED, told, ErrorReason.REPORT_UNREADABLE)
+            if told
+            else Ending(RunStatus.PASSED)
+        )
     message = problem or "No test case was found in what was uploaded."
     return Ending(
         RunStatus.ERRORED, message, ErrorReason.REPORT_UNREADABLE if problem else ErrorReason.NO_REPORT

@@ -54,6 +54,9 @@ class ProblemOut(Schema):
     file: str
     line: int | None = None
     reason: str
+    kept_count: int | None = Field(
+        None, description="For a report that breaks off: the test cases before the fault, which are kept."
+    )
 
 
 class ReportOut(Schema):

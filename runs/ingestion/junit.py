@@ -83,8 +83,9 @@ class JUnitReader:
         """Yield the cases in the order of the file, some hundred at a time.
 
         Raises:
-            ReportError: the report cannot be taken. Cases before the fault were yielded already: whoever
-                stores them undoes that.
+            MalformedReportError: what follows is not well-formed. All cases that ended before the fault were
+                yielded, and `summary` counts these.
+            ReportError: the report cannot be taken. Cases that were yielded are to be undone.
         """
         target: Any = self._walk  # the stubs ask for more than the parser does
         parser = etree.XMLParser(
@@ -109,6 +110,8 @@ class JUnitReader:
                 raise NotAReportError(reason)
             parser.close()
         except etree.XMLSyntaxError as error:
+            if self._walk.cases:
+                yield self._walk.take_cases()
             raise _malformed(error, beginning) from error
         if self._walk.cases:
             yield self._walk.take_cases()

@@ -27,9 +27,13 @@ BODIES = {
 }
 
 
-def xml_of(cases: list[tuple[str, str]], *, cut: bool = False) -> bytes:
+#: How a document ends: as it should, broken off (what stood before is kept), or so that all of it is refused.
+WHOLE, CUT, REFUSED = "</testsuite>", "", "<a>" * 1_100
+
+
+def xml_of(cases: list[tuple[str, str]], end: str = WHOLE) -> bytes:
     inner = "".join(f'<testcase classname="t" name="{n}" time="0.5">{BODIES[o]}</testcase>' for n, o in cases)
-    return f'<testsuite name="s">{inner}{"" if cut else "</testsuite>"}'.encode()
+    return f'<testsuite name="s">{inner}{end}'.encode()
 
 
 def store(run: Run, *documents: bytes) -> list[str]:
@@ -56,16 +60,16 @@ def told(run: Run) -> tuple[list[Any], list[Any], list[int]]:
 
 
 cases = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(sorted(BODIES))), max_size=12)
-documents = st.lists(st.tuples(cases, st.booleans()), min_size=1, max_size=3)
+documents = st.lists(st.tuples(cases, st.sampled_from([WHOLE, CUT, REFUSED])), min_size=1, max_size=3)
 
 
 class TwoWays(HypothesisTestCase):
     @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(known=st.sets(st.sampled_from(NAMES), min_size=1), files=documents)
     def test_both_ways_keep_the_same(
-        self, known: set[str], files: list[tuple[list[tuple[str, str]], bool]]
+        self, known: set[str], files: list[tuple[list[tuple[str, str]], str]]
     ) -> None:
-        contents = list(dict.fromkeys(xml_of(listed, cut=is_cut) for listed, is_cut in files))
+        contents = list(dict.fromkeys(xml_of(listed, end) for listed, end in files))
         kept = []
         for bound in (0, 1_000_000):
             with pytest.MonkeyPatch.context() as patch:
@@ -118,7 +122,7 @@ def test_a_run_that_holds_results_or_a_suite_that_is_far_larger_is_not_for_this_
 
 
 @pytest.mark.django_db
-def test_a_report_cut_off_in_the_middle_leaves_nothing_and_the_next_file_is_whole(
+def test_a_report_refused_in_the_middle_leaves_nothing_and_the_next_file_is_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(result_rows, "_MANY_ATTEMPTS", 0)
@@ -126,7 +130,7 @@ def test_a_report_cut_off_in_the_middle_leaves_nothing_and_the_next_file_is_whol
     store(before, xml_of([("a", "passed"), ("b", "passed")]))
     run = make_run(suite=before.suite)
 
-    problems = store(run, xml_of([("a", "passed")], cut=True), xml_of([("a", "skipped"), ("b", "passed")]))
+    problems = store(run, xml_of([("a", "passed")], REFUSED), xml_of([("a", "skipped"), ("b", "passed")]))
 
     assert len(problems) == 1
     assert dict(Result.objects.filter(run=run).values_list("case__name", "outcome")) == {

@@ -13,7 +13,7 @@ import pytest
 from django.core.files.storage import default_storage
 from django.db import connection, connections
 
-from runs.actions import repeats, result_rows
+from runs.actions import repeats, result_rows, results
 from runs.actions.results import ReportFile, StoredReports, store_reports
 from runs.ingestion.junit import JUnitReader
 from runs.models import Attempt, Failure, Report, Result, Run, TestCase
@@ -39,6 +39,10 @@ def from_disk(path: Path, name: str) -> ReportFile:
 def store(run: Run, *contents: str | bytes, shard: int = 1) -> StoredReports:
     files = [report(content, f"report-{number}.xml") for number, content in enumerate(contents)]
     return store_reports(run_id=run.pk, shard=shard, files=files)
+
+
+#: What makes a report be refused in the middle.
+TOO_DEEP = "<a>" * 1_100
 
 
 def suite_of(*cases: str) -> str:
@@ -177,30 +181,57 @@ def test_the_same_report_twice_is_stored_once() -> None:
 
 
 @pytest.mark.django_db
-def test_a_malformed_report_leaves_no_row_and_names_its_line() -> None:
+def test_a_malformed_report_is_kept_up_to_its_fault_and_says_so() -> None:
     run = make_run()
     good = suite_of(passing("a"))
     bad = "<testsuite name='s'>\n" + passing("x") + failing("y") + "\n<testcase name='z'>"
 
     stored = store(run, good, bad)
 
-    assert outcomes(run) == {"a": ("passed", 1)}
-    assert stored.status == UploadStatus.PARTIAL
-    assert [(one.file, one.line) for one in stored.problems] == [("report-1.xml", 3)]
-    assert "Not well-formed XML" in stored.problems[0].reason
-    assert TestCase.objects.count() == 1
-    assert Failure.objects.count() == 0
+    assert outcomes(run) == {"a": ("passed", 1), "x": ("passed", 1), "y": ("failed", 1)}
+    assert (stored.status, stored.case_count, stored.counts.tests) == (UploadStatus.PARTIAL, 3, 3)
+    [problem] = stored.problems
+    assert (problem.file, problem.line, problem.kept_count) == ("report-1.xml", 3, 2)
+    assert problem.reason.startswith("Not well-formed XML: ")
+    assert "The 2 test cases before it are kept" in problem.reason
     kept = Report.objects.get(name="report-1.xml")
-    assert kept.status == UploadStatus.REJECTED
+    assert (kept.status, kept.case_count) == (UploadStatus.PARTIAL, 2)
     with default_storage.open(kept.storage_name) as file:
         assert file.read() == bad.encode()
+
+
+@pytest.mark.django_db
+def test_a_malformed_report_without_a_case_before_its_fault_leaves_no_row() -> None:
+    run = make_run()
+
+    stored = store(run, "<testsuite name='s'>\n<testcase name='z'>")
+
+    assert outcomes(run) == {}
+    assert stored.status == UploadStatus.REJECTED
+    assert [(one.line, one.kept_count) for one in stored.problems] == [(2, 0)]
+    assert TestCase.objects.count() == 0
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("tail", [TOO_DEEP, "<testcase name='n'/>" * 3], ids=["too-deep", "too-many"])
+def test_a_report_beyond_a_limit_leaves_no_row_of_what_stood_before(
+    tail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "CASE_LIMIT", 2)
+    run = make_run()
+
+    stored = store(run, "<testsuite name='s'>" + passing("x") + tail)
+
+    assert outcomes(run) == {}
+    assert stored.status == UploadStatus.REJECTED
+    assert [one.kept_count for one in stored.problems] == [None]
 
 
 @pytest.mark.django_db
 def test_a_failure_text_of_a_refused_report_is_kept_when_a_good_one_has_it_too() -> None:
     run = make_run()
 
-    store(run, "<testsuite name='s'>" + failing("y", "same"), suite_of(failing("a", "same")))
+    store(run, "<testsuite name='s'>" + failing("y", "same") + TOO_DEEP, suite_of(failing("a", "same")))
 
     result = Result.objects.select_related("failure").get(run=run)
     assert result.failure is not None
@@ -360,19 +391,28 @@ def test_the_same_report_in_parallel_is_stored_once() -> None:
 @pytest.mark.django_db
 def test_every_file_of_the_corpus_is_stored_or_refused_with_a_reason(corpus: Path) -> None:
     readable = rows_of(corpus, "ok", "empty")
-    others = rows_of(corpus, "malformed", "empty-file", "unsafe", "not-junit")
+    malformed = rows_of(corpus, "malformed")
+    others = rows_of(corpus, "empty-file", "unsafe", "not-junit")
     run = make_run()
-    files = [from_disk(path, row["path"]) for path, row in [*readable, *others]]
+    files = [from_disk(path, row["path"]) for path, row in [*readable, *malformed, *others]]
 
     stored = store_reports(run_id=run.pk, files=files)
 
     by_status = Report.objects.values_list("status", "name")
     assert {name for status, name in by_status if status == "stored"} == {row["path"] for _, row in readable}
-    assert {name for status, name in by_status if status == "rejected"} == {row["path"] for _, row in others}
-    assert stored.case_count == sum(int(row["testcases"]) for _, row in readable)
+    partial = {name for status, name in by_status if status == "partial"}
+    assert partial < {row["path"] for _, row in malformed}
+    assert {name for status, name in by_status if status == "rejected"} == {
+        row["path"] for _, row in [*malformed, *others]
+    } - partial
+    broken_off = {one.file: one for one in stored.problems if one.kept_count}
+    assert set(broken_off) == partial
+    assert all(one.line and "kept" in one.reason for one in broken_off.values())
+    kept_count = sum(one.kept_count or 0 for one in broken_off.values())
+    assert stored.case_count == sum(int(row["testcases"]) for _, row in readable) + kept_count
     assert all(one.reason for one in stored.problems)
-    results = Result.objects.filter(run=run)
-    assert stored.counts.tests == results.count() == results.values("case").distinct().count()
+    rows = Result.objects.filter(run=run)
+    assert stored.counts.tests == rows.count() == rows.values("case").distinct().count()
 
 
 @pytest.mark.django_db

@@ -103,7 +103,38 @@ def test_what_became_of_it_is_told_with_every_problem(client: Client, project: P
     [problem] = answer["problems"]
     assert (problem["file"], problem["line"]) == ("junit.xml", 3)
     assert "Not well-formed XML" in problem["reason"]
-    assert answer["run"]["status"] == "passed"
+    assert (problem["kept_count"], answer["run"]["status"]) == (0, "errored")
+
+
+CUT = b"<testsuite name='s'>\n<testcase classname='c' name='a'/>\n<testcase classname='c' name='b'>"
+
+
+def test_a_report_that_breaks_off_is_partial_and_says_how_much_is_kept(
+    client: Client, project: Project
+) -> None:
+    upload_id = send(client, project, CUT).json()["upload"]["id"]
+    ingest_upload(upload_id)
+
+    answer = client.get(f"/api/v1/uploads/{upload_id}", headers=bearer(project, Scope.UPLOAD)).json()
+
+    assert (answer["status"], answer["counts"]) == ("partial", {"files": 1, "test_cases": 1})
+    [problem] = answer["problems"]
+    assert (problem["file"], problem["line"], problem["kept_count"]) == ("junit.xml", 3, 1)
+    assert "The test case before it is kept" in problem["reason"]
+    run = Run.objects.get()
+    assert (run.status, run.error_reason, run.test_count) == ("errored", "report_unreadable", 1)
+    assert run.error_message.startswith("junit.xml, line 3: Not well-formed XML")
+
+
+def test_the_whole_report_after_one_that_broke_off_makes_the_run_good(
+    client: Client, project: Project
+) -> None:
+    for content in (CUT, CUT + b"</testcase></testsuite>"):
+        answer = send(client, project, content, key=str(len(content)), run_key="build-1")
+        ingest_upload(answer.json()["upload"]["id"])
+
+    run = Run.objects.get()
+    assert (run.status, run.test_count, run.flaky_count) == ("passed", 2, 0)
 
 
 def test_an_unreadable_upload_is_an_errored_run_that_says_why(client: Client, project: Project) -> None:
