@@ -57,6 +57,10 @@ app.conf.update(
             "task": "runs.tasks.forget_sent",
             "schedule": crontab(hour="3", minute="17"),
         },
+        "remove what has outlived its term": {
+            "task": "runs.tasks.apply_retention",
+            "schedule": crontab(hour="3", minute="29"),
+        },
     },
     timezone="UTC",
 )

@@ -86,6 +86,13 @@ class Environment(BaseSettings):
     allowed_networks: str = ""
     #: Days that what was sent is kept; more than the one for which a run's end is news.
     sent_kept_days: int = Field(default=90, ge=2)
+    #: Days that things are kept, each of its own; 0 is for ever. Pinned runs keep everything.
+    keep_results_days: int = Field(default=365, ge=0)
+    keep_texts_days: int = Field(default=30, ge=0)
+    keep_artifacts_days: int = Field(default=90, ge=0)
+    keep_reports_days: int = Field(default=90, ge=0)
+    keep_logs_days: int = Field(default=180, ge=0)
+    keep_counts_days: int = Field(default=1095, ge=0)
     #: The mail server; without one, no mail is sent.
     email_url: str = ""
     email_from: str = "itdash@localhost"

@@ -253,6 +253,15 @@ HELD_AT_ONCE = ENV.held_at_once
 HELD_LONGEST_SECONDS = ENV.held_longest_seconds
 GIT_VARIABLES = git_variables()
 
+# --- retention ------------------------------------------------------------------------------------
+#: Days, 0 for ever; see `runs/actions/retention.py`.
+KEEP_RESULTS_DAYS = ENV.keep_results_days
+KEEP_TEXTS_DAYS = ENV.keep_texts_days
+KEEP_ARTIFACTS_DAYS = ENV.keep_artifacts_days
+KEEP_REPORTS_DAYS = ENV.keep_reports_days
+KEEP_LOGS_DAYS = ENV.keep_logs_days
+KEEP_COUNTS_DAYS = ENV.keep_counts_days
+
 # --- messages out ---------------------------------------------------------------------------------
 #: Private networks that channels may reach; see docs/decisions/0156.
 try:

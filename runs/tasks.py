@@ -13,6 +13,7 @@ from runs.actions.blaming import blame_run as blame
 from runs.actions.judging import judge_run as judge
 from runs.actions.pacing import pace_run
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
+from runs.actions.retention import Terms, remove_outlived
 from runs.actions.runs import claim_run
 from runs.actions.samples import load_samples as load
 from runs.actions.schedules import enqueue_due
@@ -80,6 +81,12 @@ def send_delivery(delivery_id: int) -> None:
 def forget_sent() -> None:
     """Remove what was sent long ago."""
     forget(now=datetime.now(tz=UTC), days=settings.SENT_KEPT_DAYS)
+
+
+@shared_task(name="runs.tasks.apply_retention")
+def apply_retention() -> None:
+    """Remove what has outlived its term; the rest of it the next night."""
+    remove_outlived(now=datetime.now(tz=UTC), terms=Terms.set())
 
 
 @shared_task(name="runs.tasks.sweep_runs")

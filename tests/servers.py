@@ -34,6 +34,8 @@ def _start() -> None:
 def _start_missing() -> None:
     # Another installation's reaper on the same engine must not take these tests' environments for its own.
     os.environ.setdefault("ITDASH_INSTANCE", f"tests-{secrets.token_hex(4)}")
+    # Reports of the tests are from fixed days, which no day on which the tests are run makes too old.
+    os.environ.setdefault("ITDASH_KEEP_RESULTS_DAYS", "0")
     if "DATABASE_URL" in os.environ and "BROKER_URL" in os.environ:
         return
     folder = Path(tempfile.mkdtemp(prefix="itdash-tests-"))

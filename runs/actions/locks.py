@@ -22,6 +22,7 @@ class Lock(IntEnum):
     SWEEP = 0x17DA5
     FIRST_ACCOUNT = 0x17DA5400
     PARTITIONS = 7_145_001
+    RETENTION = 7_145_024
     #: Of a run.
     MERGE = 7_145_002
     BLAMES = 7_145_013

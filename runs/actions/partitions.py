@@ -1,16 +1,54 @@
-"""Keep the month partitions of results and attempts, made before they are needed; months are in UTC."""
+"""Keep the month partitions of results and attempts: made before they are needed, removed when their term is
+over. Months are in UTC."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
-from django.db import connection, transaction
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
 from psycopg import sql
 
 from runs.actions.locks import Lock, wait_for
 
 PARTITIONED_TABLES = ("runs_result", "runs_attempt")
+#: How long the removal of a month waits for whoever writes to it, with everybody else behind it.
+REMOVAL_PATIENCE_SECONDS = 3.0
+_LOCK_NOT_AVAILABLE = "55P03"
+
+_OLD_PARTITIONS = """
+SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = ANY(ARRAY['runs_result', 'runs_attempt']::regclass[]) AND right(c.relname, 6) < %s
+"""
+_IS_PINNED = """
+SELECT EXISTS (SELECT FROM runs_run WHERE run_at >= %s AND run_at < %s AND pinned_at IS NOT NULL)
+"""
+_HAS_OTHERS = """
+SELECT EXISTS (SELECT FROM {partition} p WHERE NOT EXISTS (
+    SELECT FROM runs_run r WHERE r.id = p.run_id AND r.pinned_at IS NOT NULL))
+"""
+_KEEP_PINNED = """
+INSERT INTO {kept} SELECT p.* FROM {partition} p JOIN runs_run r ON r.id = p.run_id
+WHERE r.run_at >= %s AND r.run_at < %s AND r.pinned_at IS NOT NULL
+"""
+_MARK_RUNS = """
+WITH gone AS (
+    UPDATE runs_run SET results_removed_at = %s
+    WHERE run_at >= %s AND run_at < %s AND pinned_at IS NULL AND results_removed_at IS NULL AND test_count > 0
+    RETURNING test_count)
+SELECT count(*), coalesce(sum(test_count), 0) FROM gone
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedMonth:
+    """A month whose results went, but for those of pinned runs."""
+
+    month: datetime
+    run_count: int
+    result_count: int
 
 
 def ensure_partition(moment: datetime) -> list[str]:
@@ -38,6 +76,54 @@ def keep_partitions_ahead(now: datetime, *, months: int = 3) -> list[str]:
     return made
 
 
+def kept_since(now: datetime, *, days: int) -> datetime | None:
+    """The first moment of the oldest month of which results are kept; None with 0 days, which are for ever.
+
+    A month goes as a whole, once all of it is older.
+    """
+    return month_of(now - timedelta(days=days))[0] if days else None
+
+
+def are_results_kept(moment: datetime) -> bool:
+    """Whether results of that moment would outlive the next night, by the term that is set."""
+    oldest = kept_since(datetime.now(tz=UTC), days=settings.KEEP_RESULTS_DAYS)
+    return oldest is None or moment >= oldest
+
+
+def months_before(oldest: datetime) -> list[datetime]:
+    """Months before that have something to be removed, oldest first: any result that is of no pinned run."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OLD_PARTITIONS, [f"{oldest:%Y%m}"])
+        found = {name for (name,) in cursor.fetchall()}
+    moments = {datetime.strptime(name[-6:], "%Y%m").replace(tzinfo=UTC) for name in found}
+    return [month for month in sorted(moments) if _is_removable(month)]
+
+
+def remove_month(
+    month: datetime, *, now: datetime, patience_seconds: float = REMOVAL_PATIENCE_SECONDS
+) -> RemovedMonth | None:
+    """Remove a month's results and attempts but for those of pinned runs; its runs keep their totals.
+
+    The tables are dropped, or replaced by small ones with what is pinned. None, and nothing changed, while
+    somebody writes to the month: to be tried again.
+    """
+    start, end = month_of(month)
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(f"SET LOCAL lock_timeout = {round(patience_seconds * 1000)}")
+            wait_for(Lock.PARTITIONS)
+            # First: whoever pins one of these runs at this moment is waited for, or finds its results gone.
+            cursor.execute(_MARK_RUNS, [now, start, end])
+            run_count, result_count = cursor.fetchone()
+            for table in PARTITIONED_TABLES:
+                _remove(table, start, end)
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        return None
+    return RemovedMonth(start, run_count, result_count)
+
+
 def month_of(moment: datetime) -> tuple[datetime, datetime]:
     """The first moment of the month, in UTC, and that of the next month."""
     moment = moment.astimezone(UTC)
@@ -46,6 +132,40 @@ def month_of(moment: datetime) -> tuple[datetime, datetime]:
     if moment.month == december:
         return start, datetime(moment.year + 1, 1, 1, tzinfo=UTC)
     return start, datetime(moment.year, moment.month + 1, 1, tzinfo=UTC)
+
+
+def _is_removable(month: datetime) -> bool:
+    partitions = [f"{table}_{month:%Y%m}" for table in PARTITIONED_TABLES]
+    there = set(partitions) - _missing(partitions)
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_PINNED, month_of(month))
+        if cursor.fetchone() == (False,):
+            return bool(there)
+        for partition in there:
+            cursor.execute(sql.SQL(_HAS_OTHERS).format(partition=sql.Identifier(partition)))
+            if cursor.fetchone() == (True,):
+                return True
+    return False
+
+
+def _remove(table: str, start: datetime, end: datetime) -> None:
+    partition = f"{table}_{start:%Y%m}"
+    if _missing([partition]):
+        return
+    kept = f"{partition}_kept"
+    names = {"partition": sql.Identifier(partition), "kept": sql.Identifier(kept)}
+    with connection.cursor() as cursor:
+        cursor.execute(_IS_PINNED, [start, end])
+        [is_pinned] = cursor.fetchone()
+        if is_pinned:
+            # Nobody adds to it while it is copied, and everybody may read.
+            cursor.execute(sql.SQL("LOCK TABLE {partition} IN SHARE MODE").format(**names))
+            _create(table, kept)
+            cursor.execute(sql.SQL(_KEEP_PINNED).format(**names), [start, end])
+        cursor.execute(sql.SQL("DROP TABLE {partition}").format(**names))
+        if is_pinned:
+            cursor.execute(sql.SQL("ALTER TABLE {kept} RENAME TO {partition}").format(**names))
+            _attach(table, partition, start, end)
 
 
 def _missing(names: Iterable[str]) -> set[str]:
@@ -64,11 +184,24 @@ def _missing(names: Iterable[str]) -> set[str]:
 
 def _make(table: str, partition: str, start: datetime, end: datetime) -> None:
     """Make the table, then attach it: unlike CREATE … PARTITION OF this stops neither readers nor writers."""
-    names = {"table": sql.Identifier(table), "partition": sql.Identifier(partition)}
+    _create(table, partition)
+    _attach(table, partition, start, end)
+
+
+def _create(table: str, partition: str) -> None:
     create = sql.SQL("CREATE TABLE {partition} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+    with connection.cursor() as cursor:
+        cursor.execute(create.format(table=sql.Identifier(table), partition=sql.Identifier(partition)))
+
+
+def _attach(table: str, partition: str, start: datetime, end: datetime) -> None:
     attach = sql.SQL("ALTER TABLE {table} ATTACH PARTITION {partition} FOR VALUES FROM ({start}) TO ({end})")
     with connection.cursor() as cursor:
-        cursor.execute(create.format(**names))
         cursor.execute(
-            attach.format(**names, start=sql.Literal(start.isoformat()), end=sql.Literal(end.isoformat()))
+            attach.format(
+                table=sql.Identifier(table),
+                partition=sql.Identifier(partition),
+                start=sql.Literal(start.isoformat()),
+                end=sql.Literal(end.isoformat()),
+            )
         )

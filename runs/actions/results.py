@@ -15,7 +15,7 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
-from runs.actions.partitions import ensure_partition
+from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
 from runs.ingestion.archive import Budget, Member, members_of
 from runs.ingestion.errors import MalformedReportError, ReportError
@@ -28,6 +28,10 @@ from runs.vocabulary import UploadStatus
 CASE_LIMIT = 500_000
 #: Problems kept of one report; the last one says how many more there were.
 PROBLEM_LIMIT = 200
+#: What is said of reports of a run whose results went, or go with the next night.
+TERM_IS_OVER = (
+    "The results of this run's month are not kept any more: their term is over (ITDASH_KEEP_RESULTS_DAYS)."
+)
 _READ_BYTES = 1024 * 1024
 _USUAL_BYTES_OF_A_CASE = 150
 _USUAL_PACKING = 10
@@ -113,16 +117,20 @@ def keep_report(*, run_id: int, shard: int, file: ReportFile, upload_id: int | N
 
 def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> StoredReports:
     """Read kept reports into results, all in one transaction; those read before are left as they are."""
-    run = Run.objects.only("run_at", "suite_id", "project_id").get(pk=run_id)
-    ensure_partition(run.run_at)
+    run = Run.objects.only("run_at", "suite_id", "project_id", "results_removed_at").get(pk=run_id)
+    is_kept = run.results_removed_at is None and are_results_kept(run.run_at)
+    if is_kept:
+        ensure_partition(run.run_at)
     place = Place(run.pk, run.run_at, run.suite_id, run.project_id, shard)
     with transaction.atomic():
         # Locked, so that a doorbell that rang twice does the work once; by key, so that two never wait
         # for each other.
         waiting = Report.objects.filter(pk__in=report_ids, status=UploadStatus.RECEIVED)
         reports = list(waiting.order_by("pk").select_for_update())
-        if reports:
+        if reports and is_kept:
             _ingest(reports, place)
+        elif reports:
+            _refuse_late(reports)
     return _stored(run_id, report_ids)
 
 
@@ -138,6 +146,13 @@ def _ingest(reports: Sequence[Report], place: Place) -> None:
         report.problems = [asdict(problem) for problem in reading.problems]
         report.save(update_fields=["status", "case_count", "problems"])
     staging.merge()
+
+
+def _refuse_late(reports: Sequence[Report]) -> None:
+    for report in reports:
+        report.status = UploadStatus.REJECTED
+        report.problems = [asdict(StoredProblem(report.name, TERM_IS_OVER))]
+        report.save(update_fields=["status", "problems"])
 
 
 def _expected_count(report: Report) -> int:

@@ -250,7 +250,8 @@ def _remove_runs(project: Project, made_up: _MadeUp) -> Removed:
     for run_id in runs:
         take_run_out(run_id)
         take_blames_out(run_id, project.pk)
-    names = list(Report.objects.filter(run__in=runs).values_list("storage_name", flat=True))
+    kept = Report.objects.filter(run__in=runs).exclude(storage_name="")
+    names = list(kept.values_list("storage_name", flat=True))
     transaction.on_commit(partial(_delete_files, names))
     with connection.cursor() as cursor:
         cursor.execute(_DELETE_ROWS.format("runs_attempt"), {**made_up.moments, "runs": runs})

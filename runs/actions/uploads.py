@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, transaction
 from django.db.models import F, Sum
@@ -21,7 +22,15 @@ from django.db.models.functions import Now
 from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, TakenError
 from runs.actions.locks import Lock, alone_with
-from runs.actions.results import KeptFile, ReportFile, ingest_reports, joint_status, save_file
+from runs.actions.partitions import are_results_kept
+from runs.actions.results import (
+    TERM_IS_OVER,
+    KeptFile,
+    ReportFile,
+    ingest_reports,
+    joint_status,
+    save_file,
+)
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
 from runs.dispatch import Work, after_commit
 from runs.ingestion.report import clean
@@ -129,6 +138,11 @@ def _create(
         tags=dict(fields.tags),
         environment_facts=dict(fields.environment),
     )
+    if run.results_removed_at is not None or not are_results_kept(run.run_at):
+        message = (
+            f"Run {run} of that run_key is from {run.run_at:%Y-%m-%d}. {TERM_IS_OVER} Use another run_key."
+        )
+        raise InvalidValueError("run_key", message)
     upload = Upload.objects.create(
         project=project,
         run=run,
@@ -179,7 +193,8 @@ def _finish(upload: Upload, status: UploadStatus, problems: list[dict[str, objec
         spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
         first = problems[0] if problems else None
         told = f"{first['file']}: {first['reason']}" if first else ""
-        settle_uploaded_run(upload.run_id, problem=told, duration_ms=spent)
+        if upload.run.results_removed_at is None:  # else what it says was settled while they were there
+            settle_uploaded_run(upload.run_id, problem=told, duration_ms=spent)
     return status
 
 
@@ -225,6 +240,13 @@ def _refuse_bad_moment(moment: datetime | None) -> None:
         raise InvalidValueError("started_at", message)
     if not _OLDEST < moment < datetime.now(tz=UTC) + timedelta(days=1):
         message = "started_at lies between the year 2000 and now."
+        raise InvalidValueError("started_at", message)
+    if not are_results_kept(moment):
+        days = settings.KEEP_RESULTS_DAYS
+        message = (
+            f"started_at lies before the oldest results that are kept here: those of {days} days "
+            "(ITDASH_KEEP_RESULTS_DAYS)."
+        )
         raise InvalidValueError("started_at", message)
 
 

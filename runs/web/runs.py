@@ -141,7 +141,10 @@ async def run_file(
     if kind not in _FILE_KINDS:
         raise Http404
     row = await _FILE_KINDS[kind].objects.filter(run=access.run, pk=file_id).afirst()
-    if row is None or not await sync_to_async(default_storage.exists)(row.storage_name):
+    # Without a name its term is over: the row only says what it was.
+    if row is None or not row.storage_name:
+        raise Http404
+    if not await sync_to_async(default_storage.exists)(row.storage_name):
         raise Http404
     name = PurePosixPath(row.name if isinstance(row, Report) else row.path).name
     file = await sync_to_async(default_storage.open)(row.storage_name)
