@@ -18,8 +18,9 @@ from django.db.models import Exists, OuterRef
 from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
 from runs.ingestion.archive import Budget, Member, members_of
-from runs.ingestion.errors import MalformedReportError, ReportError
-from runs.ingestion.junit import JUnitReader
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
+from runs.ingestion.feeding import ReportReader
+from runs.ingestion.readers import report_reader
 from runs.ingestion.report import CaseRead, ReportSummary, clean, cut
 from runs.models import Report, Run
 from runs.vocabulary import UploadStatus
@@ -186,22 +187,26 @@ class _Reading:
         with default_storage.open(self.report.storage_name, "rb") as stream:
             try:
                 for member in members_of(self.report.name, cast("BinaryIO", stream), budget):
-                    self._read_member(member)
+                    self._read_member(member, budget)
             except ReportError as error:
                 self._refuse(self.report.name, error)
         if budget.left_out_count:
             names = ", ".join(budget.left_out)
-            reason = (
-                f"{budget.left_out_count} files of the archive do not end in .xml and were left out: {names}"
-            )
+            reason = f"{budget.left_out_count} files of the archive are no reports and were left out: {names}"
             self._add(StoredProblem(self.report.name, reason))
 
-    def _read_member(self, member: Member) -> None:
-        reader = JUnitReader(member.stream, case_limit=self.case_limit - self.case_count)
-        readable = _Readable(reader)
+    def _read_member(self, member: Member, budget: Budget) -> None:
         try:
+            reader = report_reader(member.stream, case_limit=self.case_limit - self.case_count)
+            readable = _Readable(reader)
             with transaction.atomic():  # a savepoint: nothing of a report that is refused half-way stays
                 self.staging.add(readable.batches())
+        except NotAReportError as error:
+            if member.is_certain:
+                self._refuse(member.name, error)
+            else:
+                budget.leave_out(member.name)
+            return
         except ReportError as error:
             self._refuse(member.name, error)
             return
@@ -244,7 +249,7 @@ class _Reading:
 class _Readable:
     """A report's cases as far as it is well-formed; `fault` says where that ended, when there were some."""
 
-    def __init__(self, reader: JUnitReader) -> None:
+    def __init__(self, reader: ReportReader) -> None:
         self._reader = reader
         self.fault: MalformedReportError | None = None
 

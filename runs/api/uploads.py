@@ -262,8 +262,8 @@ def _refuse_bad_files(files: list[UploadedFile]) -> None:
     beginnings = [file.read(512) for file in files]
     # One report among other files is enough: the others are then told as problems of the upload.
     if not any(map(may_be_report, beginnings)):
-        looks = describe_bytes(beginnings[0]) or "This is no JUnit XML and no archive."
-        detail = f"{files[0].name}: {looks} Send .xml, .xml.gz, .zip or .tar.gz."
+        looks = describe_bytes(beginnings[0]) or "This is no report and no archive."
+        detail = f"{files[0].name}: {looks} Send .xml, .trx, .json (CTRF), .xml.gz, .zip or .tar.gz."
         raise ProblemError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
 
 

@@ -29,6 +29,8 @@ _TAR_MARK = b"ustar"
 _TAR_MARK_AT = 257
 _PEEK_BYTES = 512
 _LEFT_OUT_LIMIT = 10
+_CERTAIN = (".xml", ".trx")
+_DOUBTFUL = ".json"
 _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -46,6 +48,8 @@ class Member:
 
     name: str
     stream: BinaryIO
+    #: Whether its name, or that somebody sent it by itself, says that it is a report. Most JSON is none.
+    is_certain: bool = True
 
 
 @dataclass(slots=True)
@@ -88,18 +92,23 @@ class Budget:
             raise ReportLimitError(reason)
         if name.startswith("__MACOSX/") or "/._" in f"/{name}":
             return False  # what macOS adds by itself is nothing anybody misses
-        if name.lower().endswith(".xml"):
+        if name.lower().endswith((*_CERTAIN, _DOUBTFUL)):
             return True
+        self.leave_out(name)
+        return False
+
+    def leave_out(self, name: str) -> None:
+        """Count a file that is no report."""
         self.left_out_count += 1
         if len(self.left_out) < _LEFT_OUT_LIMIT:
             self.left_out.append(name[-200:])
-        return False
 
 
 def members_of(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
     """Yield the file itself, or the reports in it when it is a .gz, .zip, .tar or .tar.gz.
 
-    Members of archives are reports when their name ends in `.xml`; others are left out.
+    Members of archives are reports when their name ends in `.xml` or `.trx`, and may be when it ends in
+    `.json`; others are left out.
 
     Raises:
         ReportError: the archive is damaged, encrypted, a bomb, or holds no report.
@@ -149,7 +158,7 @@ def _of_zip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
             if not info.is_dir() and budget.wants(info.filename):
                 found = True
                 with archive.open(info) as member:
-                    yield Member(f"{name}/{info.filename}", _metered(member, budget))
+                    yield _member(name, info.filename, _metered(member, budget))
     _refuse_when_nothing(found=found)
 
 
@@ -170,8 +179,12 @@ def _of_tar(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
             member = archive.extractfile(info) if info.isreg() and budget.wants(info.name) else None
             if member is not None:
                 found = True
-                yield Member(f"{name}/{info.name}", _metered(member, None))
+                yield _member(name, info.name, _metered(member, None))
     _refuse_when_nothing(found=found)
+
+
+def _member(archive: str, name: str, stream: BinaryIO) -> Member:
+    return Member(f"{archive}/{name}", stream, is_certain=not name.lower().endswith(_DOUBTFUL))
 
 
 def _metered(stream: object, budget: Budget | None) -> BinaryIO:
@@ -180,7 +193,7 @@ def _metered(stream: object, budget: Budget | None) -> BinaryIO:
 
 def _refuse_when_nothing(*, found: bool) -> None:
     if not found:
-        reason = "The archive holds no .xml file."
+        reason = "The archive holds no .xml, .trx or .json file."
         raise NotAReportError(reason)
 
 

@@ -1,4 +1,4 @@
-"""Files that are no JUnit reports, named for what they are."""
+"""Files that are no reports, named for what they are."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ REPORT_ROOTS = frozenset({"testsuites", "testsuite", "testcase"})
 
 _EXPORT = "Let the tool write JUnit XML instead, and upload that."
 _KNOWN_ROOTS = {
-    "test-run": "an NUnit 3 report",
-    "test-results": "an NUnit 2 report",
-    "TestRun": "a Visual Studio test results file (TRX)",
-    "assemblies": "an xUnit.net report",
-    "assembly": "an xUnit.net report",
     "robot": "Robot Framework's own output; `rebot --xunit` turns it into JUnit XML",
     "Site": "a CTest dashboard file; `ctest --output-junit` writes JUnit XML",
     "TestLog": "Boost.Test's own log; `--log_format=JUNIT` writes JUnit XML",
@@ -40,7 +35,7 @@ def describe_bytes(beginning: bytes) -> str:
     """Say what a file that is no XML looks like; empty when nothing comes to mind."""
     start = beginning.lstrip(b"\xef\xbb\xbf \t\r\n")[:200].lower()
     if start.startswith((b"{", b"[")):
-        return f"This is JSON, not a JUnit report. {_EXPORT}"
+        return describe_json()
     if start.startswith((b"<!doctype html", b"<html")):
         return "This is an HTML page, not a JUnit report: perhaps a log-in or error page was saved instead."
     if start.startswith((b"1..", b"tap version", b"ok ", b"not ok ")):
@@ -48,9 +43,16 @@ def describe_bytes(beginning: bytes) -> str:
     return ""
 
 
+def describe_json() -> str:
+    """Say what JSON is that is no CTRF report."""
+    return "This is JSON, but no CTRF report: it has no array of `results.tests`. " + _EXPORT
+
+
 def may_be_report(beginning: bytes) -> bool:
-    """Whether a file that begins so (its first 512 bytes) may be XML or an archive of reports."""
+    """Whether a file that begins so (its first 512 bytes) may be XML, CTRF or an archive of reports."""
     if beginning.startswith((b"\x1f\x8b", b"PK\x03\x04", b"PK\x05\x06", b"\xff\xfe", b"\xfe\xff")):
         return True
     text = beginning.replace(b"\0", b"").lstrip(b"\xef\xbb\xbf \t\r\n")
+    if text.startswith(b"{"):  # CTRF begins with one of these
+        return b'"results"' in text or b'"reportFormat"' in text
     return text.startswith(b"<") or not text or beginning[257:262] == b"ustar"

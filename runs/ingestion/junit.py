@@ -9,11 +9,8 @@ children: error before failure before skipped, else passed; `status="notrun"` an
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
-
-from lxml import etree
+from typing import BinaryIO
 
 from runs.ingestion.elements import (
     DECIDING_KINDS,
@@ -30,32 +27,29 @@ from runs.ingestion.elements import (
     failure_of,
     says_skipped,
 )
-from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError, UnsafeReportError
-from runs.ingestion.formats import REPORT_ROOTS, describe_bytes, describe_root
+from runs.ingestion.errors import NotAReportError, ReportLimitError
+from runs.ingestion.feeding import DEPTH_LIMIT, read_xml, refuse_outside
+from runs.ingestion.formats import REPORT_ROOTS, describe_root
 from runs.ingestion.identity import case_identity, longer_chain
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     OUTPUT_LIMIT,
-    PATH_LIMIT,
+    PROPERTY_LIMIT,
+    PROPERTY_VALUE_LIMIT,
     SERVICE_PROPERTIES,
     AttemptRead,
     CaseRead,
     ReportSummary,
     SuiteError,
     cut,
+    joined_path,
     more_services,
 )
 from runs.ingestion.text import TextSink
 from runs.ingestion.times import plain_seconds, spelled_seconds
 from runs.vocabulary import Outcome
 
-CHUNK_BYTES = 128 * 1024
-#: What may come before the root element; a longer prologue is no report's.
-PROLOGUE_LIMIT_BYTES = 1024 * 1024
-DEPTH_LIMIT = 1_000
 #: Bounds on what one case or suite may pile up; what lies beyond is counted but not kept.
-PROPERTY_LIMIT = 100
-PROPERTY_VALUE_LIMIT = 2_000
 FAILURE_LIMIT = 50
 SUITE_ERROR_LIMIT = 50
 NOTE_LIMIT = 50
@@ -67,8 +61,6 @@ TIME_MEMORY = 20_000
 _CASE = Kind.CASE
 _OTHER = Kind.OTHER
 _PASSED = Outcome.PASSED
-
-_POSITION = re.compile(r",? line \d+, column \d+.*$", re.DOTALL)
 
 
 class JUnitReader:
@@ -83,63 +75,12 @@ class JUnitReader:
         """Yield the cases in the order of the file, some hundred at a time.
 
         Raises:
-            MalformedReportError: what follows is not well-formed. All cases that ended before the fault were
-                yielded, and `summary` counts these.
-            ReportError: the report cannot be taken. Cases that were yielded are to be undone.
+            ReportError: as `ReportReader.batches`.
         """
-        target: Any = self._walk  # the stubs ask for more than the parser does
-        parser = etree.XMLParser(
-            target=target,
-            resolve_entities=False,
-            no_network=True,
-            load_dtd=False,
-            huge_tree=False,
-            collect_ids=False,
-        )
-        beginning = b""
-        try:
-            while chunk := self._stream.read(CHUNK_BYTES):
-                if not self._walk.has_root:
-                    beginning += chunk
-                    self._refuse_entities(beginning)
-                parser.feed(chunk)
-                if self._walk.cases:
-                    yield self._walk.take_cases()
-            if not beginning.strip(b"\xef\xbb\xbf \t\r\n"):
-                reason = "The file is empty."
-                raise NotAReportError(reason)
-            parser.close()
-        except etree.XMLSyntaxError as error:
-            if self._walk.cases:
-                yield self._walk.take_cases()
-            raise _malformed(error, beginning) from error
-        if self._walk.cases:
-            yield self._walk.take_cases()
-        self._refuse_other_formats()
-
-    def _refuse_entities(self, beginning: bytes) -> None:
-        """Nobody's test tool declares entities, so they are not weighed, only refused."""
-        plain = beginning.replace(b"\0", b"")  # UTF-16
-        if b"<!ENTITY" in plain:
-            reason = "The document declares entities (<!ENTITY …>), which is never done by a test tool."
-            raise UnsafeReportError(reason, line=plain[: plain.index(b"<!ENTITY")].count(b"\n") + 1)
-        if len(beginning) > PROLOGUE_LIMIT_BYTES:
-            reason = "No element within the first MiB."
-            raise ReportLimitError(reason)
-
-    def _refuse_other_formats(self) -> None:
+        yield from read_xml(self._stream, self._walk)
         root = self._walk.root
         if root not in REPORT_ROOTS and not self.summary.case_count:
             raise NotAReportError(describe_root(root))
-
-
-def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
-    line = error.position[0] or 1
-    other = describe_bytes(beginning)
-    if other:
-        return NotAReportError(other, line=line)
-    said = _POSITION.sub("", error.msg or "").strip().rstrip(".") or "no reason given"
-    return MalformedReportError(f"Not well-formed XML: {said}.", line=line)
 
 
 class _Walk:
@@ -166,20 +107,10 @@ class _Walk:
         #: Plain times by their text: seconds and milliseconds.
         self._times: dict[str, tuple[float, int]] = {}
 
-    @property
-    def has_root(self) -> bool:
-        return bool(self.root)
-
-    def take_cases(self) -> list[CaseRead]:
-        cases, self.cases = self.cases, []
-        return cases
-
     # --- the parser calls these ---------------------------------------------------------------------
 
     def doctype(self, _name: str, public_id: str | None, system_id: str | None) -> None:
-        if public_id or system_id:
-            reason = f"The document type points to another file ({system_id or public_id}); it is not opened."
-            raise UnsafeReportError(reason, line=1)
+        refuse_outside(public_id, system_id)
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         self._depth += 1
@@ -255,7 +186,7 @@ class _Walk:
             name=name,
             hostname=attributes.get("hostname", "") if self._is_playwright else "",
             depth=self._depth,
-            path=_joined_path(outer.path, name),
+            path=joined_path(outer.path, name),
             chain=longer_chain(outer.chain, name),
             services=outer.services,
         )
@@ -420,8 +351,3 @@ class _Walk:
     def _note(self, text: str) -> None:
         if len(self.summary.notes) < NOTE_LIMIT and text not in self.summary.notes:
             self.summary.notes.append(text)
-
-
-def _joined_path(outer: str, name: str) -> str:
-    """The chain of suites for people. Its length is bounded: each of a thousand nested suites has one."""
-    return cut(" › ".join(part for part in (outer, name) if part), PATH_LIMIT)  # noqa: RUF001 - a sign between suites

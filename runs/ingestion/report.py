@@ -14,6 +14,9 @@ TEXT_LIMIT = 200_000
 OUTPUT_LIMIT = 64_000
 #: Characters kept of a chain of suite names for people; the identity is made of the whole.
 PATH_LIMIT = 2_000
+#: Properties kept of a case or suite, and characters of each.
+PROPERTY_LIMIT = 100
+PROPERTY_VALUE_LIMIT = 2_000
 #: Properties that name the services a case is about, several with commas or in several properties.
 SERVICE_PROPERTIES = frozenset({"service", "itdash.service"})
 SERVICE_LIMIT = 10
@@ -91,6 +94,11 @@ class ReportSummary:
     timestamp: str = ""
     #: What was read in a way that a person may want to know.
     notes: list[str] = field(default_factory=list)
+
+
+def joined_path(outer: str, name: str) -> str:
+    """The chain of suites for people. Its length is bounded: each of a thousand nested suites has one."""
+    return cut(" › ".join(part for part in (outer, name) if part), PATH_LIMIT)  # noqa: RUF001 - a sign between suites
 
 
 def more_services(known: tuple[str, ...], value: str) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ def store(run: Run, *contents: str | bytes, shard: int = 1) -> StoredReports:
     return store_reports(run_id=run.pk, shard=shard, files=files)
 
 
+#: The corpus' formats that are read without being JUnit.
+NATIVE = {"trx", "nunit2", "nunit3", "xunit.net"}
 #: What makes a report be refused in the middle.
 TOO_DEEP = "<a>" * 1_100
 
@@ -392,14 +394,18 @@ def test_the_same_report_in_parallel_is_stored_once() -> None:
 def test_every_file_of_the_corpus_is_stored_or_refused_with_a_reason(corpus: Path) -> None:
     readable = rows_of(corpus, "ok", "empty")
     malformed = rows_of(corpus, "malformed")
-    others = rows_of(corpus, "empty-file", "unsafe", "not-junit")
+    foreign = rows_of(corpus, "not-junit")
+    native = [(path, row) for path, row in foreign if row["dialect"] in NATIVE]
+    others = rows_of(corpus, "empty-file", "unsafe") + [one for one in foreign if one not in native]
     run = make_run()
-    files = [from_disk(path, row["path"]) for path, row in [*readable, *malformed, *others]]
+    files = [from_disk(path, row["path"]) for path, row in [*readable, *native, *malformed, *others]]
 
     stored = store_reports(run_id=run.pk, files=files)
 
     by_status = Report.objects.values_list("status", "name")
-    assert {name for status, name in by_status if status == "stored"} == {row["path"] for _, row in readable}
+    assert {name for status, name in by_status if status == "stored"} == {
+        row["path"] for _, row in [*readable, *native]
+    }
     partial = {name for status, name in by_status if status == "partial"}
     assert partial < {row["path"] for _, row in malformed}
     assert {name for status, name in by_status if status == "rejected"} == {
@@ -409,7 +415,9 @@ def test_every_file_of_the_corpus_is_stored_or_refused_with_a_reason(corpus: Pat
     assert set(broken_off) == partial
     assert all(one.line and "kept" in one.reason for one in broken_off.values())
     kept_count = sum(one.kept_count or 0 for one in broken_off.values())
-    assert stored.case_count == sum(int(row["testcases"]) for _, row in readable) + kept_count
+    native_count = sum(int(row["native_total"]) for _, row in native)
+    junit_count = sum(int(row["testcases"]) for _, row in readable)
+    assert stored.case_count == junit_count + native_count + kept_count
     assert all(one.reason for one in stored.problems)
     rows = Result.objects.filter(run=run)
     assert stored.counts.tests == rows.count() == rows.values("case").distinct().count()
@@ -495,3 +503,24 @@ def test_services_are_kept_through_retries_in_one_report_and_in_a_later_one() ->
         (2, "failed", ["stock"]),
         (3, "passed", []),
     ]
+
+
+@pytest.mark.django_db
+def test_an_archive_may_mix_formats_and_json_that_is_no_report_is_left_out_with_a_note() -> None:
+    run = make_run()
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.xml", suite_of(passing("a")))
+        archive.writestr(
+            "b.trx", '<TestRun><Results><UnitTestResult testName="C.b" outcome="Passed"/></Results></TestRun>'
+        )
+        archive.writestr("c.json", '{"results": {"tests": [{"name": "c", "status": "failed"}]}}')
+        archive.writestr("package.json", '{"name": "shop"}')
+        archive.writestr("lines.json", '{"a": 1}\n{"a": 2}')
+
+    stored = store(run, packed.getvalue())
+
+    assert outcomes(run) == {"a": ("passed", 1), "b": ("passed", 1), "c": ("failed", 1)}
+    assert stored.status == UploadStatus.STORED
+    [problem] = stored.problems
+    assert problem.reason.startswith("2 files of the archive are no reports and were left out: ")

@@ -250,7 +250,7 @@ def test_depth_and_count_are_bounded() -> None:
         (b'{"a": 1}', "JSON"),
         (b"1..3\nok 1", "TAP"),
         (b"<!DOCTYPE html><html><body><p>Sign in</body></html>", "HTML"),
-        (b"<TestRun/>", "TRX"),
+        (b"<robot/>", "Robot Framework"),
         (b"<something/>", "something"),
     ],
 )

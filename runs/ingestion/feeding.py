@@ -1,0 +1,178 @@
+"""Feed an XML document to a walk, chunk by chunk, and keep out what may be dangerous in it.
+
+A walk sees each start, each end and each piece of text once, builds no tree, and gives out cases as they
+are complete. Entities are refused, nothing outside of the stream is opened.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, Protocol, cast
+
+from lxml import etree
+
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError, UnsafeReportError
+from runs.ingestion.formats import describe_bytes
+from runs.ingestion.report import CaseRead, ReportSummary
+
+CHUNK_BYTES = 128 * 1024
+#: What may come before the root element; a longer prologue is no report's.
+PROLOGUE_LIMIT_BYTES = 1024 * 1024
+DEPTH_LIMIT = 1_000
+
+_POSITION = re.compile(r",? line \d+, column \d+.*$", re.DOTALL)
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+
+
+class ReportReader(Protocol):
+    """Reads one report of some format. `batches` may be walked once; then `summary` is complete."""
+
+    summary: ReportSummary
+
+    def batches(self) -> Iterator[list[CaseRead]]:
+        """Yield the cases in the order of the file, some hundred at a time.
+
+        Raises:
+            MalformedReportError: what follows is not well-formed. All cases that ended before the fault were
+                yielded, and `summary` counts these.
+            ReportError: the report cannot be taken. Cases that were yielded are to be undone.
+        """
+
+
+class Walk(Protocol):
+    """What is fed: a target of lxml's parser with the cases that it found."""
+
+    cases: list[CaseRead]
+    root: str
+
+
+def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
+    """Yield the walk's cases as they come.
+
+    Raises:
+        ReportError: as `ReportReader.batches`.
+    """
+    parser = _parser(walk)
+    beginning = b""
+    try:
+        while chunk := stream.read(CHUNK_BYTES):
+            if not walk.root:
+                beginning += chunk
+                _refuse_entities(beginning)
+            parser.feed(chunk)
+            if walk.cases:
+                yield _taken(walk)
+        if not beginning.strip(_BLANK):
+            reason = "The file is empty."
+            raise NotAReportError(reason)
+        parser.close()
+    except etree.XMLSyntaxError as error:
+        if walk.cases:
+            yield _taken(walk)
+        raise _malformed(error, beginning) from error
+    if walk.cases:
+        yield _taken(walk)
+
+
+def begun(stream: BinaryIO) -> tuple[bytes, str, BinaryIO]:
+    """Return how the document begins, its root element's name, and a stream that gives it from the start.
+
+    The name is empty where none is found: by then, or ever.
+    """
+    beginning = b""
+    root = _Root()
+    parser = _parser(root)
+    while not root.name and len(beginning) <= PROLOGUE_LIMIT_BYTES and (chunk := stream.read(CHUNK_BYTES)):
+        beginning += chunk
+        if b"<!ENTITY" in beginning.replace(b"\0", b"") or describe_bytes(beginning):
+            break
+        try:
+            parser.feed(chunk)
+        except (etree.XMLSyntaxError, _FoundError):
+            break
+    return beginning, root.name, cast("BinaryIO", _Rewound(beginning, stream))
+
+
+def _parser(target: Any) -> etree.XMLParser:  # noqa: ANN401 - the stubs ask for more than the parser does
+    return etree.XMLParser(
+        target=target,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        huge_tree=False,
+        collect_ids=False,
+    )
+
+
+def _taken(walk: Walk) -> list[CaseRead]:
+    cases, walk.cases = walk.cases, []
+    return cases
+
+
+def _refuse_entities(beginning: bytes) -> None:
+    """Nobody's test tool declares entities, so they are not weighed, only refused."""
+    plain = beginning.replace(b"\0", b"")  # UTF-16
+    if b"<!ENTITY" in plain:
+        reason = "The document declares entities (<!ENTITY …>), which is never done by a test tool."
+        raise UnsafeReportError(reason, line=plain[: plain.index(b"<!ENTITY")].count(b"\n") + 1)
+    if len(beginning) > PROLOGUE_LIMIT_BYTES:
+        reason = "No element within the first MiB."
+        raise ReportLimitError(reason)
+
+
+def refuse_outside(public_id: str | None, system_id: str | None) -> None:
+    """Refuse a document type that points to another file.
+
+    Raises:
+        UnsafeReportError: it does.
+    """
+    if public_id or system_id:
+        reason = f"The document type points to another file ({system_id or public_id}); it is not opened."
+        raise UnsafeReportError(reason, line=1)
+
+
+def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
+    line = error.position[0] or 1
+    other = describe_bytes(beginning)
+    if other:
+        return NotAReportError(other, line=line)
+    said = _POSITION.sub("", error.msg or "").strip().rstrip(".") or "no reason given"
+    return MalformedReportError(f"Not well-formed XML: {said}.", line=line)
+
+
+class _FoundError(Exception):
+    """The root was seen; nothing more is wanted."""
+
+
+class _Root:
+    """A target that looks for the root element."""
+
+    name = ""
+
+    def start(self, tag: str, _attributes: Mapping[str, str]) -> None:
+        self.name = tag.rpartition("}")[2]
+        raise _FoundError
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+
+
+class _Rewound(io.RawIOBase):
+    """A stream with what was read of it put back."""
+
+    def __init__(self, beginning: bytes, stream: BinaryIO) -> None:
+        super().__init__()
+        self._beginning = beginning
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if self._beginning:
+            cut = len(self._beginning) if size < 0 else size
+            piece, self._beginning = self._beginning[:cut], self._beginning[cut:]
+            return piece
+        return self._stream.read(size)

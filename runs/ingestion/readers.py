@@ -1,0 +1,34 @@
+"""Find the reader of a report, by what is in it and never by its name."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from runs.ingestion.ctrf import CtrfReader
+from runs.ingestion.feeding import ReportReader, begun
+from runs.ingestion.junit import JUnitReader
+from runs.ingestion.nunit import NUnitWalk
+from runs.ingestion.records import RecordReader
+from runs.ingestion.trx import TrxReader
+from runs.ingestion.xunit_net import XUnitNetWalk
+
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+
+
+def report_reader(stream: BinaryIO, *, case_limit: int | None = None) -> ReportReader:
+    """Return what reads this report. Whatever is not known goes to JUnit's, which says what it is.
+
+    Raises:
+        ReportError: the stream's own, such as a damaged archive's.
+    """
+    beginning, root, whole = begun(stream)
+    match root:
+        case "TestRun":
+            return TrxReader(whole, case_limit=case_limit)
+        case "test-run" | "test-results":
+            return RecordReader(whole, NUnitWalk(case_limit))
+        case "assemblies" | "assembly":
+            return RecordReader(whole, XUnitNetWalk(case_limit))
+    if beginning.lstrip(_BLANK).startswith(b"{"):
+        return CtrfReader(whole, case_limit=case_limit)
+    return JUnitReader(whole, case_limit=case_limit)

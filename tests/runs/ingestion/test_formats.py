@@ -1,0 +1,485 @@
+"""Reading TRX, NUnit 2 and 3, xUnit.net and CTRF: outcomes, identities, texts, what is hostile or broken."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from runs.ingestion import ctrf, json_items, trx
+from runs.ingestion.errors import (
+    MalformedReportError,
+    NotAReportError,
+    ReportError,
+    ReportLimitError,
+    UnsafeReportError,
+)
+from runs.ingestion.feeding import ReportReader
+from runs.ingestion.junit import JUnitReader
+from runs.ingestion.readers import report_reader
+from runs.ingestion.report import CaseRead, ReportSummary
+from runs.vocabulary import Outcome
+from tests.runs.ingestion.corpus import rows_of
+
+NATIVE = {"trx", "nunit2", "nunit3", "xunit.net"}
+
+
+def reader_of(document: str | bytes, case_limit: int | None = None) -> ReportReader:
+    data = document.encode() if isinstance(document, str) else document
+    return report_reader(io.BytesIO(data), case_limit=case_limit)
+
+
+def read(document: str | bytes, case_limit: int | None = None) -> tuple[list[CaseRead], ReportSummary]:
+    reader = reader_of(document, case_limit)
+    return [case for batch in reader.batches() for case in batch], reader.summary
+
+
+def names(cases: list[CaseRead]) -> list[tuple[str, str, str]]:
+    return [(case.path, case.class_name, case.name) for case in cases]
+
+
+def outcomes(cases: list[CaseRead]) -> list[str]:
+    return [case.attempts[-1].outcome.value for case in cases]
+
+
+def kept_until_the_fault(document: str) -> tuple[list[CaseRead], MalformedReportError]:
+    reader = reader_of(document)
+    cases: list[CaseRead] = []
+    with pytest.raises(MalformedReportError) as caught:  # noqa: PT012 - what came before the fault is wanted
+        for batch in reader.batches():
+            cases.extend(batch)
+    assert reader.summary.case_count == len(cases)
+    return cases, caught.value
+
+
+NUNIT3 = """<?xml version="1.0" encoding="utf-8"?>
+<test-run id="2" testcasecount="6">
+ <test-suite type="Assembly" name="Shop.Tests.dll" fullname="C:\\ci\\17\\Shop.Tests.dll">
+  <test-suite type="TestSuite" name="Shop">
+   <test-suite type="TestFixture" name="OrderTest" classname="Shop.OrderTest" result="Failed" site="Child">
+    <failure><message>One or more child tests had errors</message></failure>
+    <test-case id="1" name="Refunds(&quot;a.b&quot;,2)" fullname="Shop.OrderTest.Refunds(&quot;a.b&quot;,2)"
+      classname="OrderTest" result="Passed" duration="0.25" seed="1"/>
+    <test-case id="2" name="Pays" fullname="Shop.OrderTest.Pays" classname="Shop.OrderTest" result="Failed"
+      duration="1.5"><properties><property name="service" value="payments"/></properties>
+      <failure><message><![CDATA[Expected: 3]]></message><stack-trace>at Shop.Pays()</stack-trace></failure>
+      <output><![CDATA[asked the bank]]></output></test-case>
+    <test-case id="3" name="Ships" fullname="Shop.OrderTest.Ships" result="Failed" label="Error">
+      <failure><message>System.TimeoutException : late</message></failure></test-case>
+    <test-case id="4" name="Later" fullname="Shop.OrderTest.Later" result="Skipped" label="Ignored">
+      <reason><message>not yet</message></reason></test-case>
+    <test-case id="5" name="Perhaps" fullname="Shop.OrderTest.Perhaps" result="Inconclusive"/>
+    <test-case id="6" name="Odd" fullname="Shop.OrderTest.Odd" result="Sideways"/>
+   </test-suite>
+   <test-suite type="TestFixture" name="Broken" result="Failed" label="Error" site="SetUp">
+    <failure><message>no database</message><stack-trace>at Shop.Broken.SetUp()</stack-trace></failure>
+   </test-suite>
+  </test-suite>
+ </test-suite>
+</test-run>"""
+
+
+def test_nunit_3_is_read() -> None:
+    cases, summary = read(NUNIT3)
+
+    assert names(cases)[:2] == [
+        ("Shop.Tests.dll", "Shop.OrderTest", 'Refunds("a.b",2)'),
+        ("Shop.Tests.dll", "Shop.OrderTest", "Pays"),
+    ]
+    assert outcomes(cases) == ["passed", "failed", "errored", "skipped", "skipped", "errored"]
+    assert [case.attempts[0].duration_ms for case in cases] == [250, 1500, None, None, None, None]
+    pays = cases[1]
+    failure = pays.attempts[0].failure
+    assert failure is not None
+    assert (failure.message, failure.text) == ("Expected: 3", "at Shop.Pays()")
+    assert (pays.attempts[0].output, pays.services) == ("asked the bank", ("payments",))
+    assert [(one.suite, one.failure.message) for one in summary.suite_errors] == [("Broken", "no database")]
+    assert summary.suite_error_count == 1
+    assert [summary.passed_count, summary.failed_count, summary.errored_count, summary.skipped_count] == [
+        1,
+        1,
+        2,
+        2,
+    ]
+    assert any("Sideways" in note for note in summary.notes)
+
+
+NUNIT2 = """<test-results name="C:\\ci\\17\\Shop.Tests.dll" total="5">
+ <test-suite {kind} name="C:\\ci\\17\\Shop.Tests.dll"><results><test-suite name="OrderTest"><results>
+  <test-case name="Shop.OrderTest.Pays" executed="True" success="True" time="0.047"/>
+  <test-case name="Shop.OrderTest.Refunds(&quot;1.5&quot;)" executed="True" success="False" time="0,016">
+    <failure><message>no</message><stack-trace>at line 3</stack-trace></failure></test-case>
+  <test-case name="Shop.OrderTest.Later" executed="False"><reason><message>no</message></reason></test-case>
+  <test-case name="Shop.OrderTest.Broken" executed="True" result="Error" success="False"/>
+  <test-case name="Shop.OrderTest.Bad" executed="False" result="NotRunnable"/>
+ </results></test-suite></results></test-suite></test-results>"""
+
+
+@pytest.mark.parametrize("kind", ['type="Assembly"', ""], ids=["2.5", "2.2"])
+def test_nunit_2_is_read(kind: str) -> None:
+    cases, _ = read(NUNIT2.format(kind=kind))
+
+    assert {case.path for case in cases} == {"Shop.Tests.dll"}
+    assert {case.class_name for case in cases} == {"Shop.OrderTest"}
+    assert [case.name for case in cases] == ["Pays", 'Refunds("1.5")', "Later", "Broken", "Bad"]
+    assert outcomes(cases) == ["passed", "failed", "skipped", "errored", "skipped"]
+    assert [case.attempts[0].duration_ms for case in cases] == [47, 16, None, None, None]
+
+
+XUNIT = """<assemblies timestamp="11/21/2026 08:00:00">
+ <assembly name="/ci/17/Shop.Tests.dll" run-date="2026-11-21" run-time="08:00:00">
+  <errors><error type="test-class-cleanup" name="Shop.OrderTest"><failure exception-type="System.IOException">
+    <message>disk full</message><stack-trace>at X</stack-trace></failure></error></errors>
+  <collection name="Test collection for Shop.OrderTest (id: 4711)">
+   <test name="Shop.OrderTest.Refunds(currency: &quot;eur&quot;)" type="Shop.OrderTest" time="0.25"
+     result="Pass"><traits><trait name="team" value="money"/></traits></test>
+   <test name="Shop.OrderTest.Pays" type="Shop.OrderTest" method="Pays" time="0,014" result="Fail"
+     source-file="/ci/17/OrderTest.cs" source-line="12"><output>asked the bank</output>
+     <failure exception-type="Xunit.Sdk.TrueException"><message>Assert.True() Failure</message>
+     <stack-trace>at Shop.OrderTest.Pays()</stack-trace></failure></test>
+   <test name="A sentence of its own" type="Shop.OrderTest" method="Later" time="0" result="Skip">
+     <reason>not yet</reason></test>
+   <test name="Shop.OrderTest.Explicit" type="Shop.OrderTest" method="Explicit" time="0" result="NotRun"/>
+  </collection>
+ </assembly>
+</assemblies>"""
+
+
+def test_xunit_net_is_read() -> None:
+    cases, summary = read(XUNIT)
+
+    assert names(cases) == [
+        ("Shop.Tests.dll", "Shop.OrderTest", 'Refunds(currency: "eur")'),
+        ("Shop.Tests.dll", "Shop.OrderTest", "Pays"),
+        ("Shop.Tests.dll", "Shop.OrderTest", "A sentence of its own"),
+        ("Shop.Tests.dll", "Shop.OrderTest", "Explicit"),
+    ]
+    assert outcomes(cases) == ["passed", "failed", "skipped", "skipped"]
+    assert (cases[1].file, cases[1].line, cases[1].attempts[0].duration_ms) == ("/ci/17/OrderTest.cs", 12, 14)
+    failure = cases[1].attempts[0].failure
+    assert failure is not None
+    assert (failure.kind, failure.message) == ("Xunit.Sdk.TrueException", "Assert.True() Failure")
+    assert cases[0].properties == {"team": "money"}
+    assert [(one.suite, one.failure.message) for one in summary.suite_errors] == [
+        ("test-class-cleanup Shop.OrderTest", "disk full")
+    ]
+
+
+def trx_of(results: str, definitions: str = "", *, end: str = "</TestRun>") -> str:
+    return (
+        '<?xml version="1.0"?><TestRun xmlns="http://microsoft.com/schemas/VisualStudio/TeamTest/2010">'
+        f"<Results>{results}</Results><TestDefinitions>{definitions}</TestDefinitions>{end}"
+    )
+
+
+def result(number: int, name: str, outcome: str | None, inside: str = "") -> str:
+    told = "" if outcome is None else f' outcome="{outcome}"'
+    return (
+        f'<UnitTestResult executionId="e{number}" testId="t{number}" testName="{name}" computerName="ci-17"'
+        f' duration="00:01:02.5000000"{told}>{inside}</UnitTestResult>'
+    )
+
+
+def definition(number: int, class_name: str) -> str:
+    return (
+        f'<UnitTest id="t{number}" storage="c:\\ci\\17\\shop.tests.dll">'
+        f'<TestMethod codeBase="C:\\ci\\17\\Shop.Tests.dll" className="{class_name}" name="x"/></UnitTest>'
+    )
+
+
+def test_trx_is_read_with_the_classes_that_come_after_the_results() -> None:
+    output = (
+        "<Output><StdOut>asked the bank</StdOut><ErrorInfo><Message>no</Message><StackTrace>at X</StackTrace>"
+        "</ErrorInfo></Output>"
+    )
+    cases, summary = read(
+        trx_of(
+            result(1, "Pays", "Passed")
+            + result(2, "Shop.OrderTest.Refunds(1.5)", "Failed", output)
+            + result(3, "Slow", "Timeout")
+            + result(4, "Later", "NotExecuted")
+            + result(5, "Nothing", None),
+            "".join(
+                definition(number, "Shop.OrderTest, Shop.Tests, Version=1.0.0.0") for number in range(1, 6)
+            ),
+        )
+    )
+
+    assert {case.path for case in cases} == {"shop.tests.dll"}
+    assert {case.class_name for case in cases} == {"Shop.OrderTest"}
+    assert [case.name for case in cases] == ["Pays", "Refunds(1.5)", "Slow", "Later", "Nothing"]
+    assert outcomes(cases) == ["passed", "failed", "errored", "skipped", "errored"]
+    assert cases[0].attempts[0].duration_ms == 62_500
+    failed = cases[1].attempts[0]
+    assert failed.failure is not None
+    assert (failed.failure.message, failed.failure.text, failed.output) == ("no", "at X", "asked the bank")
+    assert summary.case_count == 5
+
+
+def test_rows_of_a_data_driven_trx_test_count_by_themselves() -> None:
+    def rows(*told: str) -> str:
+        inner = "".join(
+            f'<UnitTestResult testId="t1" testName="Adds" dataRowInfo="{row}" outcome="{outcome}"/>'
+            for row, outcome in enumerate(told)
+        )
+        return f"<InnerResults>{inner}</InnerResults>"
+
+    cases, _ = read(trx_of(result(1, "Adds", "Failed", rows("Passed", "Failed")), definition(1, "C")))
+    assert [(case.name, case.attempts[0].outcome.value) for case in cases] == [
+        ("Adds [0]", "passed"),
+        ("Adds [1]", "failed"),
+    ]
+
+    # Its clean-up failed: no row says so.
+    cases, _ = read(trx_of(result(1, "Adds", "Failed", rows("Passed")), definition(1, "C")))
+    assert [(case.name, case.attempts[0].outcome.value) for case in cases] == [
+        ("Adds [0]", "passed"),
+        ("Adds", "failed"),
+    ]
+
+
+def test_what_went_wrong_with_a_whole_trx_run_is_told() -> None:
+    infos = "".join(
+        f'<RunInfo outcome="{outcome}"><Text>{text}</Text></RunInfo>'
+        for outcome, text in [
+            ("Error", "The host crashed."),
+            ("Warning", "mind"),
+            ("Error", "Shop.Pays [FAIL]"),
+        ]
+    )
+    _, summary = read(
+        trx_of("", end=f"<ResultSummary><RunInfos>{infos}</RunInfos></ResultSummary></TestRun>")
+    )
+
+    assert [one.failure.message for one in summary.suite_errors] == ["The host crashed."]
+
+
+def ctrf_of(*tests: object, **more: object) -> str:
+    return json.dumps(
+        {
+            "reportFormat": "CTRF",
+            "specVersion": "0.0.0",
+            **more,
+            "results": {"tool": {"name": "x"}, "tests": tests},
+        }
+    )
+
+
+def test_ctrf_is_read() -> None:
+    cases, summary = read(
+        ctrf_of(
+            {
+                "name": "pays",
+                "status": "passed",
+                "duration": 12,
+                "suite": ["shop", "orders"],
+                "filePath": "a/b.ts",
+                "line": 3,
+            },
+            {
+                "name": "refunds",
+                "status": "failed",
+                "duration": 5.4,
+                "message": "no",
+                "trace": "at x",
+                "stdout": ["a", "b"],
+            },
+            {"name": "later", "status": "pending", "duration": 0},
+            {"name": "odd", "status": "other", "rawStatus": "timedOut", "duration": -1},
+            {"name": "pays", "status": "passed", "duration": 1, "parameters": {"b": 1, "a": "x"}},
+            {"name": "pays", "status": "passed", "duration": 1, "browser": "chromium 131.0.1"},
+        )
+    )
+
+    assert names(cases)[0] == ("shop › orders", "", "pays")  # noqa: RUF001 - a sign between suites
+    assert (cases[0].file, cases[0].line) == ("a/b.ts", 3)
+    assert outcomes(cases) == ["passed", "failed", "skipped", "errored", "passed", "passed"]
+    assert [case.attempts[0].duration_ms for case in cases] == [12, 5, 0, None, 1, 1]
+    failed = cases[1].attempts[0]
+    assert failed.failure is not None
+    assert (failed.failure.message, failed.failure.text, failed.output) == ("no", "at x", "a\nb")
+    assert cases[4].name == 'pays["a": "x", "b": 1]'.replace("[", "[{").replace("]", "}]")
+    assert cases[5].variant == "chromium"
+    assert len({case.identity for case in cases}) == 6
+    assert (summary.time_bad_count, summary.case_count) == (1, 6)
+
+
+@pytest.mark.parametrize("retries", [1, None])
+def test_retries_of_ctrf_are_attempts(retries: int | None) -> None:
+    lost = {"attempt": 1, "status": "failed", "duration": 7, "message": "once"}
+    test = {
+        "name": "t",
+        "status": "passed",
+        "duration": 9,
+        "retries": retries,
+        "flaky": True,
+        "retryAttempts": [lost],
+    }
+
+    [case], summary = read(ctrf_of(test))
+
+    assert [(one.outcome, one.duration_ms) for one in case.attempts] == [
+        (Outcome.FAILED, 7),
+        (Outcome.PASSED, 9),
+    ]
+    assert (summary.passed_count, summary.flaky_count) == (1, 1)
+    [listed] = read(
+        ctrf_of({**test, "retries": 1, "retryAttempts": [lost, {"attempt": 2, "status": "passed"}]})
+    )[0]
+    assert [one.outcome for one in listed.attempts] == [Outcome.FAILED, Outcome.PASSED]
+    [untold] = read(ctrf_of({"name": "t", "status": "passed", "duration": 9, "flaky": True}))[0]
+    assert [one.outcome for one in untold.attempts] == [Outcome.FAILED, Outcome.PASSED]
+
+
+def test_ctrf_is_read_wherever_its_chunks_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = ctrf_of(
+        *({"name": f't"{n}\\{{[', "status": "passed", "duration": n} for n in range(20)), extra={"é": "]}"}
+    )
+    whole = names(read(document)[0])
+    for size in (1, 2, 3, 7, 50):
+        monkeypatch.setattr(json_items, "CHUNK_BYTES", size)
+        reader = ctrf.CtrfReader(io.BytesIO(document.encode()))
+        assert names([case for batch in reader.batches() for case in batch]) == whole
+    assert len(whole) == 20
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        ("{}", "no CTRF"),
+        ('{"results": {"tests": {}}}', "no CTRF"),
+        ('{"tests": []}', "no CTRF"),
+        ('{"a": 1}\n{"b": 2}', "no CTRF"),
+        ("[1, 2]", "JSON"),
+        ('{"log": {"results": {"tests": [{}]}}}', "no CTRF"),
+    ],
+)
+def test_other_json_is_named(document: str, word: str) -> None:
+    with pytest.raises(NotAReportError, match=word):
+        read(document)
+
+
+def test_identities_last_over_machines_runs_and_builds() -> None:
+    def identities(document: str) -> list[bytes]:
+        return [case.identity for case in read(document)[0]]
+
+    assert identities(NUNIT3) == identities(
+        NUNIT3.replace("ci\\17", "ci\\18").replace('id="', 'id="9').replace("seed", "x")
+    )
+    assert identities(XUNIT) == identities(XUNIT.replace("/ci/17/", "D:\\b\\").replace("4711", "0815"))
+    old = NUNIT2.format(kind="")
+    assert identities(old) == identities(old.replace("ci\\17", "other"))
+    results, classes = result(1, "Pays", "Passed"), definition(1, "Shop.OrderTest")
+    assert identities(trx_of(results, classes)) == identities(
+        trx_of(
+            results.replace("t1", "t2").replace("ci-17", "ci-18"),
+            classes.replace("t1", "t2").replace("ci\\17", "x"),
+        )
+    )
+    assert identities(ctrf_of({"name": "t", "browser": "firefox 1", "filePath": "/a/b.ts"})) == identities(
+        ctrf_of({"name": "t", "browser": "firefox 2.1", "filePath": "/c/b.ts", "id": "x", "threadId": "4"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "kept", "line"),
+    [
+        (NUNIT3[: NUNIT3.index('<test-case id="3"') + 40], 2, 13),
+        (NUNIT2.format(kind="")[: NUNIT2.index('<test-case name="Shop.OrderTest.Later"')], 2, 6),
+        (XUNIT[: XUNIT.index('<test name="A sentence')] + "<test name='x'\x01", 2, 12),
+        (ctrf_of({"name": "a", "status": "passed"}, {"name": "b", "status": "passed"})[:-25], 1, 1),
+        (ctrf_of({"name": "a", "status": "passed"})[:-3] + ",3]}}", 1, 1),
+    ],
+    ids=["nunit3", "nunit2", "xunit", "ctrf cut", "ctrf wrong"],
+)
+def test_what_breaks_off_is_read_up_to_the_fault(document: str, kept: int, line: int) -> None:
+    cases, fault = kept_until_the_fault(document)
+
+    assert (len(cases), fault.line) == (kept, line)
+    assert "Not well-formed" in fault.reason
+
+
+def test_trx_that_breaks_off_before_its_classes_keeps_their_names_from_the_results() -> None:
+    document = trx_of(result(1, "Shop.OrderTest.Pays", "Passed") + "<Unit", end="")
+
+    cases, _ = kept_until_the_fault(document)
+
+    assert names(cases) == [("", "Shop.OrderTest", "Pays")]
+
+
+@pytest.mark.parametrize("root", ["TestRun", "test-run", "test-results", "assemblies", "assembly"])
+def test_hostile_documents_of_every_format_are_refused(root: str) -> None:
+    with pytest.raises(UnsafeReportError):
+        read(f'<!DOCTYPE r [<!ENTITY x "y">]><{root}>&x;</{root}>')
+    with pytest.raises(UnsafeReportError):
+        read(f'<!DOCTYPE r SYSTEM "http://127.0.0.1:9/e.dtd"><{root}/>')
+    with pytest.raises(ReportLimitError, match="nested"):
+        read(f"<{root}>" + "<a>" * 1_500)
+    with pytest.raises(ReportLimitError, match="nested"):
+        read(f"<{root}><test><test-case><UnitTestResult>" + "<InnerResults>" * 1_500)
+
+
+def test_counts_and_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ReportLimitError, match="More than 2 test cases"):
+        read(NUNIT3, case_limit=2)
+    with pytest.raises(ReportLimitError, match="More than 2 test cases"):
+        read(ctrf_of({"name": "a"}, {"name": "b"}, {"name": "c"}), case_limit=2)
+    monkeypatch.setattr(json_items, "ITEM_LIMIT", 1_000)
+    with pytest.raises(ReportLimitError, match="characters"):
+        read(ctrf_of({"name": "a" * 300_000}))
+    with pytest.raises(ReportLimitError, match="nested"):
+        read('{"results": ' + "[" * 300)
+    monkeypatch.setattr(trx, "DEFINITION_LIMIT", 1)
+    with pytest.raises(ReportLimitError, match="definitions"):
+        read(trx_of("", definition(1, "C") + definition(2, "C")))
+
+
+def test_a_record_keeps_no_more_than_it_may() -> None:
+    many = "".join(f"<test><failure><message>{'x' * 5_000}</message></failure></test>" for _ in range(2_000))
+    own = "<failure><message>own</message></failure>"
+    [case], _ = read(f"<assembly><test name='t' result='Fail'>{many}{own}</test></assembly>")
+
+    assert case.attempts[0].failure is not None
+    assert len(case.attempts[0].failure.message) < 100
+
+
+def test_the_corpus_of_other_formats_is_read_with_its_own_counts(corpus: Path) -> None:
+    found = {}
+    known = {
+        # A list of tests, none of which ran.
+        "cli__nunit_list.xml": (6, 0, 6),
+        # It says that nothing failed, and holds a failure.
+        "publish-unit-test-result-action__jenkins_NUnit-multinamespace.xml": (4, 1, 0),
+        # Aborted and not runnable are counted apart there.
+        "publish-unit-test-result-action__trx_yami_YAMILEX_2015-10-24_04_18_59.trx.xml": (25, 3, 20),
+    }
+    rows = [(path, row) for path, row in rows_of(corpus, "not-junit") if row["dialect"] in NATIVE]
+    for path, row in rows:
+        cases, summary = read(path.read_bytes())
+        counts = (summary.case_count, summary.failed_count + summary.errored_count, summary.skipped_count)
+        native = tuple(int(row[f"native_{column}"]) for column in ("total", "failed", "skipped"))
+        if counts != known.get(path.name, native):
+            found[path.name] = (counts, native)
+        assert len({case.identity for case in cases}) == len(cases), path
+
+    assert found == {}
+    assert len(rows) > 20
+
+
+def test_whatever_is_junit_goes_to_its_own_reader(corpus: Path) -> None:
+    for path, _ in rows_of(corpus, "ok", "empty"):
+        with path.open("rb") as stream:
+            assert isinstance(report_reader(stream), JUnitReader), path
+
+
+def test_errors_of_files_that_are_no_reports_are_the_same_by_either_way(corpus: Path) -> None:
+    for path, row in rows_of(corpus, "malformed", "empty-file", "unsafe"):
+        data = path.read_bytes()
+        with pytest.raises(ReportError) as caught:
+            read(data)
+        if row["dialect"] not in NATIVE and not data.lstrip().startswith(b"{"):
+            with pytest.raises(type(caught.value)) as own:
+                list(JUnitReader(io.BytesIO(data)).batches())
+            assert (own.value.reason, own.value.line) == (caught.value.reason, caught.value.line), path
