@@ -23,7 +23,7 @@ from runs.api.case_schemas import (
 from runs.api.paging import page, read_cursor
 from runs.api.schemas import QuarantineIn, QuarantineOut
 from runs.queries.case_evidence import why
-from runs.queries.case_list import CaseFilter, Sort, cases_like
+from runs.queries.case_list import CaseFilter, Sort, cases_like, suites_of
 from runs.queries.case_records import history_before
 from runs.vocabulary import Scope
 
@@ -45,7 +45,7 @@ def list_tests(request: HttpRequest, project: str, query: Query[TestQuery]) -> d
         sort=query.sort or Sort.FIRST_SEEN,
         after=key[0] if key else 0,
     )
-    rows = cases_like(owner, wanted, now=timezone.now(), limit=query.limit)
+    rows = cases_like(suites_of(owner), wanted, now=timezone.now(), limit=query.limit)
     last = [rows[-1].pk] if rows else []
     return page(request, rows, [TestOut.of(row) for row in rows], limit=query.limit, key=last)
 
