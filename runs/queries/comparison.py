@@ -7,12 +7,20 @@ the two runs, which an index knows. What cannot be told then is said (`is_partia
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import floor
 from typing import Any
 
 from django.db import connection
 
-from runs.analytics.comparison import CaseResult, Comparison, Difference, compare, is_slower
+from runs.analytics.comparison import (
+    CaseResult,
+    Comparison,
+    Difference,
+    SlowerThresholds,
+    compare,
+    is_slower,
+)
 from runs.analytics.flakiness import FlakeState
 from runs.models import CaseDuration, CaseState, Failure, Run, TestCase
 from runs.queries.baseline import base_runs, failing_cases_of, last_green, runs_of_branch
@@ -27,7 +35,29 @@ TOLD_LIMIT = 1_000
 #: So many passes make a test's usual time.
 USUAL_PASSES = 10
 
-_WHOLE = "SELECT case_id, outcome, duration_ms, failure_id FROM runs_result WHERE run_at = %s AND run_id = %s"
+# Of the tests of both runs those of which something may be told. The others, most, passed in both and took
+# no longer: the last row counts them. What is slower is judged in Python; a little more is let through here.
+_WHOLE = """
+WITH base AS MATERIALIZED (
+    SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
+    WHERE run_at = %(base_at)s AND run_id = %(base)s
+      AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[]))
+), head AS MATERIALIZED (
+    SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
+    WHERE run_at = %(head_at)s AND run_id = %(head)s
+      AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[]))
+), both_runs AS MATERIALIZED (
+    SELECT coalesce(b.case_id, h.case_id) AS case_id, b.outcome, b.duration_ms, b.failure_id,
+           h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure,
+           coalesce(b.outcome = 'passed' AND h.outcome = 'passed', false)
+               AND coalesce(h.duration_ms - b.duration_ms < %(least_ms)s, true) AS is_calm
+    FROM base b FULL JOIN head h ON h.case_id = b.case_id
+)
+SELECT case_id, outcome, duration_ms, failure_id, head_outcome, head_ms, head_failure
+FROM both_runs WHERE NOT is_calm
+UNION ALL
+SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL FROM both_runs WHERE is_calm
+"""
 _NOTABLE = """
 SELECT r.case_id, r.outcome, r.duration_ms, r.failure_id FROM (
     (SELECT case_id FROM runs_result WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed'
@@ -55,7 +85,7 @@ class RunComparison:
     base: Run
     head: Run
     result: Comparison
-    #: By case.
+    #: By case, of those that may differ.
     base_rows: Mapping[int, Row]
     head_rows: Mapping[int, Row]
     #: Only what did not pass in one of the two was compared: new, removed and slower tests are not known.
@@ -67,16 +97,13 @@ class RunComparison:
 def compare_runs(
     base: Run, head: Run, *, notable_only: bool = False, main: Run | None = None
 ) -> RunComparison:
-    """Compare two runs of one suite; at most five statements, whatever their size.
+    """Compare two runs of one suite; four statements, five of a partial comparison, whatever their size.
 
     `main` is the newest run of the default branch: what fails there too is told (`Difference.place`).
     """
     is_partial = notable_only or base.test_count + head.test_count > CASE_LIMIT
-    before, after = (_notable(base, head, own) if is_partial else _whole(own) for own in (base, head))
     selected = _selected(base, head)
-    if selected is not None:
-        before = {case: row for case, row in before.items() if case in selected}
-        after = {case: row for case, row in after.items() if case in selected}
+    before, after, calm = (_notable if is_partial else _whole)(base, head, selected)
     turned = {case for case, row in [*before.items(), *after.items()] if row.outcome in FAILING}
     slow = set() if is_partial else _beyond_usual(before, after)
     result = compare(
@@ -85,6 +112,7 @@ def compare_runs(
         states=_states(turned),
         base_failing=failing_cases_of(main) if main is not None and main.pk != head.pk else None,
     )
+    result = replace(result, unchanged_count=result.unchanged_count + calm)
     return RunComparison(base, head, result, before, after, is_partial, len(selected) if selected else None)
 
 
@@ -124,19 +152,48 @@ def usual_base(head: Run) -> Run | None:
     return base
 
 
-def _whole(run: Run) -> dict[int, Row]:
-    return _rows(_WHOLE, [run.run_at, run.pk])
+type _Rows = dict[int, Row]
 
 
-def _notable(base: Run, head: Run, own: Run) -> dict[int, Row]:
-    values = {"base": base.pk, "head": head.pk, "own": own.pk, "limit": NOTABLE_LIMIT}
-    moments = {"base_at": base.run_at, "head_at": head.run_at, "own_at": own.run_at}
-    return _rows(_NOTABLE, values | moments)
-
-
-def _rows(statement: str, values: Any) -> dict[int, Row]:  # noqa: ANN401 - as the driver takes them
+def _whole(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
+    """Both runs' rows that may differ, and how many others there are."""
+    values: dict[str, Any] = {
+        "base": base.pk,
+        "base_at": base.run_at,
+        "head": head.pk,
+        "head_at": head.run_at,
+        "selected": None if selected is None else sorted(selected),
+        "least_ms": floor(SlowerThresholds().seconds * 1000) - 1,
+    }
+    before: _Rows = {}
+    after: _Rows = {}
+    calm = 0
     with connection.cursor() as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(_WHOLE, values)
+        for case, old, old_ms, old_failure, new, new_ms, new_failure in cursor.fetchall():
+            if case is None:
+                calm = old_ms
+            if old is not None:
+                before[case] = Row(_OUTCOMES[old], old_ms, old_failure)
+            if new is not None:
+                after[case] = Row(_OUTCOMES[new], new_ms, new_failure)
+    return before, after, calm
+
+
+def _notable(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
+    """Both runs' rows of the cases that did not pass in one of them; of the others nothing is known."""
+    before, after = (_notable_rows(base, head, own) for own in (base, head))
+    if selected is not None:
+        before = {case: row for case, row in before.items() if case in selected}
+        after = {case: row for case, row in after.items() if case in selected}
+    return before, after, 0
+
+
+def _notable_rows(base: Run, head: Run, own: Run) -> _Rows:
+    values: dict[str, Any] = {"base": base.pk, "head": head.pk, "own": own.pk, "limit": NOTABLE_LIMIT}
+    values |= {"base_at": base.run_at, "head_at": head.run_at, "own_at": own.run_at}
+    with connection.cursor() as cursor:
+        cursor.execute(_NOTABLE, values)
         return {
             case: Row(_OUTCOMES[outcome], duration, failure)
             for case, outcome, duration, failure in cursor.fetchall()
