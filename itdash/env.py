@@ -58,6 +58,8 @@ class Environment(BaseSettings):
     #: No environment is begun while an engine's disk has less free; 0 begins them on a full one.
     disk_reserve_gib: float = Field(default=2, ge=0)
     sweep_interval_seconds: int = Field(default=5, ge=1)
+    #: How long a run waits for the shards that its uploads promised, from the last that came.
+    shards_wait_seconds: int = Field(default=3600, ge=1)
     reap_interval_seconds: int = Field(default=10, ge=1)
     #: Environments that failed and are held for a person: at once of one project, of all, and for how long.
     held_per_project: int = Field(default=3, ge=0)

@@ -246,6 +246,7 @@ except ValueError as error:
     )
     raise ImproperlyConfigured(message) from error
 SWEEP_INTERVAL_SECONDS = ENV.sweep_interval_seconds
+SHARDS_WAIT_SECONDS = ENV.shards_wait_seconds
 REAP_INTERVAL_SECONDS = ENV.reap_interval_seconds
 #: Environments that failed and are held for a person to look at; see docs/decisions/0207.
 HELD_PER_PROJECT = ENV.held_per_project

@@ -20,7 +20,19 @@ from runs.actions.audit import note_change
 from runs.actions.blaming import blame_run
 from runs.actions.judging import judge_run
 from runs.actions.pacing import pace_run
-from runs.models import Channel, Delivery, Failure, Project, Quarantine, Run, Service, Suite, TestCase
+from runs.models import (
+    Channel,
+    Delivery,
+    Failure,
+    Project,
+    Quarantine,
+    Report,
+    Run,
+    Service,
+    Suite,
+    TestCase,
+    Upload,
+)
 from runs.vocabulary import Outcome, Role, RunStatus
 from runs.web.urls import urlpatterns
 from tests.factories import make_event, make_member, make_project, make_run, make_suite
@@ -43,6 +55,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "jump": ("?q=x", "?q=%00%ff%3Cscript%3E"),
     "webhooks": ("?view=waiting", "?view=sent"),
     "environments": ("?before=1",),
+    "uploads": ("?status=rejected", "?status=%00&before=1", "?run=1"),
     "grid": ("?rows=all", "?order=similarity"),
     "flaky": ("?state=all",),
     "services": ("?days=28&service=", "?day=2026-13-01&service=%00"),
@@ -111,6 +124,7 @@ def full_project(words: str = HOSTILE) -> Everything:
     note_change(
         project, by=member, action="token.revoked", subject=words[:500], data={words[:60]: words[:300]}
     )
+    uploads = [_upload(run, words) for run in (broken, live)]
     deliveries = [add_delivery(run) for run in (broken, live)]
     deliveries.append(_send(project, words))
     return Everything(
@@ -124,15 +138,44 @@ def full_project(words: str = HOSTILE) -> Everything:
             "name": suite.name,
             "environment_name": storm.name,
             "delivery_id": deliveries[0].pk,
+            "upload_id": uploads[0].pk,
         },
         {
             "number": (live.number, errored.number, runs[0].number),
             "case_id": (cases[0].pk, cases[1].pk),
             "environment_name": (f"itd-{live.pk:08x}-1", failed.name, held.name),
             "delivery_id": (deliveries[2].pk,),
+            "upload_id": (uploads[1].pk, parts["upload_id"]),
             "name": (parts["name"],),
         },
     )
+
+
+def _upload(run: Run, words: str) -> Upload:
+    """An upload of which something could not be taken; one to a live run waits."""
+    upload = Upload.objects.create(
+        project=run.project,
+        run=run,
+        status="partial" if run.is_finished else "received",
+        stored_at=timezone.now() if run.is_finished else None,
+        idempotency_key=words[:200] + str(run.number),
+        fields={"branch": words[:250], "tags": {words[:200]: words[:2000]}},
+        problems=[
+            {"file": words[:1000], "line": 3, "reason": words},
+            {"file": "", "line": None, "reason": "x"},
+        ],
+        try_count=2,
+    )
+    Report.objects.create(
+        run=run,
+        upload=upload,
+        name=words[:1000],
+        size=10,
+        sha256="0" * 64,
+        storage_name="none",
+        status="rejected" if run.is_finished else "received",
+    )
+    return upload
 
 
 def _send(project: Project, words: str) -> Delivery:

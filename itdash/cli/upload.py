@@ -66,11 +66,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("pull-request", "the pull request's number"),
         ("ci-url", "where people find the job"),
         ("run-key", "uploads that share it are one run"),
-        ("shard", "which parallel slice, from 1"),
+        ("shard", "which parallel slice, from 1; 2/8 is the second of eight"),
         ("attempt", "which try of the job, from 1"),
         ("started-at", "when the tests began, with a time zone"),
     ):
         parser.add_argument(f"--{name}", metavar=name.upper(), help=f"{what} (default: as the CI says)")
+    parser.add_argument("--shards", type=int, metavar="N", help="how many slices: the run ends with the last")
     for name, what in (("tag", "something worth knowing"), ("env", "something of the environment")):
         parser.add_argument(
             f"--{name}", action="append", default=[], type=_pair, metavar="NAME=VALUE",
@@ -133,6 +134,7 @@ def form_fields(options: argparse.Namespace, job: CiJob) -> dict[str, str]:
         "ci_url": options.ci_url or job.url,
         "run_key": options.run_key or job.run_key,
         "shard": options.shard or str(job.shard),
+        "shards": str(options.shards or ""),
         "attempt": options.attempt or str(job.attempt),
         "started_at": options.started_at or "",
         "tag.ci": job.name,

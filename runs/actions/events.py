@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from runs.models import Event, LogChunk
+from runs.vocabulary import RunStatus
 
 #: Longer lines and messages are cut, with a note where.
 LINE_LIMIT_CHARACTERS = 16_384
@@ -108,3 +109,14 @@ def _plain(value: object) -> object:
     if isinstance(value, list | tuple | set | frozenset):
         return [_plain(own) for own in value]
     return _storable(str(value), MESSAGE_LIMIT_CHARACTERS)
+
+
+def said(status: RunStatus) -> str:
+    """Return how people say that something ended so."""
+    return {
+        RunStatus.PASSED: "passed",
+        RunStatus.FAILED: "failed",
+        RunStatus.ERRORED: "errored",
+        RunStatus.CANCELLED: "was cancelled",
+        RunStatus.TIMED_OUT: "ran out of time",
+    }[status]

@@ -24,12 +24,13 @@ from runs.actions.announcing import announce_run
 from runs.actions.audit import note_change
 from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, NotPossibleError
-from runs.actions.events import NewEvent, record_event
+from runs.actions.events import NewEvent, record_event, said
 from runs.actions.new_runs import fitting, moments, next_number, refuse_other_content, run_of_key
 from runs.actions.projects import ensure_suite
 from runs.actions.results import broken_off
 from runs.actions.rollups import count_run, take_run_out
 from runs.actions.selection import failed_selection
+from runs.actions.uploaded_shards import OPEN_AGAIN, expect_shards, missing_shards, said_missing
 from runs.actions.verdicts import decide_verdict
 from runs.dispatch import Work, after_commit
 from runs.models import Project, Run, Shard, Token, User
@@ -369,18 +370,20 @@ def open_uploaded_run(
     suite: str,
     run_key: str | None,
     started_at: datetime | None = None,
+    shards: int | None = None,
     **facts: object,
 ) -> tuple[Run, bool]:
     """Find the run that uploads of this key share, or make it; say whether it was made.
 
-    `facts` are the run's fields `branch`, `commit`, `pull_request`, `ci_url`, `tags`, `environment_facts`.
-    A run that had an end is open again until `settle_uploaded_run`.
+    It waits for as many `shards`. `facts` are the run's fields `branch`, `commit`, `pull_request`, `ci_url`,
+    `tags`, `environment_facts`. A run that had an end is open again until `settle_uploaded_run`.
     """
     with transaction.atomic():
         number = next_number(project)
         own_suite = ensure_suite(project=project, name=suite)
         known = Run.objects.filter(suite=own_suite, run_key=run_key).first() if run_key else None
         if known is not None:
+            expect_shards(known, shards)
             return known, False
         begun = moments(started_at)
         run = Run.objects.create(
@@ -390,6 +393,7 @@ def open_uploaded_run(
             status=RunStatus.INGESTING,
             trigger=Trigger.UPLOAD,
             run_key=run_key or None,
+            shards_expected=shards,
             gates=gates_of(own_suite.definition).facts(),
             started_at=begun["run_at"],
             **begun,
@@ -400,14 +404,20 @@ def open_uploaded_run(
     return run, True
 
 
-def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | None = None) -> RunStatus:
+def settle_uploaded_run(
+    run_id: int, *, problem: str = "", duration_ms: int | None = None, is_over: bool = False
+) -> RunStatus:
     """Say how an uploaded run ended, from its totals; to be called again after each upload to it.
 
-    `problem` is the sentence for people when nothing could be read.
+    `problem` is the sentence for people when nothing could be read. While shards are missing the run stays
+    open, or is open again, unless the waiting `is_over`.
     """
     with transaction.atomic():
         run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
-        ending = _judge_totals(run, problem)
+        missing = missing_shards(run)
+        if missing and not is_over:
+            return _reopen(run)
+        ending = _judge_totals(run, problem, said_missing(run, missing))
         _finish(Run.objects.filter(pk=run_id), ending, duration_ms=duration_ms)
         ended_at = run.run_at + timedelta(milliseconds=duration_ms or 0)
         if ended_at < datetime.now(tz=UTC):  # an old report's tests did not end when it came
@@ -417,9 +427,21 @@ def settle_uploaded_run(run_id: int, *, problem: str = "", duration_ms: int | No
     return ending.status
 
 
-def _judge_totals(run: Run, problem: str) -> Ending:
+def _reopen(run: Run) -> RunStatus:
+    if run.is_finished:
+        take_run_out(run.pk)
+        Run.objects.filter(pk=run.pk).update(**OPEN_AGAIN)
+        announce_run(run.pk)
+    return RunStatus.INGESTING
+
+
+def _judge_totals(run: Run, problem: str, missing: str) -> Ending:
+    if missing and run.cancel_requested_at is not None:
+        return Ending(RunStatus.CANCELLED, missing)
     if run.failed_count or run.errored_count:
-        return Ending(RunStatus.FAILED)
+        return Ending(RunStatus.FAILED, missing)
+    if missing:
+        return Ending(RunStatus.ERRORED, missing, ErrorReason.NO_REPORT)
     if run.test_count:
         told = broken_off(run.pk)
         return (
@@ -478,14 +500,3 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
 def facts_of(ending: Ending) -> dict[str, str]:
     """Return what an event says of an ending."""
     return {"status": ending.status, "reason": ending.reason or ""}
-
-
-def said(status: RunStatus) -> str:
-    """Return how people say that something ended so."""
-    return {
-        RunStatus.PASSED: "passed",
-        RunStatus.FAILED: "failed",
-        RunStatus.ERRORED: "errored",
-        RunStatus.CANCELLED: "was cancelled",
-        RunStatus.TIMED_OUT: "ran out of time",
-    }[status]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from django.db import transaction
 from django.db.models.functions import Now
 
-from runs.actions.events import NewEvent, record_event
-from runs.actions.runs import Claim, Ending, facts_of, held_run, said
+from runs.actions.events import NewEvent, record_event, said
+from runs.actions.runs import Claim, Ending, facts_of, held_run
 from runs.models import Report, Shard
 from runs.vocabulary import RunStatus, UploadStatus
 

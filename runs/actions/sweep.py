@@ -13,6 +13,7 @@ from django.db.models.functions import Greatest, Least, Now
 from runs.actions.holding import tend_held
 from runs.actions.locks import Lock, alone_with
 from runs.actions.runs import resolve_lapsed_run
+from runs.actions.uploads import settle_overdue
 from runs.dispatch import Work, ring
 from runs.models import Delivery, Run, Upload
 from runs.vocabulary import DeliveryStatus, RunStatus, UploadStatus
@@ -36,6 +37,8 @@ class Sweep:
     #: Another sweep was under way.
     was_skipped: bool = False
     resolved: tuple[int, ...] = ()
+    #: Uploaded runs whose missing shards are waited for no longer.
+    settled: tuple[int, ...] = ()
     rung_runs: tuple[int, ...] = ()
     rung_uploads: tuple[int, ...] = ()
     rung_deliveries: tuple[int, ...] = ()
@@ -51,6 +54,7 @@ def sweep() -> Sweep:
         tend_held(now=datetime.now(tz=UTC))
         return Sweep(
             resolved=tuple(_resolve_lapsed_runs()),
+            settled=tuple(settle_overdue()),
             rung_runs=tuple(_ring_for_queued_runs()),
             rung_uploads=tuple(_ring_for_uploads()),
             rung_deliveries=tuple(_ring_for_deliveries()),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -15,13 +15,14 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import IntegrityError, transaction
-from django.db.models import F, Sum
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
 from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, TakenError
 from runs.actions.locks import Lock, alone_with
+from runs.actions.new_runs import next_number
 from runs.actions.partitions import are_results_kept
 from runs.actions.results import (
     TERM_IS_OVER,
@@ -34,8 +35,8 @@ from runs.actions.results import (
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
 from runs.dispatch import Work, after_commit
 from runs.ingestion.report import clean
-from runs.models import Project, Report, Result, Upload
-from runs.vocabulary import UploadStatus
+from runs.models import Project, Report, Result, Run, Upload
+from runs.vocabulary import RunStatus, Trigger, UploadStatus
 
 #: An upload that failed this often for reasons of ours is rejected, so that it is not tried for ever.
 TRY_LIMIT = 8
@@ -54,6 +55,8 @@ class UploadFields:
     #: Uploads that share it are one run.
     run_key: str = ""
     shard: int = 1
+    #: How many shards its run waits for; None: it ends with each upload.
+    shards: int | None = None
     attempt: int = 1
     ci_url: str = ""
     pull_request: str = ""
@@ -96,16 +99,20 @@ def receive_upload(
         for one in kept:
             _sync(one.storage_name)
         with transaction.atomic():
-            return Received(_create(project, fields, kept, content, idempotency_key), is_new=True)
-    except BaseException as error:
-        for one in kept:
-            default_storage.delete(one.storage_name)
-        again = (
-            _known(project, fields, content, idempotency_key) if isinstance(error, IntegrityError) else None
-        )
-        if again is None:
-            raise
-        return Received(again, is_new=False)
+            next_number(project)  # locks the project: the same upload beside this one is known now, or waits
+            known = _known(project, fields, content, idempotency_key)
+            if known is None:
+                return Received(_create(project, fields, kept, content, idempotency_key), is_new=True)
+    except BaseException:
+        _forget(kept)
+        raise
+    _forget(kept)
+    return Received(known, is_new=False)
+
+
+def _forget(kept: Sequence[KeptFile]) -> None:
+    for one in kept:
+        default_storage.delete(one.storage_name)
 
 
 def ingest_upload(upload_id: int) -> UploadStatus | None:
@@ -130,6 +137,7 @@ def _create(
         project=project,
         suite=fields.suite,
         run_key=fields.run_key or None,
+        shards=fields.shards,
         started_at=fields.started_at,
         branch=fields.branch,
         commit=fields.commit.lower(),
@@ -160,7 +168,11 @@ def _create(
             default_storage.delete(one.storage_name)
             reason = f"The same file came before, with upload {report.upload_id}; it is counted once."
             upload.problems.append({"file": one.name, "line": None, "reason": reason})
-    upload.save(update_fields=["problems"])
+    if fields.shards is not None and fields.shards != run.shards_expected:
+        reason = f"It says that there are {fields.shards} shards; another upload said {run.shards_expected}."
+        upload.problems.append({"file": "", "line": None, "reason": reason})
+    if upload.problems:
+        upload.save(update_fields=["problems"])
     after_commit(Work.INGEST_UPLOAD, upload.pk)
     return upload
 
@@ -189,13 +201,35 @@ def _finish(upload: Upload, status: UploadStatus, problems: list[dict[str, objec
     """Write what came of it. Its results were committed before: doing this again changes nothing."""
     with transaction.atomic():
         Upload.objects.filter(pk=upload.pk).update(status=status, problems=problems, stored_at=Now())
-        tested = Result.objects.filter(run_at=upload.run.run_at, run_id=upload.run_id)
-        spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
         first = problems[0] if problems else None
         told = f"{first['file']}: {first['reason']}" if first else ""
         if upload.run.results_removed_at is None:  # else what it says was settled while they were there
-            settle_uploaded_run(upload.run_id, problem=told, duration_ms=spent)
+            _settle(upload.run, problem=told)
     return status
+
+
+def _settle(run: Run, *, problem: str = "", is_over: bool = False) -> None:
+    tested = Result.objects.filter(run_at=run.run_at, run_id=run.pk)
+    spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
+    settle_uploaded_run(run.pk, problem=problem, duration_ms=spent, is_over=is_over)
+
+
+def settle_overdue() -> Iterator[int]:
+    """End the runs whose missing shards are waited for no longer, or that somebody wants to end.
+
+    The time counts from the newest upload; one that is not read yet is waited for in any case.
+    """
+    waited_since = Now() - timedelta(seconds=settings.SHARDS_WAIT_SECONDS)
+    uploads = Upload.objects.filter(run=OuterRef("pk"))
+    is_fresh = Exists(uploads.filter(received_at__gt=waited_since))
+    overdue = (
+        Run.objects.filter(status=RunStatus.INGESTING, trigger=Trigger.UPLOAD, shards_expected__isnull=False)
+        .filter(Q(cancel_requested_at__isnull=False) | ~is_fresh)
+        .exclude(Exists(uploads.filter(status=UploadStatus.RECEIVED)))
+    )
+    for run in list(overdue.order_by("pk")):
+        _settle(run, is_over=True)
+        yield run.pk
 
 
 def _give_up(upload: Upload) -> UploadStatus:
@@ -224,6 +258,14 @@ def _refuse_bad_values(fields: UploadFields, files: Sequence[ReportFile], idempo
         if not 1 <= number <= SHARD_LIMIT:
             message = f"{name} counts from 1 to {SHARD_LIMIT}."
             raise InvalidValueError(name, message)
+    if fields.shards is not None and not fields.shard <= fields.shards <= SHARD_LIMIT:
+        message = (
+            f"There is no shard {fields.shard} of {fields.shards}: shards count from 1 to {SHARD_LIMIT}."
+        )
+        raise InvalidValueError("shards", message)
+    if fields.shards is not None and not fields.run_key:
+        message = "shards needs a run_key: it tells which uploads are one run."
+        raise InvalidValueError("shards", message)
     if fields.ci_url and not fields.ci_url.startswith(("http://", "https://")):
         raise InvalidValueError("ci_url", "ci_url begins with http:// or https://.")
     _refuse_bad_moment(fields.started_at)

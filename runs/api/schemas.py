@@ -26,6 +26,13 @@ class Totals(Schema):
     flaky: int
 
 
+class ShardsIn(Schema):
+    """How many shards of an uploaded run are in."""
+
+    expected: int
+    received: int
+
+
 class RunOut(Schema):
     """A run."""
 
@@ -48,6 +55,9 @@ class RunOut(Schema):
     finished_at: datetime | None
     duration_seconds: float | None
     totals: Totals
+    shards: ShardsIn | None = Field(
+        None, description="Where uploads said how many there are; until all are in, the run is ingesting."
+    )
     verdict: str = Field(description="pass, fail, or none while it is not known.")
     verdict_reasons: list[str] = Field(description="What each of the suite's gates said, as a sentence.")
     url: str = Field(description="Its page.")
@@ -79,6 +89,9 @@ class RunOut(Schema):
                 skipped=run.skipped_count,
                 flaky=run.flaky_count,
             ),
+            shards=ShardsIn(expected=run.shards_expected, received=run.shards_received)
+            if run.shards_expected is not None
+            else None,
             verdict=run.verdict,
             verdict_reasons=[str(reason) for reason in run.verdict_reasons],
             url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",

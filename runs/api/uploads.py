@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from ninja import Field, File, Form, Query, Router, Schema, Status
 from ninja.decorators import decorate_view
 from ninja.files import UploadedFile
@@ -21,16 +22,19 @@ from runs.actions.results import ReportFile
 from runs.actions.uploads import UploadFields, receive_upload
 from runs.api.auth import Caller, TokenAuth, project_for, upload_for
 from runs.api.description import IDEMPOTENCY_KEY
+from runs.api.paging import page, read_cursor
 from runs.api.problems import ProblemError, problem
-from runs.api.schemas import RunOut
+from runs.api.schemas import Paging, RunOut, seconds
 from runs.ingestion.formats import describe_bytes, may_be_report
-from runs.models import Report, Upload
+from runs.models import Project, Run, Upload
 from runs.queries.samples import UNTIL_TAG
+from runs.queries.uploads import UploadRow, rows_of, upload_facts, uploads_before
 from runs.vocabulary import Scope, UploadStatus
 
 router = Router(tags=["uploads"])
 
 WAIT_LIMIT_SECONDS = 60
+_SHARD = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?")
 _EXTRA = re.compile(r"(env|tag)\.(.{1,200})", re.DOTALL)
 
 
@@ -41,7 +45,10 @@ class UploadForm(Schema):
     branch: str = ""
     commit: str = Field("", description="7 to 64 hexadecimal digits.")
     run_key: str = Field("", description="Uploads that share it are one run: the pipeline's id, say.")
-    shard: int = Field(1, description="Which parallel slice this is, from 1.")
+    shard: str = Field("1", description="Which parallel slice this is, from 1: `2`, or `2/8` of eight.")
+    shards: int | None = Field(
+        None, description="How many slices there are: the run ends when all are in. Needs `run_key`."
+    )
     attempt: int = Field(1, description="Which try of the CI's job this is, from 1.")
     ci_url: str = Field("", description="Where people find the CI's job.")
     pull_request: str = ""
@@ -68,13 +75,16 @@ class ReportOut(Schema):
     status: str
     test_cases: int
     problems: list[ProblemOut]
+    url: str = Field(description="The file as it came, for whoever may see the run.")
 
 
 class UploadCounts(Schema):
     """What was found in an upload."""
 
     files: int
+    size: int = Field(description="Bytes, as sent.")
     test_cases: int
+    problems: int
 
 
 class UploadOut(Schema):
@@ -87,6 +97,8 @@ class UploadOut(Schema):
     shard: int
     received_at: datetime
     stored_at: datetime | None
+    delay_seconds: float | None = Field(description="From received to stored; null while it waits.")
+    url: str = Field(description="Its page.")
     fields: dict[str, object] = Field(description="The form as it was sent.")
     counts: UploadCounts
     files: list[ReportOut]
@@ -96,15 +108,17 @@ class UploadOut(Schema):
     @classmethod
     def of(cls, upload: Upload) -> UploadOut:
         """Shape an upload."""
-        reports = list(Report.objects.filter(upload=upload).order_by("pk"))
+        facts = upload_facts(upload)
         return cls(
             id=upload.pk,
             status=upload.status,
             shard=upload.shard,
             received_at=upload.received_at,
             stored_at=upload.stored_at,
+            delay_seconds=seconds(facts.row.delay_ms),
+            url=_page("upload", upload, upload.pk),
             fields=upload.fields,
-            counts=UploadCounts(files=len(reports), test_cases=sum(one.case_count for one in reports)),
+            counts=_counts(facts.row),
             files=[
                 ReportOut(
                     name=one.name,
@@ -113,19 +127,13 @@ class UploadOut(Schema):
                     status=one.status,
                     test_cases=one.case_count,
                     problems=[ProblemOut(**own) for own in one.problems],
+                    url=_page("run-file", upload, upload.run.number, "report", one.pk),
                 )
-                for one in reports
+                for one in facts.reports
             ],
             problems=[ProblemOut(**own) for own in upload.problems],
             run=RunOut.of(upload.run),
         )
-
-
-class UploadBrief(Schema):
-    """An upload's name and state."""
-
-    id: int
-    status: str
 
 
 class RunBrief(Schema):
@@ -134,6 +142,63 @@ class RunBrief(Schema):
     id: int
     number: int
     url: str
+
+    @classmethod
+    def of(cls, run: Run) -> RunBrief:
+        """Shape a run whose project is loaded."""
+        return cls(id=run.pk, number=run.number, url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}")
+
+
+class UploadSummary(Schema):
+    """An upload in a list."""
+
+    id: int
+    status: str
+    shard: int
+    received_at: datetime
+    stored_at: datetime | None
+    delay_seconds: float | None = Field(description="From received to stored; null while it waits.")
+    counts: UploadCounts
+    run: RunBrief
+    url: str = Field(description="Its page.")
+
+    @classmethod
+    def of(cls, row: UploadRow, project: Project) -> UploadSummary:
+        """Shape a row of a project's list."""
+        upload = row.upload
+        upload.project = upload.run.project = project
+        return cls(
+            id=upload.pk,
+            status=upload.status,
+            shard=upload.shard,
+            received_at=upload.received_at,
+            stored_at=upload.stored_at,
+            delay_seconds=seconds(row.delay_ms),
+            counts=_counts(row),
+            run=RunBrief.of(upload.run),
+            url=_page("upload", upload, upload.pk),
+        )
+
+
+class UploadPage(Schema):
+    """Uploads, newest first."""
+
+    items: list[UploadSummary]
+    next: str | None
+
+
+class UploadQuery(Paging):
+    """What a list of uploads is narrowed to."""
+
+    status: UploadStatus | None = None
+    run: int | None = Field(None, description="The run's id.")
+
+
+class UploadBrief(Schema):
+    """An upload's name and state."""
+
+    id: int
+    status: str
 
 
 class UploadAccepted(Schema):
@@ -145,12 +210,7 @@ class UploadAccepted(Schema):
     @classmethod
     def of(cls, upload: Upload) -> UploadAccepted:
         """Shape an upload whose run and project are loaded."""
-        run = upload.run
-        url = f"{settings.PUBLIC_URL}{run.get_absolute_url()}"
-        return cls(
-            upload=UploadBrief(id=upload.pk, status=upload.status),
-            run=RunBrief(id=run.pk, number=run.number, url=url),
-        )
+        return cls(upload=UploadBrief(id=upload.pk, status=upload.status), run=RunBrief.of(upload.run))
 
 
 class WaitQuery(Schema):
@@ -222,13 +282,33 @@ def post_upload(
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     received = receive_upload(
         project=owner,
-        fields=UploadFields(**form.dict(), environment=_extra(request, "env"), tags=tags),
+        fields=UploadFields(**form.dict() | _shards(form), environment=_extra(request, "env"), tags=tags),
         files=[ReportFile(file.name or "report.xml", open=partial(_from_start, file)) for file in files],
         idempotency_key=request.headers.get("Idempotency-Key", ""),
     )
     upload = _awaited(received.upload.pk, seconds=query.wait)
     is_done = upload.status != UploadStatus.RECEIVED
     return Status(HTTPStatus.OK if is_done else HTTPStatus.ACCEPTED, UploadAccepted.of(upload))
+
+
+@router.get(
+    "/projects/{project}/uploads",
+    auth=OwnUploads(Scope.READ),
+    response=UploadPage,
+    summary="A project's uploads",
+)
+def list_uploads(request: HttpRequest, project: str, query: Query[UploadQuery]) -> dict[str, object]:
+    """Newest first: what was sent, how much was in it, how long it took. A token with the scope `upload` may
+    ask too."""
+    key = read_cursor(query.cursor, int)
+    owner = project_for(request, project)
+    run = Run.objects.filter(project=owner, pk=query.run).first() if query.run is not None else None
+    if query.run is not None and run is None:
+        return page(request, [], [], limit=query.limit, key=[])
+    before = key[0] if key else None
+    found = uploads_before(owner, status=query.status or "", run=run, before=before, limit=query.limit)
+    items = [UploadSummary.of(row, owner) for row in rows_of(found)]
+    return page(request, found, items, limit=query.limit, key=[found[-1].pk] if found else [])
 
 
 @router.get("/uploads/{int:upload_id}", auth=OwnUploads(Scope.READ), response=UploadOut, summary="An upload")
@@ -239,6 +319,17 @@ def get_upload(request: HttpRequest, upload_id: int, query: Query[WaitQuery]) ->
     """
     upload = upload_for(request, upload_id)
     return UploadOut.of(_awaited(upload.pk, seconds=query.wait))
+
+
+def _counts(row: UploadRow) -> UploadCounts:
+    counts = row.counts
+    return UploadCounts(
+        files=counts.files, size=counts.size, test_cases=counts.test_cases, problems=len(row.problems)
+    )
+
+
+def _page(name: str, upload: Upload, *parts: object) -> str:
+    return settings.PUBLIC_URL + reverse(name, args=[upload.project.slug, *parts])
 
 
 def _awaited(upload_id: int, *, seconds: float) -> Upload:
@@ -254,6 +345,18 @@ def _awaited(upload_id: int, *, seconds: float) -> Upload:
         except DeadlineExceededError:
             pass
     return uploads.get(pk=upload_id)
+
+
+def _shards(form: UploadForm) -> dict[str, int | None]:
+    """`shard` and `shards` as numbers, where `shard` may say both, as in `2/8`."""
+    match = _SHARD.fullmatch(form.shard.strip())
+    said = int(match[2]) if match and match[2] else form.shards
+    if match is None or (form.shards is not None and said != form.shards):
+        detail = (
+            "shard: a number from 1, as in 2, or 2/8 for the second of eight; shards says the same eight."
+        )
+        raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    return {"shard": int(match[1]), "shards": said}
 
 
 def _refuse_bad_files(files: list[UploadedFile]) -> None:

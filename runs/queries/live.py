@@ -27,6 +27,8 @@ _FIELDS = (
     "test_count",
     "failed_count",
     "errored_count",
+    "shards_expected",
+    "shards_received",
 )
 
 

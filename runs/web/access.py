@@ -14,7 +14,7 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 
 from environments.models import Environment
-from runs.models import Delivery, Membership, Project, Run, Schedule, Service, Suite, TestCase, User
+from runs.models import Delivery, Membership, Project, Run, Schedule, Service, Suite, TestCase, Upload, User
 from runs.queries.environments import run_id_of
 from runs.vocabulary import Role, Visibility
 
@@ -84,6 +84,13 @@ class DeliveryAccess(Access):
     """A webhook that the project received or sent."""
 
     delivery: Delivery
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAccess(Access):
+    """An upload to one of the project's runs."""
+
+    upload: Upload
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +225,16 @@ def delivery_for(
     if delivery is None:
         raise Http404
     return DeliveryAccess(project=access.project, role=access.role, delivery=delivery)
+
+
+def upload_for(request: HttpRequest, slug: str, upload_id: int) -> UploadAccess:
+    """The upload in the project; refuses as `project_for` does."""
+    access = project_for(request, slug)
+    uploads = Upload.objects.select_related("run__suite").filter(project=access.project)
+    upload = uploads.filter(pk=upload_id).first()
+    if upload is None:
+        raise Http404
+    return UploadAccess(project=access.project, role=access.role, upload=upload)
 
 
 def visible_projects(request: HttpRequest) -> QuerySet[Project]:

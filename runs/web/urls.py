@@ -27,6 +27,7 @@ from runs.web import (
     services,
     single_sign_on,
     suites,
+    uploads,
     webhooks,
 )
 
@@ -150,6 +151,8 @@ urlpatterns = [
         webhooks.delivery_approve,
         name="delivery-approve",
     ),
+    path("p/<slug:slug>/uploads/", uploads.upload_list, name="uploads"),
+    path("p/<slug:slug>/uploads/<int:upload_id>/", uploads.upload, name="upload"),
     path("p/<slug:slug>/environments/", environments.environments, name="environments"),
     path("p/<slug:slug>/environments/<slug:environment_name>/", environments.environment, name="environment"),
     path(

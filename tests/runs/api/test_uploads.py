@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +100,8 @@ def test_what_became_of_it_is_told_with_every_problem(client: Client, project: P
 
     answer = client.get(f"/api/v1/uploads/{upload_id}", headers=bearer(project, Scope.UPLOAD)).json()
 
-    assert (answer["status"], answer["counts"]) == ("partial", {"files": 2, "test_cases": 1})
+    counts = {"files": 2, "test_cases": 1, "size": len(GOOD) + len(BROKEN), "problems": 1}
+    assert (answer["status"], answer["counts"]) == ("partial", counts)
     assert [(one["status"], one["test_cases"]) for one in answer["files"]] == [("stored", 1), ("rejected", 0)]
     [problem] = answer["problems"]
     assert (problem["file"], problem["line"]) == ("junit.xml", 3)
@@ -135,6 +138,51 @@ def test_the_whole_report_after_one_that_broke_off_makes_the_run_good(
 
     run = Run.objects.get()
     assert (run.status, run.test_count, run.flaky_count) == ("passed", 2, 0)
+
+
+def test_its_delay_its_page_and_each_files_place_are_told(client: Client, project: Project) -> None:
+    upload_id = send(client, project, GOOD).json()["upload"]["id"]
+    received = Upload.objects.get().received_at
+    headers = bearer(project, Scope.UPLOAD)
+
+    waiting = client.get(f"/api/v1/uploads/{upload_id}", headers=headers).json()
+    ingest_upload(upload_id)
+    Upload.objects.update(stored_at=received + timedelta(milliseconds=340))
+    answer = client.get(f"/api/v1/uploads/{upload_id}", headers=headers).json()
+
+    assert (waiting["status"], waiting["delay_seconds"]) == ("received", None)
+    assert answer["delay_seconds"] == 0.34
+    assert answer["url"].endswith(f"/p/shop/uploads/{upload_id}/")
+    [file] = answer["files"]
+    assert file["sha256"] == sha256(GOOD).hexdigest()
+    assert file["url"].endswith(f"/p/shop/runs/1/files/report/{Report.objects.get().pk}/")
+
+
+def test_a_projects_uploads_are_listed_newest_first_by_status_and_run(
+    client: Client, project: Project
+) -> None:
+    first, second, third = (
+        send(client, project, content, run_key=key).json()
+        for content, key in ((GOOD, "a"), (BROKEN, "b"), (BAD, "a"))
+    )
+    for one in (first, second, third):
+        ingest_upload(one["upload"]["id"])
+    send(client, make_project("other"), GOOD)
+
+    def listed(query: str) -> list[int]:
+        answer = client.get(f"/api/v1/projects/shop/uploads{query}", headers=bearer(project))
+        return [item["id"] for item in answer.json()["items"]]
+
+    ids = [one["upload"]["id"] for one in (first, second, third)]
+    assert listed("") == ids[::-1]
+    assert listed("?status=rejected") == [ids[1]]
+    assert listed("?status=partial") == []
+    assert listed(f"?run={first['run']['id']}") == [ids[2], ids[0]]
+    assert listed("?run=999999999") == []
+    page = client.get("/api/v1/projects/shop/uploads?limit=2", headers=bearer(project)).json()
+    assert page["items"][1]["counts"] == {"files": 1, "size": len(BROKEN), "test_cases": 0, "problems": 1}
+    rest = client.get(page["next"], headers=bearer(project)).json()
+    assert [item["id"] for item in rest["items"]] == [ids[0]]
 
 
 def test_an_unreadable_upload_is_an_errored_run_that_says_why(client: Client, project: Project) -> None:
@@ -190,6 +238,30 @@ def test_uploads_that_share_a_run_key_are_one_run(client: Client, project: Proje
     assert (run.test_count, run.status) == (2, "failed")
     shards = Result.objects.filter(run=run).order_by("shard").values_list("shard", flat=True)
     assert list(shards) == [1, 2]
+
+
+@pytest.mark.parametrize("said", [{"shard": "2/3"}, {"shard": "2", "shards": "3"}])
+def test_a_sender_says_how_many_shards_there_are(
+    client: Client, project: Project, said: dict[str, str]
+) -> None:
+    upload_id = send(client, project, GOOD, run_key="b", **said).json()["upload"]["id"]
+    ingest_upload(upload_id)
+
+    answer = client.get(f"/api/v1/uploads/{upload_id}", headers=bearer(project)).json()
+
+    assert (answer["shard"], answer["run"]["status"]) == (2, "ingesting")
+    assert answer["run"]["shards"] == {"expected": 3, "received": 1}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [{"shard": "2/3", "shards": "4"}, {"shard": "2/"}, {"shard": "x"}, {"shard": "4/3"}, {"shard": "-1"}],
+)
+def test_shards_that_cannot_be_are_refused(client: Client, project: Project, said: dict[str, str]) -> None:
+    answer = send(client, project, GOOD, run_key="b", **said)
+
+    assert (answer.status_code, "shard" in answer.json()["detail"]) == (422, True)
+    assert not Upload.objects.exists()
 
 
 def test_the_same_content_for_a_run_is_one_upload_even_without_a_key(

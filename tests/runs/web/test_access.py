@@ -10,7 +10,7 @@ from runs.actions.channels import add_channel
 from runs.actions.invitations import create_invitation
 from runs.actions.tokens import create_token
 from runs.actions.webhooks import create_hook, receive_delivery
-from runs.models import Project, Run, Schedule, Service
+from runs.models import Project, Run, Schedule, Service, Upload
 from runs.vocabulary import Role, RunStatus, Scope
 from runs.web.urls import urlpatterns
 from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
@@ -117,6 +117,7 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
         "channel_id": add_channel(
             project=project, kind="slack", address="https://hooks.slack.com/services/T/B/s"
         ).pk,
+        "upload_id": Upload.objects.create(project=project, run=run).pk,
         "invitation_id": create_invitation(project=project, role=Role.VIEWER).invitation.pk,
         "kind": "report",
         "fingerprint": bytes(make_failure(run, "402 != 201").fingerprint).hex(),

@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from runs.models import Blame, CaseState, Project, Report, Run, Suite, TestCase
+from runs.models import Blame, CaseState, Project, Report, Run, Suite, TestCase, Upload
 from runs.vocabulary import Outcome, RunStatus, Trigger
 from tests.factories import NOW, make_event, make_member, make_project, make_run, make_suite, make_user
 from tests.rows import add_blame, add_delivery, add_environment, add_log, add_results
@@ -56,7 +56,10 @@ def fill(suite: Suite, runs: int) -> Run:
         add_environment(run, {"postgres": (0.1, 0.2, 1.0)}, ready_after=1.0)
         add_log(run, "postgres", "LOG ready")
         make_event(run)
-        Report.objects.create(run=run, name="junit.xml", size=10, sha256="0" * 64, storage_name="none")
+        upload = Upload.objects.create(project=suite.project, run=run)
+        Report.objects.create(
+            run=run, upload=upload, name="junit.xml", size=10, sha256="0" * 64, storage_name="none"
+        )
     return run
 
 
@@ -89,6 +92,8 @@ def addresses(run: Run) -> dict[str, str]:
         "environment live": reverse("environment-live", args=[slug, f"itd-{run.pk:08x}-1"]),
         "jump": reverse("jump", args=[slug]) + "?q=refund",
         "webhooks": reverse("webhooks", args=[slug]),
+        "uploads": reverse("uploads", args=[slug]),
+        "upload": reverse("upload", args=[slug, run.uploads.get().pk]),
         "settings": reverse("settings", args=[slug]),
         "audit": reverse("audit", args=[slug]),
         "account": reverse("account"),
@@ -129,6 +134,7 @@ def test_strangers_text_is_inert_and_readable_on_every_page(client: Client) -> N
     add_log(run, HOSTILE, HOSTILE, "y" * 1_000_000)
     make_event(run, message=HOSTILE, service=HOSTILE)
     add_environment(run, {HOSTILE: (0.1, 0.2, None)})
+    Upload.objects.create(project=run.project, run=run, fields={HOSTILE[:50]: HOSTILE})
     pages = addresses(run) | {"failed test": reverse("test", args=["shop", results[0].case_id])}
 
     client.force_login(make_user(is_superuser=True))  # some are for members, or for whoever is signed in
