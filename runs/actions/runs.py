@@ -407,11 +407,8 @@ def open_uploaded_run(
 def settle_uploaded_run(
     run_id: int, *, problem: str = "", duration_ms: int | None = None, is_over: bool = False
 ) -> RunStatus:
-    """Say how an uploaded run ended, from its totals; to be called again after each upload to it.
-
-    `problem` is the sentence for people when nothing could be read. While shards are missing the run stays
-    open, or is open again, unless the waiting `is_over`.
-    """
+    """Say how an uploaded run ended, from its totals, or keep it open until its shards are in or the waiting
+    `is_over`; to be called again after each upload. `problem` is for people when nothing could be read."""
     with transaction.atomic():
         run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
         missing = missing_shards(run)

@@ -120,7 +120,8 @@ def test_a_report_that_breaks_off_is_partial_and_says_how_much_is_kept(
 
     answer = client.get(f"/api/v1/uploads/{upload_id}", headers=bearer(project, Scope.UPLOAD)).json()
 
-    assert (answer["status"], answer["counts"]) == ("partial", {"files": 1, "test_cases": 1})
+    counts = {"files": 1, "size": len(CUT), "test_cases": 1, "problems": 1}
+    assert (answer["status"], answer["counts"]) == ("partial", counts)
     [problem] = answer["problems"]
     assert (problem["file"], problem["line"], problem["kept_count"]) == ("junit.xml", 3, 1)
     assert "The test case before it is kept" in problem["reason"]
