@@ -14,6 +14,7 @@ from django.db import connection
 from psycopg import Cursor
 
 from runs.ingestion.report import CaseRead
+from runs.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from runs.actions.result_rows import Place
@@ -29,6 +30,8 @@ UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
     SELECT id FROM runs_testcase WHERE id = ANY(%(cases)s) ORDER BY id FOR UPDATE SKIP LOCKED
 )
 """
+#: As a dictionary: an enumeration is asked for its value through a descriptor.
+_WORDS = {outcome: outcome.value for outcome in Outcome}
 #: A day is how precisely the last sight of a case is kept.
 _PRECISION = timedelta(days=1)
 
@@ -38,12 +41,13 @@ class KnownCases:
 
     def __init__(self, place: Place, ids: dict[bytes, int], stale: set[int]) -> None:
         self._before = f"{place.run_at.isoformat()}\t{place.run_id}\t"
+        self._after = f"\t{place.shard}\t1\t"
         self._run_at = place.run_at
-        self._shard = place.shard
-        #: Ids by identity; negative once a result of the case was seen.
+        #: Ids by identity of the cases of which no result was seen.
         self._ids = ids
         self._stale = stale
-        self._taken: list[bytes] = []
+        self._seen_stale: list[int] = []
+        self._taken: list[tuple[bytes, int]] = []
         #: Results copied.
         self.count = 0
         self._count_before = 0
@@ -63,34 +67,47 @@ class KnownCases:
 
     def begin(self) -> None:
         """Remember this point, to come back to it."""
+        self._seen_stale += [case_id for _, case_id in self._taken if case_id in self._stale]
         self._taken = []
         self._count_before = self.count
 
     def forget(self) -> None:
         """Take back what was given out since `begin`; the rows go with their savepoint."""
-        for identity in self._taken:
-            self._ids[identity] = -self._ids[identity]
+        self._ids |= dict(self._taken)
+        self._taken = []
         self.count = self._count_before
 
-    def row_of(self, case: CaseRead, position: int) -> str | None:
-        """Return the result as a line of `COPY_RESULTS`; None when it has to take the usual way."""
-        case_id = self._ids.get(case.identity)
-        if case_id is None or case_id < 0:
-            return None
-        # From here on the case has been seen: should it come again, the tries are put together.
-        self._ids[case.identity] = -case_id
-        self._taken.append(case.identity)
-        attempts = case.attempts
-        if len(attempts) > 1 or attempts[0].failure is not None:
-            return None
-        self.count += 1
-        outcome, duration, _, _ = attempts[0]
-        milliseconds = r"\N" if duration is None else duration
-        return f"{self._before}{case_id}\t{milliseconds}\t{position}\t{self._shard}\t1\t{outcome.value}\n"
+    def split(
+        self, batch: list[CaseRead], position: int
+    ) -> tuple[list[str], list[tuple[int, CaseRead]], int]:
+        """Tell lines of `COPY_RESULTS`, and what has to take the usual way with the position before each.
+
+        `position` is the last one given, and the last value is the one after the batch; an attempt has one.
+        """
+        before, after, words = self._before, self._after, _WORDS
+        take, taken = self._ids.pop, self._taken.append
+        rows: list[str] = []
+        others: list[tuple[int, CaseRead]] = []
+        for case in batch:
+            attempts = case[6]
+            case_id = take(case[7], None)
+            if case_id is not None:
+                # Should it come again, the tries are put together: it is not known any more.
+                taken((case[7], case_id))
+                outcome, duration, failure, _ = attempts[0]
+                if failure is None and len(attempts) == 1:
+                    position += 1
+                    milliseconds = r"\N" if duration is None else duration
+                    rows.append(f"{before}{case_id}\t{milliseconds}\t{position}{after}{words[outcome]}\n")
+                    continue
+            others.append((position, case))
+            position += len(attempts)
+        self.count += len(rows)
+        return rows, others, position
 
     def touch(self) -> None:
         """Note on the cases that went this way that they were seen."""
-        seen = [-case_id for case_id in self._ids.values() if case_id < 0 and -case_id in self._stale]
-        if seen:
+        self.begin()
+        if self._seen_stale:
             with connection.cursor() as cursor:
-                cursor.execute(_TOUCH, {"run_at": self._run_at, "cases": seen})
+                cursor.execute(_TOUCH, {"run_at": self._run_at, "cases": self._seen_stale})

@@ -263,16 +263,12 @@ class Staging:
             size = 0
             with connection.cursor() as cursor, cursor.copy(COPY_RESULTS) as copy:
                 for batch in left:
-                    rows = []
-                    for case in batch:
-                        row = known.row_of(case, self._position + 1)
-                        if row is not None:
-                            self._position += 1
-                            rows.append(row)
-                        else:
-                            staged.extend(self._lines([case]))
+                    rows, others, self._position = known.split(batch, self._position)
                     copy.write("".join(rows))
-                    size += sum(map(len, staged[-len(batch) :]))
+                    for position, case in others:
+                        lines = list(self._lines_of(case, position))
+                        size += sum(map(len, lines))
+                        staged += lines
                     if size > _STAGED_AT_ONCE:
                         is_more = True
                         break
@@ -281,24 +277,29 @@ class Staging:
 
     def _lines(self, batch: list[CaseRead]) -> Iterator[str]:
         for case in batch:
-            name, parameters = split_parameters(case.name)
-            words = f"{case.path}\t{case.class_name}\t{name}\t{parameters}\t{case.file}\t{case.variant}"
-            if "\\" in words or "\n" in words or "\r" in words or words.count("\t") != 5:  # noqa: PLR2004
-                words = "\t".join(
-                    map(_escaped, (case.path, case.class_name, name, parameters, case.file, case.variant))
-                )
-            line = r"\N" if case.line is None else str(case.line)
-            # A pass at the first try says nothing: its output is in the raw report.
-            is_plain = len(case.attempts) == 1 and case.attempts[0].failure is None
-            for attempt in case.attempts:
-                self._position += 1
-                self._staged_count += 1
-                duration = r"\N" if attempt.duration_ms is None else str(attempt.duration_ms)
-                yield (
-                    f"{self._position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
-                    f"{words}\t{line}\t"
-                    f"{_NOTHING if is_plain else self._failure_columns(attempt, case.services)}\n"
-                )
+            yield from self._lines_of(case, self._position)
+            self._position += len(case.attempts)
+
+    def _lines_of(self, case: CaseRead, position: int) -> Iterator[str]:
+        """Tell a line for each attempt; `position` is the last one given."""
+        name, parameters = split_parameters(case.name)
+        words = f"{case.path}\t{case.class_name}\t{name}\t{parameters}\t{case.file}\t{case.variant}"
+        if "\\" in words or "\n" in words or "\r" in words or words.count("\t") != 5:  # noqa: PLR2004
+            words = "\t".join(
+                map(_escaped, (case.path, case.class_name, name, parameters, case.file, case.variant))
+            )
+        line = r"\N" if case.line is None else str(case.line)
+        # A pass at the first try says nothing: its output is in the raw report.
+        is_plain = len(case.attempts) == 1 and case.attempts[0].failure is None
+        for attempt in case.attempts:
+            position += 1
+            self._staged_count += 1
+            duration = r"\N" if attempt.duration_ms is None else str(attempt.duration_ms)
+            yield (
+                f"{position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
+                f"{words}\t{line}\t"
+                f"{_NOTHING if is_plain else self._failure_columns(attempt, case.services)}\n"
+            )
 
     def _failure_columns(self, attempt: AttemptRead, services: tuple[str, ...]) -> str:
         output = _escaped(attempt.output) if attempt.output else r"\N"
