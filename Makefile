@@ -3,6 +3,8 @@
 
 .DEFAULT_GOAL := help
 ARGS ?=
+# Of `make fuzz`: for how long damaged uploads are tried, before the other properties are.
+FUZZ_SECONDS ?= 600
 # So many tests at a time, file by file; most of them wait for something.
 PROCESSES ?= 3
 
@@ -23,7 +25,7 @@ help:
 	@echo "make lint     check form, types, layers and templates (migrations: make test)"
 	@echo "make format   put code and templates into their form"
 	@echo "make bench    measure what is promised, each as a ratio; ARGS=… goes to every script"
-	@echo "make fuzz     look for inputs that break the plain core, at length"
+	@echo "make fuzz     look for inputs that break readers and the plain core, at length (FUZZ_SECONDS=60 for less)"
 	@echo "make screens  take screenshots of every page"
 	@echo "make docs-access  write the table of rights anew"
 	@echo "make lock     resolve the dependencies anew"
@@ -55,6 +57,7 @@ bench: $(VENV)/dev.stamp
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" $(ARGS); done
 
 fuzz: $(VENV)/dev.stamp
+	@$(BIN)/python -m tests.runs.ingestion.fuzzing $(FUZZ_SECONDS)
 	@$(BIN)/python -m pytest --hypothesis-profile=fuzz $$(grep -rl "^from hypothesis" tests) -k "not reference" $(ARGS)
 
 screens: $(VENV)/dev.stamp

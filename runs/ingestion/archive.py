@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -25,13 +26,18 @@ RATIO_FREE_BYTES = 16 * 1024 * 1024
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIP_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _TAR_MARK = b"ustar"
 _TAR_MARK_AT = 257
 _PEEK_BYTES = 512
 _LEFT_OUT_LIMIT = 10
 _CERTAIN = (".xml", ".trx")
 _DOUBTFUL = ".json"
+#: What the standard library raises on damage. `ValueError` stands for places and names that cannot be, and
+#: `OSError` is not among them: a disk that fails is no fault of the archive.
 _DAMAGED = (
+    ValueError,
+    struct.error,
     zipfile.BadZipFile,
     tarfile.TarError,
     gzip.BadGzipFile,
@@ -157,6 +163,12 @@ def _of_zip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         for info in archive.infolist():
             if not info.is_dir() and budget.wants(info.filename):
                 found = True
+                if info.header_offset < 0:  # where a disk's file says OSError, and memory ValueError
+                    reason = "The archive is damaged: it points to a place before its beginning."
+                    raise MalformedReportError(reason)
+                if info.compress_type not in _ZIP_METHODS:
+                    reason = f"{info.filename[-200:]} is packed by a method that is not read: use deflate."
+                    raise MalformedReportError(reason)
                 with archive.open(info) as member:
                     yield _member(name, info.filename, _metered(member, budget))
     _refuse_when_nothing(found=found)

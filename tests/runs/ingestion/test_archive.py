@@ -122,3 +122,21 @@ def test_an_encrypted_member_is_told_as_such() -> None:
 
     with pytest.raises(MalformedReportError, match="encrypted"):
         drained(bytes(data), Budget(packed_bytes=len(data)))
+
+
+def test_a_zip_whose_places_cannot_be_is_damaged() -> None:
+    """Cut near its beginning, it points before itself: the library then raises what a bad disk does."""
+    data = zipped(a__xml=XML)
+
+    with pytest.raises(MalformedReportError, match="damaged"):
+        opened("a.zip", data[:10] + data[11:])
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_of_other_methods_are_refused_by_name(method: int) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        archive.writestr("a.xml", XML)
+
+    with pytest.raises(MalformedReportError, match=r"a\.xml is packed by a method"):
+        opened("a.zip", packed.getvalue())
