@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
 from runs.ingestion.attempts import Try, fold_tries
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError, UnsafeReportError
+from runs.ingestion.identity import stable_file
 from runs.ingestion.junit import JUnitReader
 from runs.ingestion.report import CaseRead, ReportSummary
 from runs.vocabulary import Outcome
@@ -116,3 +119,57 @@ def test_deep_files_end_cleanly(corpus: Path) -> None:
             read(path)
         except ReportError as error:
             assert error.reason, path  # noqa: PT017 - reading it is as good as refusing it
+
+
+def test_no_two_tests_of_a_report_share_an_identity_and_none_has_two(corpus: Path) -> None:
+    """Tests are the same when all that the report tells of them is: then one of them is a further try."""
+    for path, _ in rows_of(corpus, "ok", "empty"):
+        by_identity: dict[bytes, set[tuple[str, ...]]] = {}
+        identities: dict[tuple[str, ...], set[bytes]] = {}
+        for case in read(path)[1]:
+            told = (case.path, case.class_name, case.name, stable_file(case.file), case.variant)
+            # One letter may be written in two ways that look alike; the file with all such letters says so.
+            key = tuple(normalize("NFC", part) for part in told)
+            by_identity.setdefault(case.identity, set()).add(key)
+            identities.setdefault(key, set()).add(case.identity)
+        assert all(len(keys) == 1 for keys in by_identity.values()), path
+        assert all(len(own) == 1 for own in identities.values()), path
+
+
+def test_repetitions_are_those_of_the_index_but_where_more_is_known_than_names(corpus: Path) -> None:
+    known = {
+        # Playwright's projects, which only the host's name tells apart.
+        "local__playwright.xml": 0,
+        # Each repeated name has a file of its own.
+        "xunit-plugin__phpunit_testcase10_input.xml": 0,
+        # An empty name is as good as none.
+        "missing-attributes.xml": 2,
+        # One letter in two ways of writing it.
+        "rtl-zero-width-nfd.xml": 1,
+    }
+    wrong = {}
+    for path, row in rows_of(corpus, "ok", "empty"):
+        cases = read(path)[1]
+        repeated = len(cases) - len({case.identity for case in cases})
+        if repeated != known.get(path.name, int(row["dup_ids"])):
+            wrong[path.name] = (repeated, row["dup_ids"])
+
+    assert wrong == {}
+
+
+def test_a_report_read_again_or_in_other_pieces_has_the_same_identities(corpus: Path) -> None:
+    for path, row in rows_of(corpus, "ok"):
+        if int(row["bytes"]) > 60_000:
+            continue
+        with path.open("rb") as stream, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("runs.ingestion.feeding.CHUNK_BYTES", 509)
+            pieces = [case for batch in JUnitReader(stream).batches() for case in batch]
+        assert pieces == read(path)[1], path
+
+
+def test_attachments_stay_in_the_output_that_names_them(corpus: Path) -> None:
+    """As Jenkins has them: `[[ATTACHMENT|path]]`, whole and with a path. They are text; nothing is opened."""
+    for path, row in rows_of(corpus, "ok"):
+        outputs = [attempt.output for case in read(path)[1] for attempt in case.attempts]
+        found = sum(len(re.findall(r"\[\[ATTACHMENT\|[^\]\n]+\]\]", output)) for output in outputs)
+        assert found == int(row["attachments"]), path

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+from xml.sax.saxutils import quoteattr
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runs.ingestion.identity import case_identity, longer_chain, split_parameters, stable_file, stable_name
+from runs.ingestion.junit import JUnitReader
 
 #: What XML can hold.
 texts = st.text(st.characters(min_codepoint=32, exclude_categories=("Cs", "Cc")), max_size=30)
@@ -108,3 +112,48 @@ def test_endless_chains_stay_short() -> None:
         chain = longer_chain(chain, "x" * 1_000)
 
     assert len(chain) <= 4_000
+
+
+def written(cases: list[tuple[str, str, str]], *, machine: str, stamp: str, folder: str, time: str) -> bytes:
+    """A report as a tool writes it on some machine at some time: suite, class and name of each case."""
+    told = "".join(
+        f'<testsuite name={quoteattr(suite + stamp)} hostname="{machine}" timestamp="{time}">'
+        f'<testcase classname={quoteattr(class_name)} name={quoteattr(name)} time="{len(machine)}"'
+        f' file="{folder}/test_a.py:{len(stamp)}"/></testsuite>'
+        for suite, class_name, name in cases
+    )
+    return f"<testsuites>{told}</testsuites>".encode()
+
+
+def identities(document: bytes) -> list[bytes]:
+    return [case.identity for batch in JUnitReader(BytesIO(document)).batches() for case in batch]
+
+
+words = st.text("abc.é[]-: ", min_size=1, max_size=8).map(str.strip).filter(bool)
+told_cases = st.lists(st.tuples(words, words, words), min_size=1, max_size=8, unique=True)
+
+
+@given(told_cases, st.data())
+def test_it_is_the_same_from_any_machine_at_any_time_and_in_any_shard(
+    cases: list[tuple[str, str, str]], data: st.DataObject
+) -> None:
+    first = dict(
+        zip(
+            cases, identities(written(cases, machine="a", stamp="", folder="/ci/1", time="2026")), strict=True
+        )
+    )
+    shards = data.draw(st.integers(1, 3))
+    shuffled = data.draw(st.permutations(cases))
+    for shard in range(shards):
+        own = shuffled[shard::shards]
+        document = written(
+            own, machine=f"worker-{shard}", stamp="-20261121065419", folder="C:\\agent\\7", time="2027"
+        )
+        assert identities(document) == [first[case] for case in own]
+
+
+@given(told_cases)
+def test_different_tests_of_a_report_never_share_one(cases: list[tuple[str, str, str]]) -> None:
+    found = identities(written(cases, machine="a", stamp="", folder="t", time="2026"))
+
+    assert len(set(found)) == len(cases)
