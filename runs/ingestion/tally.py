@@ -30,6 +30,8 @@ from runs.vocabulary import Outcome
 
 SUITE_ERROR_LIMIT = 50
 NOTE_LIMIT = 50
+#: Chains of suites that are remembered.
+_CHAIN_LIMIT = 1_000
 
 
 class Source(NamedTuple):
@@ -51,6 +53,7 @@ class Tally:
         self.summary = ReportSummary()
         self.cases: list[CaseRead] = []
         self._case_limit = case_limit
+        self._chains: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def add(
         self,
@@ -73,10 +76,7 @@ class Tally:
         if self._case_limit is not None and summary.case_count > self._case_limit:
             reason = f"More than {self._case_limit:,} test cases."
             raise ReportLimitError(reason)
-        path = chain = ""
-        for suite in suites:
-            path = joined_path(path, suite)
-            chain = longer_chain(chain, suite)
+        path, chain = self._around(tuple(suites))
         own = properties or {}
         failed = any(one.failure is not None for one in attempts)
         services: tuple[str, ...] = ()
@@ -85,7 +85,7 @@ class Tally:
         self._count([one.outcome for one in attempts])
         self.cases.append(
             CaseRead(
-                cut(path, PATH_LIMIT),
+                path,
                 class_name,
                 name,
                 source.file,
@@ -128,6 +128,19 @@ class Tally:
             return None
         self.summary.time_sum_seconds += seconds
         return round(seconds * 1000)
+
+    def _around(self, suites: tuple[str, ...]) -> tuple[str, str]:
+        """The suites for people and for the identity; once, for a hostile name is long and around many."""
+        known = self._chains.get(suites)
+        if known is None:
+            path = chain = ""
+            for suite in suites:
+                path = joined_path(path, suite)
+                chain = longer_chain(chain, suite)
+            if len(self._chains) >= _CHAIN_LIMIT:
+                self._chains.clear()
+            known = self._chains[suites] = (cut(path, PATH_LIMIT), chain)
+        return known
 
     def _count(self, outcomes: Sequence[Outcome]) -> None:
         summary = self.summary

@@ -22,6 +22,10 @@ from runs.vocabulary import FAILING, Outcome
 #: Definitions kept; each costs some 150 bytes.
 DEFINITION_LIMIT = 500_000
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
+#: Characters of a test's name, and of what tells its rows apart, where rows have no names of their own. Each
+#: row has a copy, so here a hostile name would cost as often as there are rows.
+_ROW_NAME_LIMIT = 2_000
+_ROW_LABEL_LIMIT = 200
 
 _OUTCOMES = {
     "passed": Outcome.PASSED,
@@ -141,10 +145,10 @@ class _Results(RecordWalk):
         full_name = element.get("testName")
         if name_around and full_name in {"", name_around}:
             # A row of a data-driven test that has no name of its own.
-            row = element.get("dataRowInfo") or element.get("executionId")
+            row = (element.get("dataRowInfo") or element.get("executionId"))[:_ROW_LABEL_LIMIT]
             full_name = f"{name_around} [{row}]"
         rows = [one for one in (element.first("InnerResults") or element).children if one.tag in _RESULTS]
-        rows_failed = [self._result(row, full_name) for row in rows]
+        rows_failed = [self._result(row, full_name[:_ROW_NAME_LIMIT]) for row in rows]
         outcome = _OUTCOMES.get(element.get("outcome").lower())
         if outcome is None:
             outcome = self.unknown(element.get("outcome"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -434,6 +435,23 @@ def test_counts_and_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trx, "DEFINITION_LIMIT", 1)
     with pytest.raises(ReportLimitError, match="definitions"):
         read(trx_of("", definition(1, "C") + definition(2, "C")))
+
+
+def test_one_long_name_around_many_tests_costs_once() -> None:
+    """As many copies of it, or as much work on it, as there are tests would take minutes and gigabytes."""
+    long = "x" * 3_000_000
+    tests = "".join(f"<test name='t{number}' result='Pass'/>" for number in range(3_000))
+    rows = "<UnitTestResult outcome='Passed'/>" * 250
+    begun = time.process_time()
+
+    cases, _ = read(f"<assemblies><assembly name='{long}'>{tests}</assembly></assemblies>")
+    of_rows, _ = read(
+        trx_of(f"<UnitTestResult testName='{long}'><InnerResults>{rows}</InnerResults></UnitTestResult>")
+    )
+
+    assert time.process_time() - begun < 10
+    assert len({case.identity for case in cases}) == 3_000
+    assert max(len(case.name) for case in of_rows[:-1]) < 3_000
 
 
 def test_a_record_keeps_no_more_than_it_may() -> None:
