@@ -7,6 +7,7 @@ from http import HTTPStatus
 from django.http import HttpRequest
 from ninja import Query, Router, Status
 
+from runs.actions.pins import pin_run, unpin_run
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.api.auth import TokenAuth, caller_of, project_for, run_for
 from runs.api.blame_schemas import FailedResultOut, FailurePage
@@ -118,6 +119,10 @@ def compare(request: HttpRequest, run_id: int, query: Query[CompareQuery]) -> Co
     if base.suite_id != head.suite_id:
         detail = "The two runs are of different suites: their tests are others."
         raise ProblemError(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    gone = next((run for run in (head, base) if run.results_removed_at is not None), None)
+    if gone is not None:
+        detail = f"The results of run {gone.pk} are not kept any more: there is nothing to compare."
+        raise ProblemError(HTTPStatus.CONFLICT, detail)
     return ComparisonOut.of(told_comparison(base, head))
 
 
@@ -195,3 +200,19 @@ def post_rerun(request: HttpRequest, run_id: int, wanted: RerunIn | None = None)
     failed_only = wanted is not None and wanted.failed_only
     again = rerun_run(run_id=run.pk, by=caller.user, token=caller.token, failed_only=failed_only)
     return Status(HTTPStatus.CREATED, RunOut.of(run_for(request, again.pk)))
+
+
+@router.post("/runs/{int:run_id}/pin", auth=TokenAuth(Scope.TRIGGER), response=RunOut, summary="Pin a run")
+def post_pin(request: HttpRequest, run_id: int) -> RunOut:
+    """Keep all that the run still has, whatever the installation's terms. Again changes nothing."""
+    caller = caller_of(request)
+    return RunOut.of(pin_run(run_id=run_for(request, run_id).pk, by=caller.user, token=caller.token))
+
+
+@router.post(
+    "/runs/{int:run_id}/unpin", auth=TokenAuth(Scope.TRIGGER), response=RunOut, summary="Unpin a run"
+)
+def post_unpin(request: HttpRequest, run_id: int) -> RunOut:
+    """Let the installation's terms hold for the run again. Again changes nothing."""
+    caller = caller_of(request)
+    return RunOut.of(unpin_run(run_id=run_for(request, run_id).pk, by=caller.user, token=caller.token))

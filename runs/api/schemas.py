@@ -60,6 +60,10 @@ class RunOut(Schema):
     )
     verdict: str = Field(description="pass, fail, or none while it is not known.")
     verdict_reasons: list[str] = Field(description="What each of the suite's gates said, as a sentence.")
+    is_pinned: bool = Field(description="Whether it is kept whole, whatever the installation's terms.")
+    results_removed_at: datetime | None = Field(
+        description="Since when its results are gone, their term being over; null while they are there."
+    )
     url: str = Field(description="Its page.")
 
     @classmethod
@@ -94,6 +98,8 @@ class RunOut(Schema):
             else None,
             verdict=run.verdict,
             verdict_reasons=[str(reason) for reason in run.verdict_reasons],
+            is_pinned=run.pinned_at is not None,
+            results_removed_at=run.results_removed_at,
             url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",
         )
 

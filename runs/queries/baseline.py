@@ -20,8 +20,10 @@ _UNSOUND = sorted({*FAILING, Outcome.FLAKY})
 
 
 def telling_runs(suite_id: int) -> RunQuerySet:
-    """Runs of a suite that say something of all its tests: not errored, not empty, not of selected tests."""
-    return Run.objects.filter(suite=suite_id, status__in=TELLING, test_count__gt=0, selection=[])
+    """Runs of a suite that say something of all its tests: not errored, not empty, not of selected tests, and
+    whose results are still there."""
+    found = Run.objects.filter(suite=suite_id, status__in=TELLING, test_count__gt=0, selection=[])
+    return found.filter(results_removed_at=None)
 
 
 def runs_of_branch(suite_id: int, branch: str, *, before: int | None = None) -> list[Run]:

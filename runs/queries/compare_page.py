@@ -236,6 +236,8 @@ class _Choice:
                 self.problem = f"Run #{run.number} is of another suite: its tests are others."
             elif run and not run.is_finished:
                 self.problem = f"Run #{run.number} is not finished."
+            elif run and run.results_removed_at is not None:
+                self.problem = f"The results of run #{run.number} are not kept any more."
         if not self.problem and (self.base is None or self.head is None):
             self.problem = "It takes two finished runs of a suite to compare."
         if not self.problem and self.base == self.head:

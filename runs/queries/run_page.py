@@ -222,7 +222,7 @@ def run_page(
 
 def against(run: Run) -> Against | None:
     """Measure the run against the last green one of the default branch before it; four queries."""
-    base = usual_base(run) if run.test_count else None
+    base = usual_base(run) if run.test_count and run.results_removed_at is None else None
     if base is None:
         return None
     found = compare_runs(base, run, notable_only=True)

@@ -20,6 +20,7 @@ from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError
+from runs.actions.pins import pin_run, unpin_run
 from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.models import Artifact, Report
 from runs.queries.log import whole_log
@@ -122,6 +123,22 @@ def run_rerun(request: HttpRequest, slug: str, number: int) -> HttpResponse:
         messages.error(request, str(error))
         return redirect("run", slug, number)
     return redirect("run", slug, made.number)
+
+
+@require_POST
+def run_pin(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Keep all of the run."""
+    access = run_for(request, slug, number, needs=Role.MEMBER)
+    pin_run(run_id=access.run.pk, by=person(request))
+    return redirect("run", slug, number)
+
+
+@require_POST
+def run_unpin(request: HttpRequest, slug: str, number: int) -> HttpResponse:
+    """Let the terms hold for the run again."""
+    access = run_for(request, slug, number, needs=Role.MEMBER)
+    unpin_run(run_id=access.run.pk, by=person(request))
+    return redirect("run", slug, number)
 
 
 @require_GET

@@ -191,6 +191,8 @@ urlpatterns = [
     path("p/<slug:slug>/runs/<int:number>/stream/", live.run_stream, name="run-stream"),
     path("p/<slug:slug>/runs/<int:number>/cancel/", runs.run_cancel, name="run-cancel"),
     path("p/<slug:slug>/runs/<int:number>/rerun/", runs.run_rerun, name="run-rerun"),
+    path("p/<slug:slug>/runs/<int:number>/pin/", runs.run_pin, name="run-pin"),
+    path("p/<slug:slug>/runs/<int:number>/unpin/", runs.run_unpin, name="run-unpin"),
     path("p/<slug:slug>/runs/<int:number>/log/", runs.run_log, name="run-log"),
     path("p/<slug:slug>/runs/<int:number>/files/<slug:kind>/<int:file_id>/", runs.run_file, name="run-file"),
 ]

@@ -9,6 +9,7 @@ import pytest
 from runs.actions.errors import NotPossibleError
 from runs.actions.invitations import accept_invitation, create_invitation, revoke_invitation
 from runs.actions.members import add_member, change_role, remove_member
+from runs.actions.pins import pin_run, unpin_run
 from runs.actions.policy import change_policy
 from runs.actions.projects import create_project, ensure_suite, update_project
 from runs.actions.quarantine import lift_quarantine, quarantine_case
@@ -25,7 +26,7 @@ from runs.actions.webhooks import create_hook, redeliver, remove_hook
 from runs.models import AuditEntry, Delivery, Membership, Project, Schedule, Token, User
 from runs.suitefile import ScheduleSpec
 from runs.vocabulary import DeliveryStatus, Role, RunStatus, Scope, Visibility
-from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
+from tests.factories import NOW, make_case, make_member, make_project, make_run, make_suite, make_user
 
 pytestmark = pytest.mark.django_db
 
@@ -151,6 +152,16 @@ CHANGES: dict[str, tuple[Act, str]] = {
     "quarantine.lifted": (lift, "test_pay"),
     "run.cancelled": (
         lambda project, by: cancel_run(run_id=make_run(make_suite(project), number=7).pk, by=by),
+        "Run 7",
+    ),
+    "run.pinned": (
+        lambda project, by: pin_run(run_id=make_run(make_suite(project), number=7).pk, by=by),
+        "Run 7",
+    ),
+    "run.unpinned": (
+        lambda project, by: unpin_run(
+            run_id=make_run(make_suite(project), number=7, pinned_at=NOW).pk, by=by
+        ),
         "Run 7",
     ),
     "run.rerun": (

@@ -10,7 +10,7 @@ from django.test import Client
 from pytest_django import Settings
 
 from runs.actions.partitions import ensure_partition
-from runs.models import Event, Failure, Project, Result, Run
+from runs.models import AuditEntry, Event, Failure, Project, Result, Run
 from runs.vocabulary import Outcome, RunStatus, Scope
 from tests.factories import NOW, make_case, make_event, make_project, make_run, make_suite
 from tests.rows import add_results
@@ -51,6 +51,8 @@ def test_a_run_is_told_as_the_contract_has_it(client: Client, project: Project, 
         "totals": {"tests": 5, "passed": 2, "failed": 1, "errored": 0, "skipped": 1, "flaky": 1},
         "verdict": "fail",
         "verdict_reasons": ["Fails: 1 new failure against #2 on main, at most 0 allowed."],
+        "is_pinned": False,
+        "results_removed_at": None,
         "url": "https://itdash.example/p/shop/runs/1/",
     }
 
@@ -271,3 +273,33 @@ def test_a_test_and_its_history_newest_first(client: Client, project: Project) -
     first = client.get(f"/api/v1/tests/{case.pk}/history?limit=2", headers=headers).json()
     second = client.get(first["next"], headers=headers).json()
     assert [row["run_number"] for row in first["items"] + second["items"]] == [3, 2, 1]
+
+
+def test_a_run_is_pinned_and_unpinned_and_the_audit_log_names_the_token(
+    client: Client, project: Project
+) -> None:
+    run = make_run(make_suite(project), status=RunStatus.PASSED)
+    headers = bearer(project, Scope.TRIGGER)
+
+    for asked, is_pinned in (("pin", True), ("pin", True), ("unpin", False)):
+        answer = client.post(f"/api/v1/runs/{run.pk}/{asked}", headers=headers)
+        assert (answer.status_code, answer.json()["is_pinned"]) == (200, is_pinned)
+
+    entries = list(AuditEntry.objects.filter(action__startswith="run.").order_by("pk"))
+    assert [entry.action for entry in entries] == ["run.pinned", "run.unpinned"]
+    assert all(entry.token is not None for entry in entries)
+
+
+def test_a_run_whose_results_are_gone_says_so_and_is_not_compared(client: Client, project: Project) -> None:
+    suite = make_suite(project)
+    gone = make_run(suite, status=RunStatus.PASSED, test_count=3, passed_count=3, results_removed_at=NOW)
+    run = make_run(suite, status=RunStatus.PASSED, test_count=3, passed_count=3)
+
+    answer = client.get(f"/api/v1/runs/{gone.pk}", headers=bearer(project)).json()
+    assert (answer["results_removed_at"], answer["totals"]["tests"]) == ("2026-11-21T08:00:00Z", 3)
+
+    # By itself it is compared with nothing: there is no other run whose results are there.
+    assert client.get(f"/api/v1/runs/{run.pk}/compare", headers=bearer(project)).status_code == 409
+    answer = client.get(f"/api/v1/runs/{run.pk}/compare?with={gone.pk}", headers=bearer(project))
+    assert answer.status_code == 409
+    assert answer.json()["detail"].startswith(f"The results of run {gone.pk} are not kept any more")

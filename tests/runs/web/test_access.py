@@ -48,6 +48,8 @@ CHANGES = {
     "run-new": Role.MEMBER,
     "run-cancel": Role.MEMBER,
     "run-rerun": Role.MEMBER,
+    "run-pin": Role.MEMBER,
+    "run-unpin": Role.MEMBER,
     "environment-tear-down": Role.MEMBER,
     "environment-release": Role.MEMBER,
     "environment-hold-longer": Role.MEMBER,

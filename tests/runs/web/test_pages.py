@@ -13,7 +13,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from runs.models import Blame, CaseState, Project, Report, Run, Suite, TestCase, Upload
+from runs.models import Blame, CaseState, Project, Report, Result, Run, Suite, TestCase, Upload
 from runs.vocabulary import Outcome, RunStatus, Trigger
 from tests.factories import NOW, make_event, make_member, make_project, make_run, make_suite, make_user
 from tests.rows import add_blame, add_delivery, add_environment, add_log, add_results
@@ -444,3 +444,40 @@ def test_a_failure_group_says_which_service_it_blames_and_on_what_evidence(clien
     assert "No service blamed: all that were watched were well, and none is named" in text_of(client, address)
     Blame.objects.update(ruled_out=[])
     assert "No service blamed: none is named, and nobody watched them" in text_of(client, address)
+
+
+def test_a_run_is_pinned_and_unpinned_on_its_page(client: Client) -> None:
+    suite = shop()
+    run = make_run(suite, status=RunStatus.PASSED)
+    client.force_login(make_member(suite.project, username="ann"))
+    page = run.get_absolute_url()
+
+    client.post(f"{page}pin/")
+    text = text_of(client, page)
+    assert "Pinned by <bdi>ann</bdi>" in text
+    assert f'action="{page}unpin/"' in text
+
+    client.post(f"{page}unpin/")
+    text = text_of(client, page)
+    assert "Pinned" not in text
+    assert f'action="{page}pin/"' in text
+
+
+def test_a_run_whose_results_and_files_are_gone_says_so(client: Client) -> None:
+    run = fill(shop(), 2)
+    kept = Report.objects.create(run=run, name="kept.xml", size=10, sha256="1", storage_name="kept.xml")
+    gone = Report.objects.create(run=run, name="gone.xml", size=2048, sha256="2", storage_name="")
+    Result.objects.filter(run_at=run.run_at, run=run.pk).delete()
+    Run.objects.filter(pk=run.pk).update(results_removed_at=NOW)
+
+    text = text_of(client, run.get_absolute_url())
+
+    assert "The results of this run are gone since" in text
+    assert "<p>The results are not kept any more.</p>" in text
+    assert f"{run.test_count} test" in text
+    assert "Against #" not in text
+    assert f"files/report/{kept.pk}/" in text
+    assert '<bdi>gone.xml</bdi> <span class="muted">2.0 KB, no longer kept</span>' in text
+    assert client.get(f"{run.get_absolute_url()}files/report/{gone.pk}/").status_code == 404
+    compare = text_of(client, f"/p/shop/compare/?base=1&head={run.number}")
+    assert f"The results of run #{run.number} are not kept any more." in compare
