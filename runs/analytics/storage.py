@@ -1,0 +1,43 @@
+"""How much room things take, how fast that grows and where it ends, from measured sizes; no database here.
+
+Bytes and days. A forecast rests on the pace of the last weeks going on, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What one kind takes."""
+
+    kind: str
+    size: int
+    #: Bytes that came with each of the last days.
+    daily: float
+    #: Days that it is kept; 0 is for ever.
+    term: int
+
+
+def size_in(stored: Stored, days: int) -> float:
+    """Bytes after so many days more.
+
+    What has a term ends where as much goes as comes. If there is more than that now, it is held to stay: how
+    old it is, and so when it goes, is not known here.
+    """
+    grown = stored.size + stored.daily * days
+    return grown if not stored.term else min(grown, max(stored.daily * stored.term, stored.size))
+
+
+def sizes_in(stored: Sequence[Stored], days: int) -> float:
+    """The same of all together; 0 of nothing."""
+    return sum(size_in(each, days) for each in stored)
+
+
+def end_of_growth(stored: Sequence[Stored]) -> float | None:
+    """Bytes at which retention holds it; None when something grows that is kept for ever."""
+    if any(each.daily and not each.term for each in stored):
+        return None
+    return sum(max(each.daily * each.term, 0) if each.term else each.size for each in stored)
