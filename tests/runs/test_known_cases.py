@@ -64,7 +64,7 @@ documents = st.lists(st.tuples(cases, st.sampled_from([WHOLE, CUT, REFUSED])), m
 
 
 class TwoWays(HypothesisTestCase):
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(known=st.sets(st.sampled_from(NAMES), min_size=1), files=documents)
     def test_both_ways_keep_the_same(
         self, known: set[str], files: list[tuple[list[tuple[str, str]], str]]

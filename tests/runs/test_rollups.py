@@ -135,7 +135,7 @@ steps = st.lists(
 
 
 class CountsAgree(HypothesisTestCase):
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(steps=steps, gone=st.sets(st.integers(0, 5)))
     def test_whatever_is_uploaded_and_taken_out_the_counts_are_those_of_the_rows(
         self, steps: list[tuple[dict[str, str], str | None, datetime]], gone: set[int]
