@@ -26,13 +26,19 @@ RUN_LIMIT = 1_000
 #: Runs that say something about their tests; an errored or cancelled one does not.
 _TELLING = [RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT]
 
+# By the runs, whose failures are few: joined at once, PostgreSQL reads every failure there ever was.
 _SHARED_FAILURES = """
+WITH failed AS MATERIALIZED (
+    SELECT run_id, failure_id FROM runs_result
+    WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)
+      AND outcome <> 'passed' AND outcome IN ('failed', 'errored')
+), texts AS MATERIALIZED (
+    SELECT run_id, failure_id, count(*) AS cases FROM failed GROUP BY run_id, failure_id
+)
 SELECT run_id, max(cases) FROM (
-    SELECT r.run_id, f.fingerprint, count(*) AS cases
-    FROM runs_result r JOIN runs_failure f ON f.id = r.failure_id
-    WHERE r.run_at BETWEEN %(since)s AND %(until)s AND r.run_id = ANY(%(runs)s)
-      AND r.outcome <> 'passed' AND r.outcome IN ('failed', 'errored')
-    GROUP BY r.run_id, f.fingerprint
+    SELECT t.run_id, f.fingerprint, sum(t.cases)::bigint AS cases
+    FROM texts t JOIN runs_failure f ON f.id = t.failure_id
+    GROUP BY t.run_id, f.fingerprint
 ) g GROUP BY run_id
 """
 _CASES_WITH_FAILURES = """
