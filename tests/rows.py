@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import timezone
 
 from environments.models import Environment, EnvironmentService, EnvironmentState
 from runs.actions.partitions import ensure_partition
+from runs.actions.rollups import count_blames, take_blames_out
 from runs.models import Blame, Delivery, Failure, Hook, LogChunk, Result, Run, Service, Shard, TestCase
 from runs.queries.held import share_of
 from runs.vocabulary import Outcome
@@ -154,6 +156,16 @@ def add_blame(
     run = result.run
     for name in services:
         Service.objects.get_or_create(project=run.project, name=name)
+    # Counted by day as the action does.
+    with transaction.atomic():
+        take_blames_out(run.pk, run.project_id)
+        blame = _blame(result, *services, kind=kind, detail=detail)
+        count_blames(run.pk, run.project_id)
+    return blame
+
+
+def _blame(result: Result, *services: str, kind: str, detail: str) -> Blame:
+    run = result.run
     return Blame.objects.create(
         project=run.project,
         run=run,

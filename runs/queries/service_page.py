@@ -8,11 +8,10 @@ from datetime import date, datetime
 from itertools import groupby
 from typing import Any
 
-from django.db import connection
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.utils import timezone
 
-from runs.models import Project, Run, Service, TestCase
+from runs.models import Blame, Project, Run, Service, ServiceDay, TestCase
 from runs.queries.blamed import BlamedFailures, KindRow, Wanted, blamed_failures, evidence_kinds
 from runs.queries.services import DAYS, bounds_of, days_until
 
@@ -20,13 +19,6 @@ from runs.queries.services import DAYS, bounds_of, days_until
 LISTED = 15
 #: Newest runs that are asked for the image they ran.
 _RUNS_LOOKED_AT = 300
-
-_BY_DAY = """
-SELECT (run_at AT TIME ZONE 'UTC')::date, count(*),
-       count(*) FILTER (WHERE services @> ARRAY[%(service)s::text])
-FROM runs_blame WHERE project_id = %(project)s AND run_at >= %(since)s AND run_at < %(until)s
-GROUP BY 1
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +119,7 @@ def service_page(
         service=service,
         days=count,
         choices=tuple(sorted(DAYS)),
-        by_day=_by_day(wanted, shown),
+        by_day=_by_day(project, service.name, shown),
         kinds=evidence_kinds(wanted),
         failures=blamed_failures(wanted),
         tests=_tests(wanted),
@@ -142,35 +134,48 @@ def service_page(
 def counts_by_day(service: Service, *, days: int, now: datetime | None = None) -> list[DayCount]:
     """The failures held against the service in the last `days` days, oldest first."""
     shown = days_until(now or timezone.now(), days)
-    return _by_day(Wanted(service.project, *bounds_of(shown), service=service.name), shown)
+    return _by_day(service.project, service.name, shown)
 
 
-def _by_day(wanted: Wanted, shown: Sequence[date]) -> list[DayCount]:
-    with connection.cursor() as cursor:
-        cursor.execute(_BY_DAY, wanted.parameters)
-        found = {day: (looked_at, count) for day, looked_at, count in cursor.fetchall()}
-    return [DayCount(day, found.get(day, (0, 0))[1], found.get(day, (0, 0))[0]) for day in shown]
+def _by_day(project: Project, service: str, shown: Sequence[date]) -> list[DayCount]:
+    kept = ServiceDay.objects.filter(project=project, day__range=(shown[0], shown[-1]))
+    own = kept.filter(Q(is_total=True) | Q(is_total=False, service=service))
+    rows = own.values_list("is_total", "day", "failure_count")
+    found = {(is_total, day): count for is_total, day, count in rows}
+    return [DayCount(day, found.get((False, day), 0), found.get((True, day), 0)) for day in shown]
 
 
 def _tests(wanted: Wanted) -> list[BlamingTest]:
+    """Those with the most failures; counted in narrow rows before any test is read."""
     held = _held(wanted)
-    cases = TestCase.objects.filter(held).annotate(count=Count("blames")).order_by("-count", "pk")
-    return [BlamingTest(case, case.count) for case in cases[:LISTED]]
+    most = held.values("case").annotate(count=Count("pk")).order_by("-count", "case").values("case")[:LISTED]
+    cases = TestCase.objects.filter(pk__in=most).annotate(count=_count(held, case=OuterRef("pk")))
+    return [BlamingTest(case, case.count) for case in cases.order_by("-count", "pk")]
 
 
 def _runs(wanted: Wanted) -> list[BlamedRun]:
-    runs: QuerySet[Any] = Run.objects.filter(_held(wanted)).annotate(count=Count("blames"))
-    return [BlamedRun(run, run.count) for run in runs.select_related("suite").order_by("-number")[:LISTED]]
+    held = _held(wanted)
+    # A blame's project and moment are its run's: so no older runs are asked for theirs.
+    own = Run.objects.filter(project=wanted.project, run_at__gte=wanted.since, run_at__lt=wanted.until)
+    newest = own.filter(pk__in=held.values("run")).order_by("-number").values("pk")[:LISTED]
+    runs: QuerySet[Any] = Run.objects.filter(pk__in=newest).annotate(count=_count(held, run=OuterRef("pk")))
+    return [BlamedRun(run, run.count) for run in runs.select_related("suite").order_by("-number")]
 
 
-def _held(wanted: Wanted) -> Q:
-    """Of tests or runs: a failure of that time is held against the service."""
-    return Q(
-        blames__project=wanted.project,
-        blames__run_at__gte=wanted.since,
-        blames__run_at__lt=wanted.until,
-        blames__services__contains=[wanted.service],
+def _held(wanted: Wanted) -> QuerySet[Blame]:
+    """The failures of that time that are held against the service."""
+    return Blame.objects.filter(
+        project=wanted.project,
+        run_at__gte=wanted.since,
+        run_at__lt=wanted.until,
+        services__contains=[wanted.service],
     )
+
+
+def _count(held: QuerySet[Blame], **of: OuterRef) -> Subquery:
+    """How many of them there are of a test or a run."""
+    own = held.filter(**of).order_by().values(*of)
+    return Subquery(own.annotate(own_count=Count("pk")).values("own_count"), output_field=IntegerField())
 
 
 def _images(project: Project, name: str) -> list[ImageSpan]:

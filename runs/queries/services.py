@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from math import ceil
 
-from django.db import connection
 from django.utils import timezone
 
 from runs.analytics.graphs import Graph, Node, laid_out
-from runs.models import Project, Run, Service
+from runs.models import Project, Run, Service, ServiceDay
 from runs.queries.blamed import (
     ANY,
     BlamedFailures,
@@ -34,17 +33,6 @@ KNOWN_LIMIT = 2_000
 #: A cell of so many failures has the strongest colour, unless another has more.
 FULL_HEAT = 8
 HEAT_LEVELS = 4
-
-_COUNTS = """
-SELECT NULL AS service, (run_at AT TIME ZONE 'UTC')::date AS day, count(*) AS failures
-FROM runs_blame WHERE project_id = %(project)s AND run_at >= %(since)s AND run_at < %(until)s
-GROUP BY day
-UNION ALL
-SELECT service, (run_at AT TIME ZONE 'UTC')::date, count(*)
-FROM runs_blame, unnest(CASE WHEN cardinality(services) = 0 THEN ARRAY[''] ELSE services END) AS service
-WHERE project_id = %(project)s AND run_at >= %(since)s AND run_at < %(until)s
-GROUP BY 1, 2
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +134,14 @@ def bounds_of(days: list[date]) -> tuple[datetime, datetime]:
 
 def _counts(project: Project, days: list[date]) -> tuple[dict[str, dict[date, int]], dict[date, int]]:
     """Failures by service and day, and those that were looked at by day."""
-    since, until = bounds_of(days)
     counts: dict[str, dict[date, int]] = {}
     looked_at: dict[date, int] = {}
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, {"project": project.pk, "since": since, "until": until})
-        for service, day, count in cursor.fetchall():
-            if service is None:
-                looked_at[day] = count
-            else:
-                counts.setdefault(service, {})[day] = count
+    kept = ServiceDay.objects.filter(project=project, day__range=(days[0], days[-1]), failure_count__gt=0)
+    for service, day, is_total, count in kept.values_list("service", "day", "is_total", "failure_count"):
+        if is_total:
+            looked_at[day] = count
+        else:
+            counts.setdefault(service, {})[day] = count
     return counts, looked_at
 
 
