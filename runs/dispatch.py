@@ -88,6 +88,8 @@ def make_bell(url: str) -> Celery:
     """
     bell = Celery("doorbell", broker=url, set_as_current=False)
     bell.conf.update(
+        # Before `broker_url`, which the environment's CELERY_BROKER_URL overrules.
+        broker_write_url=url,
         broker_connection_timeout=_PATIENCE_SECONDS,
         broker_transport_options={
             "socket_timeout": _PATIENCE_SECONDS,

@@ -90,8 +90,9 @@ def test_each_container_becomes_ready_by_itself_and_tests_wait_for_all(lab: Lab)
     with lab.provisioned(spec) as environment:
         environment.start_tests()
         state = environment.wait_for_tests(deadline_seconds=20)
-        rows = {row.name: row for row in environment.record.services.all()}
 
+    # Written with the last beat, once the environment is left.
+    rows = {row.name: row for row in environment.record.services.all()}
     assert state.exit_code == 0
     assert sorted(rows) == ["api-1", "api-2", "tests"]
     last = max(rows["api-1"].ready_at, rows["api-2"].ready_at)  # type: ignore[type-var]
