@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 from runs.models import CaseState, Quarantine, Suite, TestCase
 from runs.vocabulary import Outcome, Role, RunStatus
 from tests.browser.conftest import PASSWORD, SignIn
+from tests.browser.test_accessibility import until_mounted
 from tests.factories import NOW, make_case, make_member, make_project, make_run, make_suite
 from tests.rows import add_results
 
@@ -74,6 +75,7 @@ def test_a_test_is_quarantined_and_released_from_the_board_by_the_keyboard_alone
     expect(page.get_by_role("button", name="Release test_race")).to_be_focused()
     assert Quarantine.objects.get().reason == "SHOP-231"
 
+    until_mounted(page)
     page.keyboard.press("Enter")
 
     expect(row).to_contain_text("It decides again.")
@@ -168,8 +170,14 @@ def test_the_grid_narrows_in_place_and_can_still_be_walked(page: Page, sign_in: 
     page.get_by_label("Find tests").fill("test_b")
 
     expect(page.locator(".cells")).to_have_count(1)
-    page.locator(".cells[tabindex='0']").focus()
-    page.keyboard.press("Home")
+    # The search may be answered once more for what was typed last, and the grid drawn anew with it.
+    for _ in range(20):
+        until_mounted(page)
+        page.locator(".cells[tabindex='0']").focus()
+        page.keyboard.press("Home")
+        if "#1" in page.locator("[data-dock]").inner_text():
+            break
+        page.wait_for_timeout(100)
     expect(page.locator("[data-dock]")).to_contain_text("#1")
     page.get_by_role("link", name="Failing now 1").click()
     expect(page.locator(".cells")).to_have_count(1)
