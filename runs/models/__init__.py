@@ -7,6 +7,7 @@ from runs.models.durations import CaseDuration
 from runs.models.people import FailedSignIn, Invitation, Membership, User
 from runs.models.projects import Project, Team, Token
 from runs.models.quarantine import Quarantine
+from runs.models.renames import Rename
 from runs.models.results import Attempt, Failure, Result, TestCase
 from runs.models.rollups import CaseMonth, ServiceDay, SuiteDay
 from runs.models.runs import Artifact, Event, LogChunk, Run, Shard
@@ -35,6 +36,7 @@ __all__ = [
     "Membership",
     "Project",
     "Quarantine",
+    "Rename",
     "Report",
     "Result",
     "Run",

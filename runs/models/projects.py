@@ -46,6 +46,8 @@ class Project(models.Model):
     policy_quota = models.JSONField(
         default=dict, db_default=models.Value({}, output_field=models.JSONField()), blank=True
     )
+    #: Tests that moved to another class or file and changed nothing else are joined without asking.
+    confirms_moves = models.BooleanField(default=False, db_default=False)
     is_sample = models.BooleanField(default=False)
     #: The number the next run gets; read and raised under this row's lock.
     next_run_number = models.PositiveIntegerField(default=1)

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from django.db.models.expressions import Combinable
 
 
+class TestCaseQuerySet(models.QuerySet["TestCase"]):
+    """Test cases as questions are asked of them."""
+
+    def called_now(self) -> TestCaseQuerySet:
+        """Tests by the names they have, without those they had."""
+        return self.filter(same_as=None)
+
+
 class TestCase(models.Model):
     """A test with an identity that survives runs."""
 
@@ -44,6 +52,19 @@ class TestCase(models.Model):
     line = models.PositiveIntegerField(null=True, blank=True)
     first_seen_at = models.DateTimeField()
     last_seen_at = models.DateTimeField()
+    #: Of a former name: the test that is called otherwise now. What is reported under it belongs there.
+    same_as = models.ForeignKey(
+        "self",
+        on_delete=models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        db_constraint=False,
+        db_index=False,
+        related_name="former_names",
+    )
+
+    objects = TestCaseQuerySet.as_manager()
 
     class Meta:
         """An identity leads to one case of a suite."""
@@ -51,6 +72,14 @@ class TestCase(models.Model):
         constraints = (
             models.UniqueConstraint(
                 fields=["suite", "identity"], name="an_identity_names_one_case_of_a_suite"
+            ),
+        )
+        # What a suite's tests were called before; few were called otherwise, and the others are not in it.
+        indexes = (
+            models.Index(
+                fields=["suite", "same_as"],
+                name="former_names_of_suite",
+                condition=Q(same_as__isnull=False),
             ),
         )
 
