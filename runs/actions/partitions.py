@@ -1,5 +1,5 @@
-"""Keep the month partitions of results and attempts: made before they are needed, removed when their term is
-over. Months are in UTC."""
+"""Keep the month partitions of results, attempts and details: made before they are needed, removed when their
+term is over. Months are in UTC."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from psycopg import sql
 
 from runs.actions.locks import Lock, wait_for
 
-PARTITIONED_TABLES = ("runs_result", "runs_attempt")
+PARTITIONED_TABLES = ("runs_result", "runs_attempt", "runs_resultdetails")
 #: How long the removal of a month waits for whoever writes to it, with everybody else behind it.
 REMOVAL_PATIENCE_SECONDS = 3.0
 _LOCK_NOT_AVAILABLE = "55P03"
 
 _OLD_PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-WHERE i.inhparent = ANY(ARRAY['runs_result', 'runs_attempt']::regclass[]) AND right(c.relname, 6) < %s
+WHERE i.inhparent = ANY(%s::regclass[]) AND right(c.relname, 6) < %s
 """
 _IS_PINNED = """
 SELECT EXISTS (SELECT FROM runs_run WHERE run_at >= %s AND run_at < %s AND pinned_at IS NOT NULL)
@@ -93,7 +93,7 @@ def are_results_kept(moment: datetime) -> bool:
 def months_before(oldest: datetime) -> list[datetime]:
     """Months before that have something to be removed, oldest first: any result that is of no pinned run."""
     with connection.cursor() as cursor:
-        cursor.execute(_OLD_PARTITIONS, [f"{oldest:%Y%m}"])
+        cursor.execute(_OLD_PARTITIONS, [list(PARTITIONED_TABLES), f"{oldest:%Y%m}"])
         found = {name for (name,) in cursor.fetchall()}
     moments = {datetime.strptime(name[-6:], "%Y%m").replace(tzinfo=UTC) for name in found}
     return [month for month in sorted(moments) if _is_removable(month)]
@@ -102,7 +102,7 @@ def months_before(oldest: datetime) -> list[datetime]:
 def remove_month(
     month: datetime, *, now: datetime, patience_seconds: float = REMOVAL_PATIENCE_SECONDS
 ) -> RemovedMonth | None:
-    """Remove a month's results and attempts but for those of pinned runs; its runs keep their totals.
+    """Remove what a month's results are made of, but for pinned runs; its runs keep their totals.
 
     The tables are dropped, or replaced by small ones with what is pinned. None, and nothing changed, while
     somebody writes to the month: to be tried again.

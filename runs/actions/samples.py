@@ -254,6 +254,7 @@ def _remove_runs(project: Project, made_up: _MadeUp) -> Removed:
     names = list(kept.values_list("storage_name", flat=True))
     transaction.on_commit(partial(_delete_files, names))
     with connection.cursor() as cursor:
+        cursor.execute(_DELETE_ROWS.format("runs_resultdetails"), {**made_up.moments, "runs": runs})
         cursor.execute(_DELETE_ROWS.format("runs_attempt"), {**made_up.moments, "runs": runs})
         cursor.execute(_DELETE_ROWS.format("runs_result"), {**made_up.moments, "runs": runs})
         result_count = cursor.rowcount

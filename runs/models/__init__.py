@@ -8,7 +8,7 @@ from runs.models.people import FailedSignIn, Invitation, Membership, User
 from runs.models.projects import Project, Team, Token
 from runs.models.quarantine import Quarantine
 from runs.models.renames import Rename
-from runs.models.results import Attempt, Failure, Result, TestCase
+from runs.models.results import Attempt, Failure, Result, ResultDetails, TestCase
 from runs.models.rollups import CaseMonth, ServiceDay, SuiteDay
 from runs.models.runs import Artifact, Event, LogChunk, Run, Shard
 from runs.models.schedules import Schedule
@@ -39,6 +39,7 @@ __all__ = [
     "Rename",
     "Report",
     "Result",
+    "ResultDetails",
     "Run",
     "Schedule",
     "Service",

@@ -1,8 +1,9 @@
 """Test cases and what came of them.
 
-`Result` and `Attempt` live in month partitions by `run_at`, so that history can be dropped as tables and
-a page touches only the months it shows. They carry no foreign keys: a trigger per row would cost more
-than the row (docs/decisions/0003). `runs.actions.results` is their only writer and keeps them whole.
+`Result`, `Attempt` and `ResultDetails` live in month partitions by `run_at`, so that history can be dropped
+as tables and a page touches only the months it shows. They carry no foreign keys: a trigger per row would
+cost more than the row (docs/decisions/0003). `runs.actions.results` is their only writer and keeps them
+whole.
 """
 
 from __future__ import annotations
@@ -211,3 +212,36 @@ class Attempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.outcome}"
+
+
+class ResultDetails(models.Model):
+    """What a report tells of a case in a run besides outcomes; kept only where it tells anything."""
+
+    pk = models.CompositePrimaryKey("case_id", "run_at", "run_id", "number")
+    run_at = models.DateTimeField()
+    run: models.ForeignKey[Run | Combinable, Run] = models.ForeignKey(
+        Run, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="details"
+    )
+    case: models.ForeignKey[TestCase | Combinable, TestCase] = models.ForeignKey(
+        TestCase, on_delete=models.DO_NOTHING, db_constraint=False, db_index=False, related_name="details"
+    )
+    #: Counts the times that reports of the run speak of the case and have something to tell.
+    number = models.PositiveSmallIntegerField()
+    shard = models.PositiveSmallIntegerField(default=1)
+    attachment_count = models.PositiveSmallIntegerField(default=0)
+    #: Properties, attachments and output, compressed; see `runs/ingestion/details.py`.
+    body = models.BinaryField()
+
+    class Meta:
+        """Created by hand-written SQL in migration 0024, as a partitioned table."""
+
+        constraints = (
+            models.CheckConstraint(condition=Q(number__gte=1), name="details_are_numbered_from_one"),
+        )
+        indexes = (
+            # Which files the reports of a run name; most details name none and are not in it.
+            models.Index(fields=["run"], name="attachments_of_run", condition=Q(attachment_count__gt=0)),
+        )
+
+    def __str__(self) -> str:
+        return f"details {self.number}"

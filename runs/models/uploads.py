@@ -72,6 +72,8 @@ class Report(models.Model):
     #: Test cases and attempts found in it.
     case_count = models.PositiveIntegerField(default=0)
     problems = models.JSONField(default=list, blank=True)
+    #: What it tells of suites, compressed; see `runs/ingestion/details.py`. Null where it tells nothing.
+    suite_properties = models.BinaryField(null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

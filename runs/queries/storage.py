@@ -39,7 +39,13 @@ def stored(now: datetime) -> list[Stored]:
     The pace of rows is taken from their number: each is held to be as large as the others of its kind.
     """
     found = [
-        _table("results", ["runs_result", "runs_attempt"], _RESULTS, settings.KEEP_RESULTS_DAYS, now),
+        _table(
+            "results",
+            ["runs_result", "runs_attempt", "runs_resultdetails"],
+            _RESULTS,
+            settings.KEEP_RESULTS_DAYS,
+            now,
+        ),
         # A text is kept for as long as a result speaks of it.
         _table("failure texts", ["runs_failure"], _TEXTS, settings.KEEP_RESULTS_DAYS, now),
         _table("logs and events", ["runs_logchunk", "runs_event"], _LOGS, settings.KEEP_LOGS_DAYS, now),

@@ -23,7 +23,7 @@ def partitions_of(table: str) -> set[str]:
 def test_a_month_gets_one_partition_of_each_table() -> None:
     made = ensure_partition(datetime(1999, 12, 31, 23, 59, tzinfo=UTC))
 
-    assert made == ["runs_attempt_199912", "runs_result_199912"]
+    assert made == ["runs_attempt_199912", "runs_result_199912", "runs_resultdetails_199912"]
     assert "runs_result_199912" in partitions_of("runs_result")
     assert "runs_attempt_199912" in partitions_of("runs_attempt")
 
@@ -43,7 +43,7 @@ def test_months_are_told_in_utc() -> None:
 def test_partitions_are_kept_ahead_over_the_turn_of_the_year() -> None:
     made = keep_partitions_ahead(datetime(2001, 11, 21, tzinfo=UTC), months=2)
 
-    assert [name for name in made if "result" in name] == [
+    assert [name for name in made if "result_" in name] == [
         "runs_result_200111",
         "runs_result_200112",
         "runs_result_200201",
