@@ -23,14 +23,6 @@ if TYPE_CHECKING:
     from django.db.models.expressions import Combinable
 
 
-class TestCaseQuerySet(models.QuerySet["TestCase"]):
-    """Test cases as questions are asked of them."""
-
-    def called_now(self) -> TestCaseQuerySet:
-        """Tests by the names they have, without those they had."""
-        return self.filter(same_as=None)
-
-
 class TestCase(models.Model):
     """A test with an identity that survives runs."""
 
@@ -64,8 +56,6 @@ class TestCase(models.Model):
         db_index=False,
         related_name="former_names",
     )
-
-    objects = TestCaseQuerySet.as_manager()
 
     class Meta:
         """An identity leads to one case of a suite."""
