@@ -13,6 +13,7 @@ from runs.actions.blaming import blame_run as blame
 from runs.actions.judging import judge_run as judge
 from runs.actions.pacing import pace_run
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
+from runs.actions.renames import propose_renames
 from runs.actions.retention import Terms, remove_outlived
 from runs.actions.runs import claim_run
 from runs.actions.samples import load_samples as load
@@ -48,13 +49,15 @@ def handle_delivery(delivery_id: int) -> None:
 
 @shared_task(name="runs.tasks.judge_run")
 def judge_run(run_id: int) -> None:
-    """Judge the tests that a finished run touched, how long they took, and which service failed them.
+    """Judge the tests that a finished run touched, how long they took, which service failed them, and what
+    it shows to be renamed.
 
     Again changes nothing.
     """
     judge(run_id)
     pace_run(run_id)
     blame(run_id)
+    propose_renames(run_id)
 
 
 @shared_task(name="runs.tasks.load_samples")

@@ -140,6 +140,21 @@ class DeliveryStatus(StrEnum):
     FAILED = "failed"
 
 
+class RenameStatus(StrEnum):
+    """What became of the proposal that two cases are one test."""
+
+    #: Waits for a person, or for the rule.
+    PROPOSED = "proposed"
+    #: Their histories are joined.
+    CONFIRMED = "confirmed"
+    #: A person said that they are two.
+    REFUSED = "refused"
+    #: A run held both, or another proposal was confirmed.
+    WITHDRAWN = "withdrawn"
+    #: They were joined, and are two again.
+    PARTED = "parted"
+
+
 class Role(StrEnum):
     """What a member may do in a project; each includes the ones before it."""
 
