@@ -85,16 +85,19 @@ def corpus() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _plain_static_files() -> Iterator[None]:
+def _quick_settings() -> Iterator[None]:
     """Pages in tests name static files without a manifest, so that nothing has to be collected first.
 
-    Overridden the way Django's own tests do it: that also forgets a storage somebody looked at before.
+    Passwords are hashed in one round: each would take a third of a second. A server of its own process knows
+    them still, as rounds are part of what is kept. Overridden the way Django's own tests do it: that also
+    forgets what somebody looked at before.
     """
     from django.conf import settings  # noqa: PLC0415 - settings are not read before the servers are up
     from django.test import override_settings  # noqa: PLC0415
 
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}):
+    hashers = ["tests.factories.OneRound"]
+    with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}, PASSWORD_HASHERS=hashers):
         yield
 
 

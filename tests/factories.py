@@ -7,6 +7,8 @@ import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
+
 from runs.models import Event, Membership, Project, Run, Suite, Team, TestCase, User
 from runs.vocabulary import FINISHED, Role, RunStatus, Trigger
 
@@ -14,6 +16,12 @@ _numbers = itertools.count(1)
 
 #: A fixed moment, a Saturday morning, for tests that need one.
 NOW = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+
+
+class OneRound(PBKDF2PasswordHasher):
+    """The usual passwords, weakly hashed."""
+
+    iterations = 1
 
 
 def make_user(username: str = "", *, password: str = "correct horse battery", **values: Any) -> User:
