@@ -23,12 +23,10 @@ TEST_LIMIT = 50_000
 #: Runs that ended after the asked moment, at most: so many are left out one by one.
 _LATE_LIMIT = 2_000
 
-# Durations that the analytics keep, else the newest passes of whatever branch. Only the newest thirty kept
-# ones are looked at: enough to find five that are old enough.
-_TIMES = """
-SELECT c.id, c.class_name, c.name || c.parameters, c.file, coalesce(kept.ms, own.ms) FROM runs_testcase c
-LEFT JOIN runs_caseduration d ON d.case_id = c.id
-LEFT JOIN LATERAL (
+# The newest of the durations that the analytics keep; where some run ended too late, of those that did not.
+# Only the newest thirty kept ones are looked at then: enough to find five that are old enough.
+_NEWEST = "(SELECT nullif(d.recent_ms[greatest(cardinality(d.recent_ms) - %(passes)s + 1, 1):], '{}') AS ms)"
+_OLD_ENOUGH = """(
     SELECT array_agg(k.ms ORDER BY k.place) AS ms FROM (
         SELECT u.ms, u.place FROM unnest(
             d.recent_ms[greatest(cardinality(d.recent_ms) - 29, 1):],
@@ -36,7 +34,12 @@ LEFT JOIN LATERAL (
         ) WITH ORDINALITY AS u (ms, run, place)
         WHERE u.run <> ALL(%(late)s::bigint[]) ORDER BY u.place DESC LIMIT %(passes)s
     ) k
-) kept ON d.case_id IS NOT NULL
+)"""
+# Those that are kept, else the newest passes of whatever branch.
+_TIMES = """
+SELECT c.class_name, c.name || c.parameters, c.file, coalesce(kept.ms, own.ms) FROM runs_testcase c
+LEFT JOIN runs_caseduration d ON d.case_id = c.id
+LEFT JOIN LATERAL <kept> kept ON d.case_id IS NOT NULL
 LEFT JOIN LATERAL (
     SELECT array_agg(p.duration_ms) AS ms FROM (
         SELECT r.duration_ms FROM runs_result r
@@ -90,7 +93,7 @@ def times_of_tests(suite: Suite, *, now: datetime, as_of: datetime | None = None
         "limit": TEST_LIMIT,
     }
     with connection.cursor() as cursor:
-        cursor.execute(_TIMES, values)
+        cursor.execute(_TIMES.replace("<kept>", _OLD_ENOUGH if late else _NEWEST), values)
         return [
             TestTime(
                 test=selector(class_name=class_name, name=name, file=file),
@@ -98,7 +101,7 @@ def times_of_tests(suite: Suite, *, now: datetime, as_of: datetime | None = None
                 file=file,
                 seconds=median(passes) / 1000 if passes else None,
             )
-            for _, class_name, name, file, passes in cursor.fetchall()
+            for class_name, name, file, passes in cursor.fetchall()
         ]
 
 
