@@ -28,6 +28,8 @@ SERVICES = ("postgres", "orders", "payments", "gateway", "mailer", "search", "re
 FAILURE_TEXTS = 400
 #: Newest runs of the first project with an environment, a timeline and logs.
 RUNS_WITH_ENVIRONMENT = 60
+#: Of every project: webhooks received, and changes of its settings.
+DELIVERIES, AUDIT_ENTRIES = 5_000, 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,24 @@ SELECT u.run_id, u.id, 1, 'report.xml', r.test_count * 120, u.content_digest, 'r
        r.test_count, '[]', u.received_at
 FROM runs_upload u JOIN runs_run r ON r.id = u.run_id ORDER BY u.id
 """
+# Half a year of pull requests' webhooks, and of people changing things.
+_DELIVERIES = """
+INSERT INTO runs_delivery (
+    project_id, hook_id, direction, provider, key, event, status, reason, payload, created_at, handled_at)
+SELECT h.project_id, h.id, 'received', 'github', 'd-' || n, 'push',
+       (ARRAY['accepted', 'accepted', 'ignored', 'refused', 'failed'])[1 + n %% 5], 'branch main is watched',
+       jsonb_build_object('ref', 'refs/heads/main', 'commits', repeat('commit ' || n || ' ', 200)),
+       %(until)s::timestamptz - make_interval(secs => n * %(seconds)s / %(deliveries)s),
+       %(until)s::timestamptz - make_interval(secs => n * %(seconds)s / %(deliveries)s)
+FROM runs_hook h CROSS JOIN generate_series(%(deliveries)s, 1, -1) AS n ORDER BY h.project_id, n DESC
+"""
+_AUDIT = """
+INSERT INTO runs_auditentry (project_id, at, actor, action, subject, data)
+SELECT p.id, %(until)s::timestamptz - make_interval(secs => n * %(seconds)s / %(entries)s), 'dana',
+       (ARRAY['token.revoked', 'member.role', 'schedule.paused'])[1 + n %% 3], 'thing ' || n,
+       jsonb_build_object('before', n, 'after', n + 1)
+FROM runs_project p CROSS JOIN generate_series(%(entries)s, 1, -1) AS n ORDER BY p.id, n DESC
+"""
 
 
 def build(results: int, *, until: datetime) -> None:
@@ -275,6 +295,8 @@ def build(results: int, *, until: datetime) -> None:
         _pace(values)
     with stage("environments, timelines and logs"):
         _environments()
+    with stage("hooks, deliveries, people and their changes"):
+        add_settings(until)
     with stage("the newest runs judged, paced and blamed"):
         _derive()
     with stage("VACUUM ANALYZE"):
@@ -362,6 +384,29 @@ def _environments() -> None:
         needs = {name: {"depends_on": ["postgres"]} for name in SERVICES[1:]}
         facts = {"images": {}, "tests": "orders", "services": {"postgres": {"depends_on": []}, **needs}}
         Run.objects.filter(pk=run.pk).update(environment_facts=facts)
+
+
+def add_settings(until: datetime) -> None:
+    """In every project what its settings and webhooks name, with deliveries and changes of half a year."""
+    from runs.actions.channels import add_channel  # noqa: PLC0415 - once the server is up
+    from runs.actions.invitations import create_invitation  # noqa: PLC0415 - as above
+    from runs.actions.tokens import create_token  # noqa: PLC0415 - as above
+    from runs.actions.webhooks import create_hook  # noqa: PLC0415 - as above
+    from runs.models import Project, Schedule, Suite  # noqa: PLC0415 - as above
+    from runs.vocabulary import Role, Scope  # noqa: PLC0415 - as above
+    from tests.factories import make_member  # noqa: PLC0415 - as above
+
+    for project in Project.objects.order_by("pk"):
+        create_hook(project=project, provider="github")
+        create_token(project=project, scopes=[Scope.READ])
+        create_invitation(project=project, role=Role.VIEWER)
+        add_channel(project=project, kind="slack", address="https://hooks.slack.com/services/T/B/s")
+        make_member(project, Role.VIEWER)
+        suite = Suite.objects.filter(project=project).order_by("pk")[0]
+        Schedule.objects.create(suite=suite, cron="0 2 * * *")
+    seconds = timedelta(days=DAYS).total_seconds()
+    values = {"until": until, "seconds": seconds, "deliveries": DELIVERIES, "entries": AUDIT_ENTRIES}
+    _execute(values, _DELIVERIES, _AUDIT)
 
 
 def _derive() -> None:
