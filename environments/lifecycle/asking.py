@@ -108,7 +108,7 @@ class Asker:
                 break
         return _together(outcomes, passed=outcomes[-1].passed)
 
-    def _asked(self, name: str, probe: Probe) -> ProbeOutcome:
+    def _asked(self, name: str, probe: HttpProbe | TcpProbe | ExecProbe | FileProbe) -> ProbeOutcome:
         try:
             match probe:
                 case HttpProbe():
@@ -119,8 +119,6 @@ class Asker:
                     return executed(command, timeout, lambda words, seconds: self.run(name, words, seconds))
                 case FileProbe():
                     return self._file(name, probe)
-                case _:
-                    raise NotImplementedError(probe)
         except (OSError, HTTPException) as error:
             return ProbeOutcome(passed=False, output=_reason(error))
 

@@ -7,7 +7,6 @@ it lists agree at every moment. Days are days of UTC, by the run's own moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,13 +28,15 @@ _SUITE_COUNTS = {
     "flaky_count": "r.flaky_count",
 }
 
-# `<day>` is the day of the month. Updated first, inserted where there was nothing: half of what `ON CONFLICT`
-# costs. Then one statement each for those that did not pass.
-_COUNT_CASES = """
+# `<day>` is the day of the month; `<step>` is + 1 to count and - 1 to take out. One statement for every case,
+# one for those that had nothing in the month yet, and one each for those that did not pass.
+_STEP_CASES = """
 UPDATE runs_casemonth m SET
-    results[<day>] = least(coalesce(m.results[<day>], 0)::integer + 1, 32767)::smallint,
-    timed_count = m.timed_count + (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer,
-    timed_ms = m.timed_ms + CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END
+    results[<day>] = least(greatest(coalesce(m.results[<day>], 0)::integer <step>, 0), 32767)::smallint,
+    timed_count = greatest(
+        m.timed_count <step> * (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer, 0),
+    timed_ms = greatest(
+        m.timed_ms <step> * CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END, 0)
 FROM runs_result r
 WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND m.case_id = r.case_id AND m.month = %(month)s
 """
@@ -48,30 +49,17 @@ WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND NOT EXISTS (
     SELECT FROM runs_casemonth m WHERE m.case_id = r.case_id AND m.month = %(month)s)
 ORDER BY r.case_id
 """
-_COUNT_NOTABLE = """
+_STEP_NOTABLE = """
 UPDATE runs_casemonth m
-SET <column>[<day>] = least(coalesce(m.<column>[<day>], 0)::integer + 1, 32767)::smallint
+SET <column>[<day>] = least(greatest(coalesce(m.<column>[<day>], 0)::integer <step>, 0), 32767)::smallint
 FROM runs_result r
 WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.outcome <> 'passed' AND r.outcome IN (<outcomes>)
   AND m.case_id = r.case_id AND m.month = %(month)s
 """
-_TAKE_OUT_CASES = """
-UPDATE runs_casemonth m SET
-    results[<day>] = greatest(coalesce(m.results[<day>], 0)::integer - 1, 0)::smallint,
-    timed_count = greatest(
-        m.timed_count - (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer, 0),
-    timed_ms = greatest(
-        m.timed_ms - CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END, 0)
-FROM runs_result r
-WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND m.case_id = r.case_id AND m.month = %(month)s
-"""
-_TAKE_OUT_NOTABLE = """
-UPDATE runs_casemonth m
-SET <column>[<day>] = greatest(coalesce(m.<column>[<day>], 0)::integer - 1, 0)::smallint
-FROM runs_result r
-WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.outcome <> 'passed' AND r.outcome IN (<outcomes>)
-  AND m.case_id = r.case_id AND m.month = %(month)s
-"""
+_STEPS_NOTABLE = [
+    _STEP_NOTABLE.replace("<column>", column).replace("<outcomes>", outcomes)
+    for column, outcomes in _NOTABLE.items()
+]
 _COUNT_SUITE = f"""
 INSERT INTO runs_suiteday AS d (suite_id, day, is_default_branch, {", ".join(_SUITE_COUNTS)})
 SELECT r.suite_id, %(day)s, r.counted_on_default, {", ".join(_SUITE_COUNTS.values())}
@@ -122,12 +110,12 @@ def count_run(run_id: int) -> None:
         row = cursor.fetchone()
     if row is not None:
         suite_id, run_at, test_count = row
-        counting = _Counting(suite_id, run_id, run_at)
+        counting = _Counting(suite_id, run_id, run_at, step="+ 1")
         counting.execute(_COUNT_SUITE)
         if test_count:
-            if counting.execute(_COUNT_CASES) < test_count:
+            if counting.execute(_STEP_CASES) < test_count:
                 counting.execute(_COUNT_CASES_FIRST)
-            counting.execute(*_for_each_column(_COUNT_NOTABLE))
+            counting.execute(*_STEPS_NOTABLE)
 
 
 def take_run_out(run_id: int) -> bool:
@@ -146,8 +134,8 @@ def take_run_out(run_id: int) -> bool:
     if row is None or row[2] is None:
         return row is not None and bool(row[3])
     suite_id, run_at, _, has_results = row
-    counting = _Counting(suite_id, run_id, run_at)
-    counting.execute(_TAKE_OUT_SUITE, _TAKE_OUT_CASES, *_for_each_column(_TAKE_OUT_NOTABLE))
+    counting = _Counting(suite_id, run_id, run_at, step="- 1")
+    counting.execute(_TAKE_OUT_SUITE, _STEP_CASES, *_STEPS_NOTABLE)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
     return bool(has_results)
@@ -169,17 +157,11 @@ def take_blames_out(run_id: int, project_id: int) -> None:
             cursor.execute(_TAKE_OUT_BLAMES, {"run": run_id})
 
 
-def _for_each_column(statement: str) -> Iterable[str]:
-    return [
-        statement.replace("<column>", column).replace("<outcomes>", outcomes)
-        for column, outcomes in _NOTABLE.items()
-    ]
-
-
 class _Counting:
     """One run's statements. One run of a suite is counted at a time: rows of cases come in no order."""
 
-    def __init__(self, suite_id: int, run_id: int, run_at: datetime) -> None:
+    def __init__(self, suite_id: int, run_id: int, run_at: datetime, *, step: str) -> None:
+        self._step = step
         self._day = run_at.astimezone(UTC).date()
         self._values: dict[str, Any] = {
             "run": run_id,
@@ -193,5 +175,6 @@ class _Counting:
         """Execute in order; return how many rows the last one touched."""
         with connection.cursor() as cursor:
             for statement in statements:
-                cursor.execute(statement.replace("<day>", str(self._day.day)), self._values)
+                fitted = statement.replace("<day>", str(self._day.day)).replace("<step>", self._step)
+                cursor.execute(fitted, self._values)
             return int(cursor.rowcount)

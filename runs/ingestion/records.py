@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar
@@ -56,7 +57,7 @@ class Element:
         return found.text if found is not None else ""
 
 
-class RecordWalk(Tally):
+class RecordWalk(Tally, ABC):
     """A target of lxml's parser. Formats say what a record is, and what it comes to."""
 
     #: Elements that are kept with all that is in them, by their local names. They may hold each other.
@@ -79,9 +80,9 @@ class RecordWalk(Tally):
     def container_end(self, tag: str) -> None:
         """See an element outside of records end."""
 
+    @abstractmethod
     def record(self, element: Element) -> None:
         """Take a record that is not within another."""
-        raise NotImplementedError
 
     # --- the parser calls these ---------------------------------------------------------------------
 

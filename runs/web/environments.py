@@ -12,7 +12,6 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.environments import tear_down_environment
-from runs.actions.errors import ActionError
 from runs.actions.holding import hold_longer, release_environment
 from runs.queries.environment_page import environment_page
 from runs.queries.environments import environment_list
@@ -21,6 +20,7 @@ from runs.vocabulary import Role
 from runs.web.access import environment_for, person, project_for
 from runs.web.live import STOP_POLLING
 from runs.web.pages import project_page
+from runs.web.refusals import refusals_told
 
 
 @require_GET
@@ -60,11 +60,8 @@ def environment_live(request: HttpRequest, slug: str, environment_name: str) -> 
 def environment_tear_down(request: HttpRequest, slug: str, environment_name: str) -> HttpResponse:
     """Have an environment removed."""
     access = environment_for(request, slug, environment_name, needs=Role.MEMBER)
-    try:
+    with refusals_told(request):
         what = tear_down_environment(access.environment, run=access.run, by=person(request))
-    except ActionError as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, what)
     return redirect("environment", slug, environment_name)
 
@@ -73,11 +70,8 @@ def environment_tear_down(request: HttpRequest, slug: str, environment_name: str
 def environment_release(request: HttpRequest, slug: str, environment_name: str) -> HttpResponse:
     """Let go of one that is held."""
     access = environment_for(request, slug, environment_name, needs=Role.MEMBER)
-    try:
+    with refusals_told(request):
         release_environment(access.environment, run=access.run, by=person(request))
-    except ActionError as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, f"{environment_name} is held no longer; it is removed within seconds.")
     return redirect("environment", slug, environment_name)
 
@@ -86,10 +80,7 @@ def environment_release(request: HttpRequest, slug: str, environment_name: str) 
 def environment_hold_longer(request: HttpRequest, slug: str, environment_name: str) -> HttpResponse:
     """Have one that is held stay for half an hour more."""
     access = environment_for(request, slug, environment_name, needs=Role.MEMBER)
-    try:
+    with refusals_told(request):
         held = hold_longer(access.environment, run=access.run, by=person(request))
-    except ActionError as error:
-        messages.error(request, str(error))
-    else:
         messages.success(request, f"{environment_name} is held until {held.held_until:%H:%M} UTC.")
     return redirect("environment", slug, environment_name)

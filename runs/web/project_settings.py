@@ -36,6 +36,7 @@ from runs.web.forms import (
 from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
 from runs.web.policy_forms import PolicyForm, policy_section
+from runs.web.refusals import refusals_told
 
 
 @never_cache
@@ -130,13 +131,11 @@ def member_role(request: HttpRequest, slug: str, member_id: int) -> HttpResponse
     """Give a member another role."""
     member = _member(members_project_for(request, slug, needs=Role.ADMIN), member_id)
     form = RoleForm(request.POST)
-    try:
+    with refusals_told(request):
         if form.is_valid():
             change_role(member_id=member.pk, role=Role(form.cleaned_data["role"]), by=signed_in(request))
         else:
             messages.error(request, "There is no such role. Nothing was changed.")
-    except ActionError as error:
-        messages.error(request, str(error))
     return back_to(slug, "members")
 
 
@@ -145,13 +144,10 @@ def member_remove(request: HttpRequest, slug: str, member_id: int) -> HttpRespon
     """End a membership; who removes themselves is led home."""
     member = _member(members_project_for(request, slug, needs=Role.ADMIN), member_id)
     user = signed_in(request)
-    try:
+    with refusals_told(request):
         remove_member(member_id=member.pk, by=user)
-    except ActionError as error:
-        messages.error(request, str(error))
-        return back_to(slug, "members")
-    if member.user_id == user.pk and not user.is_superuser:
-        return redirect("home")
+        if member.user_id == user.pk and not user.is_superuser:
+            return redirect("home")
     return back_to(slug, "members")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -13,7 +12,6 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from runs.actions.errors import ActionError
 from runs.actions.projects import ensure_suite
 from runs.actions.schedules import (
     change_schedule,
@@ -30,6 +28,7 @@ from runs.vocabulary import Role, Scope
 from runs.web.access import person, project_for, schedule_for, signed_in, suite_for
 from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
+from runs.web.refusals import refusals_told
 
 _MADE: Final = "suite token"
 
@@ -48,10 +47,8 @@ def suite_list(request: HttpRequest, slug: str) -> HttpResponse:
 def suite_add(request: HttpRequest, slug: str) -> HttpResponse:
     """Name a suite that the repository's suite file describes."""
     access = project_for(request, slug, needs=Role.MEMBER)
-    try:
+    with refusals_told(request):
         ensure_suite(project=access.project, name=request.POST.get("name", ""), by=signed_in(request))
-    except ActionError as error:
-        messages.error(request, str(error))
     return redirect("suites", slug)
 
 
@@ -152,8 +149,6 @@ def _wanted(request: HttpRequest) -> ScheduleSpec:
 
 def _tried(request: HttpRequest, slug: str, name: str, act: Callable[[], object]) -> HttpResponse:
     """Act, say what was refused, and show the suite."""
-    try:
+    with refusals_told(request):
         act()
-    except ActionError as error:
-        messages.error(request, str(error))
     return redirect("suite", slug, name)

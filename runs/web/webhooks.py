@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from runs.actions.errors import ActionError
 from runs.actions.sending import resend_delivery
 from runs.actions.webhooks import approve_delivery, create_hook, redeliver, remove_hook
 from runs.models import Hook
@@ -18,6 +16,7 @@ from runs.vocabulary import Role
 from runs.web.access import Access, delivery_for, project_for, signed_in
 from runs.web.once import keep_for_once, taken_once
 from runs.web.pages import project_page
+from runs.web.refusals import refusals_told
 
 
 @never_cache
@@ -32,14 +31,11 @@ def webhook_list(request: HttpRequest, slug: str) -> HttpResponse:
 def hook_add(request: HttpRequest, slug: str) -> HttpResponse:
     """Make a hook; the page that this leads to shows its secret, once."""
     access = project_for(request, slug, needs=Role.ADMIN)
-    try:
+    with refusals_told(request):
         hook = create_hook(
             project=access.project, provider=request.POST.get("provider", ""), by=signed_in(request)
         )
-    except ActionError as error:
-        messages.error(request, str(error))
-        return redirect("webhooks", slug)
-    keep_for_once(request, "webhook", access.project.pk, id=hook.pk)
+        keep_for_once(request, "webhook", access.project.pk, id=hook.pk)
     return redirect("webhooks", slug)
 
 
@@ -68,10 +64,8 @@ def delivery_again(request: HttpRequest, slug: str, delivery_id: int) -> HttpRes
     """Handle a delivery once more, or send it once more."""
     access = delivery_for(request, slug, delivery_id, needs=Role.MEMBER)
     act = resend_delivery if access.delivery.direction == "sent" else redeliver
-    try:
+    with refusals_told(request):
         act(delivery_id=access.delivery.pk, by=signed_in(request))
-    except ActionError as error:
-        messages.error(request, str(error))
     return redirect("delivery", slug, delivery_id)
 
 
@@ -79,10 +73,8 @@ def delivery_again(request: HttpRequest, slug: str, delivery_id: int) -> HttpRes
 def delivery_approve(request: HttpRequest, slug: str, delivery_id: int) -> HttpResponse:
     """Let a fork's pull request run."""
     access = delivery_for(request, slug, delivery_id, needs=Role.MEMBER)
-    try:
+    with refusals_told(request):
         approve_delivery(delivery_id=access.delivery.pk, by=signed_in(request))
-    except ActionError as error:
-        messages.error(request, str(error))
     return redirect("delivery", slug, delivery_id)
 
 

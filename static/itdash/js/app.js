@@ -32,3 +32,14 @@ new MutationObserver(records => {
   for (const record of records) for (const node of record.addedNodes) mountAll(node);
 }).observe(document.body, { childList: true, subtree: true });
 shortcuts();
+
+/* A search field that loses its focus has changed, though what it asks for is shown already: answering would
+   draw the list anew under whoever just moved into it. */
+const asked = (address, ...more) => [...new URL(address, location).searchParams, ...more]
+  .filter(([, value]) => value !== "").map(pair => pair.map(encodeURIComponent).join("=")).sort().join("&");
+document.body.addEventListener("htmx:beforeRequest", event => {
+  const { verb, path, formData, triggeringEvent } = event.detail.requestConfig;
+  if (verb !== "get" || triggeringEvent?.type !== "change") return;
+  const there = new URL(path, location).pathname === location.pathname;
+  if (there && asked(path, ...formData) === asked(location.href)) event.preventDefault();
+});
