@@ -258,12 +258,13 @@ def judged_along(rows: Sequence[CaseRun], outages: dict[int, OutageReason]) -> l
     """The verdicts after each run that can change one, each knowing the one before it; at least the last.
 
     Evidence appears with a failure or with the pass after it; a recovery is complete, if at all, right before
-    the next failure.
+    the next failure. A failure between two others is none.
     """
     last = len(rows) - 1
     places = {last}
-    for place, row in enumerate(rows):
-        if row.failed_count and row.run not in outages:
+    failing = [row.failed_count > 0 and row.run not in outages for row in rows]
+    for place in range(last + 1):
+        if failing[place] and not all(failing[max(place - 1, 0) : place + 2]):
             places.update({max(place - 1, 0), place, min(place + 1, last)})
     # The run after a failure may be an outage, and the next one the first to tell: each outage moves it on.
     for place in range(last):
