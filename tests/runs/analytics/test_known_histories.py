@@ -15,8 +15,8 @@ from benchmarks import flakiness as flakiness_bench
 from runs.analytics.durations import alerts
 from runs.analytics.flakiness import CaseRun, FlakeThresholds, judge_case
 
-#: With what is demanded. One block of 2,000 shows about 40 flaky tests, too few to tell 0.62 from 0.60: without
-#: reruns it takes all of the data. `benchmarks/flakiness.py` takes all of it for both.
+#: With what is demanded. One block of 2,000 shows about 40 flaky tests, too few to tell 0.62 from 0.60:
+#: without reruns it takes all of the data. `benchmarks/flakiness.py` takes all of it for both.
 WITH_RERUNS = (0.25, 4, 0.97, 0.80)
 WITHOUT_RERUNS = (0.0, 11, 0.97, 0.60)
 
