@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from django.db import connection
 from psycopg import Cursor
 
+from runs.ingestion.details import DetailsBudget
 from runs.ingestion.report import CaseRead
 from runs.vocabulary import Outcome
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 COPY_RESULTS = """
 COPY runs_result (run_at, run_id, case_id, duration_ms, position, shard, attempt_count, outcome) FROM STDIN
+"""
+COPY_DETAILS = """
+COPY runs_resultdetails (run_at, run_id, case_id, number, shard, attachment_count, body) FROM STDIN
 """
 _FIND = """
 SELECT identity, id, last_seen_at < %(long_ago)s FROM runs_testcase WHERE suite_id = %(suite)s LIMIT %(limit)s
@@ -39,10 +43,14 @@ _PRECISION = timedelta(days=1)
 class KnownCases:
     """The cases of a suite for one transaction, each given out once."""
 
-    def __init__(self, place: Place, ids: dict[bytes, int], stale: set[int]) -> None:
+    def __init__(self, place: Place, ids: dict[bytes, int], stale: set[int], budget: DetailsBudget) -> None:
         self._before = f"{place.run_at.isoformat()}\t{place.run_id}\t"
         self._after = f"\t{place.shard}\t1\t"
+        self._between = f"\t1\t{place.shard}\t"
         self._run_at = place.run_at
+        self._budget = budget
+        #: Lines of `COPY_DETAILS`, of the few results that have any.
+        self.details: list[str] = []
         #: Ids by identity of the cases of which no result was seen.
         self._ids = ids
         self._stale = stale
@@ -53,7 +61,7 @@ class KnownCases:
         self._count_before = 0
 
     @classmethod
-    def of_suite(cls, place: Place, *, limit: int) -> KnownCases | None:
+    def of_suite(cls, place: Place, *, limit: int, budget: DetailsBudget) -> KnownCases | None:
         """Read the suite's cases; None when it has none, or more than `limit`."""
         parameters = {"suite": place.suite_id, "limit": limit + 1, "long_ago": place.run_at - _PRECISION}
         connection.ensure_connection()
@@ -63,7 +71,7 @@ class KnownCases:
         if not rows or len(rows) > limit:
             return None
         stale = {case_id for _, case_id, is_stale in rows if is_stale}
-        return cls(place, {identity: case_id for identity, case_id, _ in rows}, stale)
+        return cls(place, {identity: case_id for identity, case_id, _ in rows}, stale, budget)
 
     def begin(self) -> None:
         """Remember this point, to come back to it."""
@@ -75,6 +83,7 @@ class KnownCases:
         """Take back what was given out since `begin`; the rows go with their savepoint."""
         self._ids |= dict(self._taken)
         self._taken = []
+        self.details = []
         self.count = self._count_before
 
     def split(
@@ -94,16 +103,24 @@ class KnownCases:
             if case_id is not None:
                 # Should it come again, the tries are put together: it is not known any more.
                 taken((case[7], case_id))
-                outcome, duration, failure, _ = attempts[0]
+                outcome, duration, failure, output = attempts[0]
                 if failure is None and len(attempts) == 1:
                     position += 1
                     milliseconds = r"\N" if duration is None else duration
                     rows.append(f"{before}{case_id}\t{milliseconds}\t{position}{after}{words[outcome]}\n")
+                    if output or case[8] or case[10]:
+                        self._tell(case_id, case)
                     continue
             others.append((position, case))
             position += len(attempts)
         self.count += len(rows)
         return rows, others, position
+
+    def _tell(self, case_id: int, case: CaseRead) -> None:
+        body = self._budget.of(case)
+        if body is not None:
+            line = f"{self._before}{case_id}{self._between}{len(case.attachments)}\t\\\\x{body.hex()}\n"
+            self.details.append(line)
 
     def touch(self) -> None:
         """Note on the cases that went this way that they were seen."""

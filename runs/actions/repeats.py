@@ -29,12 +29,12 @@ CREATE TEMPORARY TABLE IF NOT EXISTS itdash_repeats_1 (identity bytea PRIMARY KE
 """
 _INSERT_REPEATS = """
 INSERT INTO itdash_repeats_1
-SELECT identity FROM itdash_staging_2 GROUP BY identity HAVING count(*) > 1
+SELECT identity FROM itdash_staging_3 GROUP BY identity HAVING count(*) > 1
 """
 INSERT_REPEATS_OF_EARLIER_REPORTS = """
 INSERT INTO itdash_repeats_1
 SELECT DISTINCT s.identity
-FROM itdash_staging_2 s
+FROM itdash_staging_3 s
 JOIN <case>
 CROSS JOIN LATERAL (
     SELECT FROM runs_result r
@@ -50,7 +50,7 @@ WITH tries AS (
            coalesce(s.outcome = 'errored' AND starts_with(f.message, %(mark)s), false) AS is_teardown,
            %(shard)s::smallint AS shard, coalesce(s.services, '{}') AS services
     FROM itdash_repeats_1 p
-    JOIN itdash_staging_2 s ON s.identity = p.identity
+    JOIN itdash_staging_3 s ON s.identity = p.identity
     JOIN <case>
     LEFT JOIN <failure>
     UNION ALL

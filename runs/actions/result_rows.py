@@ -18,12 +18,13 @@ from typing import Any
 
 from django.db import connection
 
-from runs.actions.known_cases import COPY_RESULTS, KnownCases
+from runs.actions.known_cases import COPY_DETAILS, COPY_RESULTS, KnownCases
 from runs.actions.locks import Lock, is_had, wait_for
 from runs.actions.repeats import REPEATS_TABLE, TRY_LIMIT, array_text, find_repeats, fold_repeats
 from runs.actions.rollups import take_run_out
 from runs.analytics.fingerprints import failure_fingerprint
 from runs.ingestion.attempts import TEARDOWN_MARK
+from runs.ingestion.details import DetailsBudget
 from runs.ingestion.identity import split_parameters
 from runs.ingestion.report import AttemptRead, CaseRead, FailureText
 
@@ -31,7 +32,7 @@ from runs.ingestion.report import AttemptRead, CaseRead, FailureText
 _KNOWN_FAILURE_LIMIT = 20_000
 
 _STAGING = """
-CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_2 (
+CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_3 (
     position integer NOT NULL,
     identity bytea NOT NULL,
     outcome text NOT NULL,
@@ -49,12 +50,15 @@ CREATE TEMPORARY TABLE IF NOT EXISTS itdash_staging_2 (
     message text,
     text text,
     output text,
-    services text[]
+    services text[],
+    attachment_count smallint,
+    details bytea
 ) ON COMMIT DELETE ROWS
 """
-#: Failure columns, output and services of an attempt that has none of them.
+#: Failure columns, output and services of an attempt that has none of them; and details.
 _NOTHING = "\t".join([r"\N"] * 7)
-_COPY = "COPY itdash_staging_2 FROM STDIN"
+_NO_DETAILS = "\t".join([r"\N"] * 2)
+_COPY = "COPY itdash_staging_3 FROM STDIN"
 
 # `<case>` and `<failure>` stand for one of two ways to find the rows that a staged attempt belongs to; see
 # `_Way`.
@@ -64,7 +68,7 @@ INSERT INTO runs_testcase (suite_id, identity, path, class_name, name, parameter
 SELECT DISTINCT ON (s.identity)
        %(suite)s, s.identity, s.path, s.class_name, s.name, s.parameters, s.file, s.variant, s.line,
        %(run_at)s, %(run_at)s
-FROM itdash_staging_2 s LEFT JOIN <case>
+FROM itdash_staging_3 s LEFT JOIN <case>
 WHERE c.id IS NULL
 ORDER BY s.identity, s.position
 ON CONFLICT (suite_id, identity) DO NOTHING
@@ -73,7 +77,7 @@ ON CONFLICT (suite_id, identity) DO NOTHING
 _TOUCH_CASES = """
 UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
     SELECT id FROM runs_testcase WHERE id = ANY(ARRAY(
-        SELECT c.id FROM itdash_staging_2 s JOIN <case>
+        SELECT c.id FROM itdash_staging_3 s JOIN <case>
         WHERE c.last_seen_at < %(run_at)s - interval '1 day'
     )) ORDER BY id FOR UPDATE SKIP LOCKED
 )
@@ -81,7 +85,7 @@ UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
 _INSERT_FAILURES = """
 INSERT INTO runs_failure (project_id, digest, fingerprint, kind, message, text, first_seen_at)
 SELECT DISTINCT ON (s.digest) %(project)s, s.digest, s.fingerprint, s.kind, s.message, s.text, %(run_at)s
-FROM itdash_staging_2 s
+FROM itdash_staging_3 s
 WHERE s.fingerprint IS NOT NULL
 ORDER BY s.digest
 ON CONFLICT (project_id, digest) DO NOTHING
@@ -90,7 +94,7 @@ _INSERT_RESULTS = """
 INSERT INTO runs_result (run_at, run_id, case_id, failure_id, duration_ms, position, shard, attempt_count,
                          outcome)
 SELECT %(run_at)s, %(run)s, c.id, f.id, s.duration_ms, s.position, %(shard)s, 1, s.outcome::runs_outcome
-FROM itdash_staging_2 s
+FROM itdash_staging_3 s
 JOIN <case>
 LEFT JOIN <failure>
 """
@@ -99,10 +103,26 @@ INSERT INTO runs_attempt (run_at, run_id, case_id, number, failure_id, duration_
                           services)
 SELECT %(run_at)s, %(run)s, c.id, 1, f.id, s.duration_ms, s.outcome, coalesce(s.output, ''),
        coalesce(s.services, '{}')
-FROM itdash_staging_2 s
+FROM itdash_staging_3 s
 JOIN <case>
 LEFT JOIN <failure>
 WHERE s.outcome IN ('failed', 'errored')
+"""
+# Of most cases there is nothing to tell, and of hardly any more than once.
+_INSERT_DETAILS = """
+INSERT INTO runs_resultdetails (run_at, run_id, case_id, number, shard, attachment_count, body)
+SELECT %(run_at)s, %(run)s, t.case_id, t.number, %(shard)s, t.attachment_count, t.details FROM (
+    SELECT c.id AS case_id, s.attachment_count, s.details,
+           d.known + row_number() OVER (PARTITION BY c.id ORDER BY s.position) AS number
+    FROM itdash_staging_3 s
+    JOIN <case>
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(d.number), 0) AS known FROM runs_resultdetails d
+        WHERE d.case_id = c.id AND d.run_at = %(run_at)s AND d.run_id + 0 = %(run)s
+    ) d
+    WHERE s.details IS NOT NULL
+) t WHERE t.number <= %(try_limit)s
+ORDER BY t.case_id
 """
 _NOT_REPEATED = "NOT EXISTS (SELECT FROM itdash_repeats_1 p WHERE p.identity = s.identity)"
 #: In the order of the primary key, which saves half of the time that the indexes cost.
@@ -210,11 +230,14 @@ class Staging:
         self._place = place
         self._position = 0
         self._staged_count = 0
+        self._staged_details_count = 0
         self._staged_failures: set[bytes] = set()
+        #: What is kept of what the reports tell besides outcomes, and what is cut.
+        self.budget = DetailsBudget()
         with connection.cursor() as cursor:
             cursor.execute(_STAGING)
             cursor.execute(REPEATS_TABLE)
-            cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
+            cursor.execute("TRUNCATE itdash_staging_3, itdash_repeats_1")
         self._known: KnownCases | None = None
         if expected_count > _MANY_ATTEMPTS:
             self._known = self._read_known(limit=_CASES_FOR_ONE * expected_count)
@@ -230,7 +253,7 @@ class Staging:
             return None
         if take_run_out(place.run_id):
             return None
-        return KnownCases.of_suite(place, limit=limit)
+        return KnownCases.of_suite(place, limit=limit, budget=self.budget)
 
     def add(self, batches: Iterable[list[CaseRead]]) -> None:
         """Stage the cases; call it within a savepoint, since `batches` may raise half-way."""
@@ -244,6 +267,7 @@ class Staging:
                 self._add_to_known(batches, self._known)
         except BaseException:
             self._staged_failures = staged_before
+            self.budget.notes()
             if self._known is not None:
                 self._known.forget()
             raise
@@ -260,11 +284,13 @@ class Staging:
         while is_more:
             is_more = False
             staged: list[str] = []
-            size = 0
+            size = told = 0
             with connection.cursor() as cursor, cursor.copy(COPY_RESULTS) as copy:
                 for batch in left:
                     rows, others, self._position = known.split(batch, self._position)
                     copy.write("".join(rows))
+                    size += sum(map(len, known.details[told:]))
+                    told = len(known.details)
                     for position, case in others:
                         lines = list(self._lines_of(case, position))
                         size += sum(map(len, lines))
@@ -272,6 +298,10 @@ class Staging:
                     if size > _STAGED_AT_ONCE:
                         is_more = True
                         break
+            if known.details:
+                with connection.cursor() as cursor, cursor.copy(COPY_DETAILS) as copy:
+                    copy.write("".join(known.details))
+                known.details = []
             if staged:
                 self._stage(staged)
 
@@ -289,8 +319,9 @@ class Staging:
                 map(_escaped, (case.path, case.class_name, name, parameters, case.file, case.variant))
             )
         line = r"\N" if case.line is None else str(case.line)
-        # A pass at the first try says nothing: its output is in the raw report.
+        # A pass at the first try fails in no way; what it printed is among the details.
         is_plain = len(case.attempts) == 1 and case.attempts[0].failure is None
+        details = self._details_columns(case)
         for attempt in case.attempts:
             position += 1
             self._staged_count += 1
@@ -298,8 +329,16 @@ class Staging:
             yield (
                 f"{position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
                 f"{words}\t{line}\t"
-                f"{_NOTHING if is_plain else self._failure_columns(attempt, case.services)}\n"
+                f"{_NOTHING if is_plain else self._failure_columns(attempt, case.services)}\t{details}\n"
             )
+            details = _NO_DETAILS
+
+    def _details_columns(self, case: CaseRead) -> str:
+        body = self.budget.of(case)
+        if body is None:
+            return _NO_DETAILS
+        self._staged_details_count += 1
+        return f"{len(case.attachments)}\t\\\\x{body.hex()}"
 
     def _failure_columns(self, attempt: AttemptRead, services: tuple[str, ...]) -> str:
         output = _escaped(attempt.output) if attempt.output else r"\N"
@@ -336,7 +375,7 @@ class Staging:
         with connection.cursor() as cursor:
             cursor.execute(way.settings)
             # Temporary tables are never analysed by themselves.
-            cursor.execute("ANALYZE itdash_staging_2 (identity)")
+            cursor.execute("ANALYZE itdash_staging_3 (identity)")
             cursor.execute(way.of(_INSERT_CASES), parameters)
             cursor.execute(way.of(_TOUCH_CASES), parameters)
             cursor.execute(_INSERT_FAILURES, parameters)
@@ -347,7 +386,9 @@ class Staging:
             cursor.execute(f"{way.of(_INSERT_ATTEMPTS)} {also} {_BY_CASE}", parameters)
             if repeated:
                 fold_repeats(cursor, way.of, parameters)
-            cursor.execute("TRUNCATE itdash_staging_2, itdash_repeats_1")
+            if self._staged_details_count:
+                cursor.execute(way.of(_INSERT_DETAILS), parameters)
+            cursor.execute("TRUNCATE itdash_staging_3, itdash_repeats_1")
 
 
 def hold_back_merges(project_id: int) -> None:

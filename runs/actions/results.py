@@ -18,6 +18,7 @@ from django.db.models import Exists, OuterRef
 from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
 from runs.ingestion.archive import Budget, Member, members_of
+from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
 from runs.ingestion.readers import report_reader
@@ -145,7 +146,8 @@ def _ingest(reports: Sequence[Report], place: Place) -> None:
         report.status = reading.status
         report.case_count = reading.case_count
         report.problems = [asdict(problem) for problem in reading.problems]
-        report.save(update_fields=["status", "case_count", "problems"])
+        report.suite_properties = packed_suites(reading.suites.suites)
+        report.save(update_fields=["status", "case_count", "problems", "suite_properties"])
     staging.merge()
 
 
@@ -171,6 +173,8 @@ class _Reading:
         self.case_limit = case_limit
         self.case_count = 0
         self.problems: list[StoredProblem] = []
+        #: What its members tell of suites.
+        self.suites = SuitesTold()
         self._taken_count = 0
         #: Members of which something is missing: refused, or broken off.
         self._faulty_count = 0
@@ -232,11 +236,21 @@ class _Reading:
         self._add(StoredProblem(name, reason, error.line, kept_count))
 
     def _note(self, name: str, summary: ReportSummary) -> None:
-        for note in summary.notes:
+        if summary.suite_properties:
+            self._keep_suites(name, summary)
+        for note in (*summary.notes, *self.staging.budget.notes()):
             self._add(StoredProblem(name, note))
         for one in summary.suite_errors:
             said = cut(one.failure.message or one.failure.kind or "no reason given", 1_000)
             self._add(StoredProblem(name, f"The suite “{one.suite}” failed outside of its tests: {said}"))
+
+    def _keep_suites(self, name: str, summary: ReportSummary) -> None:
+        left_count = summary.suite_property_left_count
+        for one in summary.suite_properties:
+            left_count += 0 if self.suites.add(SuiteDetails.of(one)) else len(one.properties)
+        if left_count:
+            reason = f"{left_count:,} properties of suites are too many to be kept: the raw report has them."
+            self._add(StoredProblem(name, reason))
 
     def _add(self, problem: StoredProblem) -> None:
         if len(self.problems) < PROBLEM_LIMIT:

@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from runs.ingestion.attachments import Attachment, attachment
 from runs.ingestion.errors import MalformedReportError, NotAReportError
 from runs.ingestion.formats import describe_json
 from runs.ingestion.json_items import JsonItems
-from runs.ingestion.report import DURATION_LIMIT_MS, AttemptRead, CaseRead
+from runs.ingestion.report import DURATION_LIMIT_MS, AttemptRead, CaseRead, Properties
 from runs.ingestion.tally import Source, Tally, failure_text, kept_properties, output_text
 from runs.vocabulary import FAILING, Outcome
 
@@ -82,7 +83,8 @@ class CtrfReader:
                 file, line if isinstance(line, int) and 0 < line < 2**31 else None, is_identifying=True
             ),
             variant=" ".join(part for part in conditions if part),
-            properties=_labels(labels) if isinstance(labels, dict) else None,
+            properties=_labels(labels) if isinstance(labels, dict) else (),
+            attachments=list(_attachments(item)),
         )
 
     def _attempts(self, item: Mapping[str, object]) -> list[AttemptRead]:
@@ -114,15 +116,11 @@ class CtrfReader:
         outcome = _OUTCOMES.get(status)
         if outcome is None:
             outcome = self._tally.unknown(_text(told.get("rawStatus")) or status)
-        if outcome not in FAILING:
-            return AttemptRead(outcome, milliseconds)
-        failure = failure_text("", _text(told.get("message")), _text(told.get("trace")))
-        return AttemptRead(
-            outcome,
-            milliseconds,
-            failure,
-            output_text(_lines(told.get("stdout")), _lines(told.get("stderr"))),
-        )
+        failure = None
+        if outcome in FAILING:
+            failure = failure_text("", _text(told.get("message")), _text(told.get("trace")))
+        printed = output_text(_lines(told.get("stdout")), _lines(told.get("stderr")))
+        return AttemptRead(outcome, milliseconds, failure, printed)
 
     def _milliseconds(self, told: object, *, is_counted: bool = False) -> int | None:
         if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told <= DURATION_LIMIT_MS:
@@ -162,7 +160,19 @@ def _parameters(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": ")).join("[]")
 
 
-def _labels(labels: Mapping[str, object]) -> dict[str, str]:
+def _attachments(item: Mapping[str, object]) -> Iterator[Attachment]:
+    """A test's files, those of its attempts first, as they were made first."""
+    tries = item.get("retryAttempts")
+    for told in (*(tries if isinstance(tries, list) else ()), item):
+        files = told.get("attachments") if isinstance(told, dict) else None
+        for one in files if isinstance(files, list) else ():
+            if isinstance(one, dict) and _text(one.get("path")).strip():
+                yield attachment(
+                    _text(one.get("path")), _text(one.get("name")), _text(one.get("contentType"))
+                )
+
+
+def _labels(labels: Mapping[str, object]) -> Properties:
     pairs = []
     for name, value in labels.items():
         values = value if isinstance(value, list) else [value]

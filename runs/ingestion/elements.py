@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from runs.ingestion.attachments import Attachment, OutputSink, attachment, kept_attachments
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     MESSAGE_LIMIT,
     TEXT_LIMIT,
     AttemptRead,
     FailureText,
+    SuiteProperties,
     cut,
 )
 from runs.ingestion.text import TextSink
@@ -38,6 +40,7 @@ class Kind(IntEnum):
     PROPERTIES = 11
     PROPERTY = 12
     SUITES = 13
+    ITEM = 14
 
 
 KINDS = {
@@ -57,6 +60,7 @@ KINDS = {
     "system-err": Kind.SYSTEM_OUT,
     "properties": Kind.PROPERTIES,
     "property": Kind.PROPERTY,
+    "item": Kind.ITEM,
 }
 TRY_KINDS = frozenset(
     {
@@ -83,7 +87,7 @@ class OpenTry:
     message: str
     seconds: str | None
     text: TextSink = field(default_factory=lambda: TextSink(TEXT_LIMIT))
-    output: TextSink | None = None
+    output: OutputSink | None = None
 
 
 @dataclass(slots=True)
@@ -94,8 +98,10 @@ class OpenDetails:
     tries: list[OpenTry] = field(default_factory=list)
     #: Failing children by kind, also those beyond the limit.
     kinds: set[Kind] = field(default_factory=set)
-    output: TextSink | None = None
-    properties: dict[str, str] = field(default_factory=dict)
+    output: OutputSink | None = None
+    properties: list[tuple[str, str]] = field(default_factory=list)
+    #: Named by properties, or held by them.
+    attachments: list[Attachment] = field(default_factory=list)
     #: What properties say the case is about.
     services: tuple[str, ...] = ()
 
@@ -122,6 +128,7 @@ class OpenSuite:
     #: What properties say its cases are about; its own, or else those of the suite around it.
     services: tuple[str, ...] = ()
     has_own_services: bool = False
+    properties: SuiteProperties | None = None
 
 
 NO_SUITE = OpenSuite(name="", hostname="", depth=-1, path="", chain="")
@@ -151,6 +158,13 @@ def attempts_of(
     elif details.kinds:
         note("A test case was run again but has no failure: it counts as passed.")
     return (final,)
+
+
+def attachments_of(details: OpenDetails) -> tuple[Attachment, ...]:
+    """Return the files that a testcase names, in its properties and in outputs whose text was asked for."""
+    outputs = [details.output, *(one.output for one in details.tries)]
+    marked = [attachment(path) for output in outputs if output is not None for path in output.paths]
+    return kept_attachments([*details.attachments, *marked]) if marked or details.attachments else ()
 
 
 def says_skipped(attributes: Mapping[str, str]) -> bool:

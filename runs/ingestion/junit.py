@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
+from runs.ingestion.attachments import ATTACHMENT_LIMIT, Attachment, OutputSink, named_by_property
 from runs.ingestion.elements import (
     DECIDING_KINDS,
     FLAKY_KINDS,
@@ -23,6 +24,7 @@ from runs.ingestion.elements import (
     OpenDetails,
     OpenSuite,
     OpenTry,
+    attachments_of,
     attempts_of,
     failure_of,
     says_skipped,
@@ -41,8 +43,9 @@ from runs.ingestion.report import (
     CaseRead,
     ReportSummary,
     SuiteError,
-    cut,
+    SuiteProperties,
     joined_path,
+    limited_property,
     more_services,
 )
 from runs.ingestion.text import TextSink
@@ -104,6 +107,8 @@ class _Walk:
         self._outer_sinks: list[tuple[TextSink | None, int]] = []
         self._try: OpenTry | None = None
         self._property = ""
+        self._property_sink: TextSink | None = None
+        self._root_properties = SuiteProperties("")
         #: Plain times by their text: seconds and milliseconds.
         self._times: dict[str, tuple[float, int]] = {}
 
@@ -168,13 +173,15 @@ class _Walk:
             self._start_suite(attributes)
         elif kind is Kind.PROPERTY:
             self._start_property(attributes)
+        elif kind is Kind.ITEM:
+            self._start_item(attributes)
         elif self._case is None:
             if kind in {Kind.FAILURE, Kind.ERROR} and self._depth == self._suite.depth + 1:
                 self._start_suite_error(attributes)
         elif self._depth == self._case.depth + 1:
             self._start_child(self._case, kind, attributes)
         elif self._try is not None and kind is Kind.SYSTEM_OUT and self._depth == self._case.depth + 2:
-            self._try.output = self._try.output or TextSink(OUTPUT_LIMIT)
+            self._try.output = self._try.output or OutputSink(OUTPUT_LIMIT)
             self._open_sink(self._try.output)
 
     def _start_suite(self, attributes: Mapping[str, str]) -> None:
@@ -204,16 +211,40 @@ class _Walk:
         value = attributes.get("value")
         if value is None:
             self._property = name
-            self._open_sink(TextSink(PROPERTY_VALUE_LIMIT))
+            self._property_sink = TextSink(PROPERTY_VALUE_LIMIT)
+            self._open_sink(self._property_sink)
         else:
             self._keep_property(name, value)
+
+    def _start_item(self, attributes: Mapping[str, str]) -> None:
+        """See a file within a property, as Xray has them: its content stays in the raw report."""
+        if self._property_sink is not None and self._case is not None:
+            held = self._details().attachments
+            if len(held) < ATTACHMENT_LIMIT:
+                held.append(Attachment(attributes.get("name", "").strip()[:200], ""))
+            self._open_sink(TextSink(0))
 
     def _keep_property(self, name: str, value: str) -> None:
         if name in SERVICE_PROPERTIES:
             self._keep_services(value)
-        kept = self.summary.suite_properties if self._case is None else self._details().properties
-        if len(kept) < PROPERTY_LIMIT:
-            kept.setdefault(name[:200], cut(value, PROPERTY_VALUE_LIMIT))
+        if self._case is None:
+            self.summary.keep_suite_property(self._properties_of_suite(), name, value)
+            return
+        details = self._details()
+        if len(details.properties) < PROPERTY_LIMIT:
+            details.properties.append(limited_property(name, value))
+        else:
+            self._note(f"A test case has more than {PROPERTY_LIMIT} properties; the first of them are kept.")
+        named = named_by_property(name, value)
+        if named is not None and len(details.attachments) < ATTACHMENT_LIMIT:
+            details.attachments.append(named)
+
+    def _properties_of_suite(self) -> SuiteProperties:
+        suite = self._suite
+        if suite is NO_SUITE:
+            return self._root_properties
+        suite.properties = suite.properties or SuiteProperties(suite.path)
+        return suite.properties
 
     def _keep_services(self, value: str) -> None:
         if self._case is not None:
@@ -236,7 +267,7 @@ class _Walk:
         if kind is Kind.SKIPPED:
             details.is_skipped = True
         elif kind is Kind.SYSTEM_OUT:
-            details.output = details.output or TextSink(OUTPUT_LIMIT)
+            details.output = details.output or OutputSink(OUTPUT_LIMIT)
             self._open_sink(details.output)
         elif kind in TRY_KINDS:
             is_first = kind in DECIDING_KINDS and not details.kinds & DECIDING_KINDS
@@ -256,9 +287,9 @@ class _Walk:
     def _end_text(self) -> None:
         sink = self._sink
         self._sink, self._sink_depth = self._outer_sinks.pop()
-        if self._property and sink is not None:
+        if sink is not None and sink is self._property_sink:
             self._keep_property(self._property, sink.text().strip())
-            self._property = ""
+            self._property, self._property_sink = "", None
         elif self._try is not None and sink is self._try.text:
             if self._case is None:
                 self.summary.suite_errors.append(SuiteError(self._suite.name, failure_of(self._try)))
@@ -296,8 +327,9 @@ class _Walk:
                 variant,
                 attempts,
                 case_identity(suite.chain, class_name, name, file, variant),
-                case.details.properties if case.details else {},
+                tuple(case.details.properties) if case.details else (),
                 (case.details.services or suite.services) if case.details else (),
+                attachments_of(case.details) if case.details else (),
             )
         )
 

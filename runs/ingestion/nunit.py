@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import override
 
+from runs.ingestion.attachments import attachment
 from runs.ingestion.records import Element, RecordWalk
-from runs.ingestion.report import AttemptRead, FailureText
+from runs.ingestion.report import AttemptRead, FailureText, SuiteProperties, joined_path
 from runs.ingestion.tally import failure_text, file_name, kept_properties, output_text
 from runs.vocabulary import FAILING, Outcome
 
@@ -44,9 +45,13 @@ class NUnitWalk(RecordWalk):
         super().__init__(case_limit)
         #: Names, assemblies and sites of the open suites.
         self._suites: list[tuple[str, str, str]] = []
+        self._properties: list[SuiteProperties] = []
 
     @override
     def container(self, tag: str, attributes: Mapping[str, str]) -> None:
+        if tag == "property" and self._properties:
+            name, value = attributes.get("name", ""), attributes.get("value", "")
+            self.summary.keep_suite_property(self._properties[-1], name, value)
         if tag != "test-suite":
             return
         self.summary.suite_count += 1
@@ -56,12 +61,15 @@ class NUnitWalk(RecordWalk):
         outer = self._suites[-1][1] if self._suites else ""
         site = attributes.get("site", "").lower()
         self._suites.append((name, file_name(name) if is_assembly else outer, site))
+        path = self._properties[-1].suite if self._properties else ""
+        self._properties.append(SuiteProperties(joined_path(path, file_name(name))))
         self.summary.timestamp = self.summary.timestamp or attributes.get("start-time", "")
 
     @override
     def container_end(self, tag: str) -> None:
         if tag == "test-suite" and self._suites:
             self._suites.pop()
+            self._properties.pop()
 
     @override
     def record(self, element: Element) -> None:
@@ -79,9 +87,13 @@ class NUnitWalk(RecordWalk):
             outcome,
             self.milliseconds(element.get("duration") or element.get("time")),
             failure,
-            output_text(element.said("output")) if failure else "",
+            output_text(element.said("output")),
         )
         pairs = [(one.get("name"), one.get("value")) for one in element.all("properties", "property")]
+        files = [
+            attachment(one.said("filePath"), one.said("description"))
+            for one in element.all("attachments", "attachment")
+        ]
         assembly = self._suites[-1][1] if self._suites else ""
         self.add(
             suites=[assembly] if assembly else [],
@@ -89,6 +101,7 @@ class NUnitWalk(RecordWalk):
             name=name,
             attempts=[attempt],
             properties=kept_properties(pairs),
+            attachments=files,
         )
 
     def _outcome(self, element: Element) -> Outcome:

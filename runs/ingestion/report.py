@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from runs.ingestion.attachments import Attachment
 from runs.vocabulary import Outcome
 
 #: Characters kept of a failure's message, of its text, and of a case's output; the raw report keeps all.
@@ -14,8 +14,10 @@ TEXT_LIMIT = 200_000
 OUTPUT_LIMIT = 64_000
 #: Characters kept of a chain of suite names for people; the identity is made of the whole.
 PATH_LIMIT = 2_000
-#: Properties kept of a case or suite, and characters of each.
+#: Properties kept of a case or suite, and characters of each; and of all suites of a report together.
 PROPERTY_LIMIT = 100
+SUITE_PROPERTIES_LIMIT = 1_000_000
+PROPERTY_NAME_LIMIT = 200
 PROPERTY_VALUE_LIMIT = 2_000
 #: Properties that name the services a case is about, several with commas or in several properties.
 SERVICE_PROPERTIES = frozenset({"service", "itdash.service"})
@@ -23,6 +25,10 @@ SERVICE_LIMIT = 10
 SERVICE_NAME_LIMIT = 250
 #: The largest duration that a column of milliseconds holds, about 24 days.
 DURATION_LIMIT_MS = 2**31 - 1
+
+
+#: Names and values, in the report's order; a name may come again.
+type Properties = tuple[tuple[str, str], ...]
 
 
 class FailureText(NamedTuple):
@@ -56,9 +62,10 @@ class CaseRead(NamedTuple):
     variant: str
     attempts: tuple[AttemptRead, ...]
     identity: bytes
-    properties: Mapping[str, str] = {}
+    properties: Properties = ()
     #: What a property of the case, or else of its suite, says it is about; empty for one that merely passed.
     services: tuple[str, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
 
 
 class SuiteError(NamedTuple):
@@ -66,6 +73,15 @@ class SuiteError(NamedTuple):
 
     suite: str
     failure: FailureText
+
+
+@dataclass(slots=True)
+class SuiteProperties:
+    """What a report says of a suite, beside what it says of its cases."""
+
+    #: The chain of suites for people; empty for the whole report.
+    suite: str
+    properties: list[tuple[str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -89,11 +105,32 @@ class ReportSummary:
     time_missing_count: int = 0
     suite_errors: list[SuiteError] = field(default_factory=list)
     suite_error_count: int = 0
-    suite_properties: dict[str, str] = field(default_factory=dict)
+    #: Of suites that have any, in the order of the file.
+    suite_properties: list[SuiteProperties] = field(default_factory=list)
+    #: Properties of suites beyond the limits.
+    suite_property_left_count: int = 0
+    _suite_property_size: int = 0
     #: The first suite's `timestamp`, as written.
     timestamp: str = ""
     #: What was read in a way that a person may want to know.
     notes: list[str] = field(default_factory=list)
+
+    def keep_suite_property(self, kept: SuiteProperties, name: str, value: str) -> None:
+        """Keep a property of a suite, or count it where there are too many."""
+        size = len(name) + len(value)
+        is_beyond = self._suite_property_size + size > SUITE_PROPERTIES_LIMIT
+        if is_beyond or len(kept.properties) >= PROPERTY_LIMIT:
+            self.suite_property_left_count += 1
+            return
+        if not kept.properties:
+            self.suite_properties.append(kept)
+        self._suite_property_size += size
+        kept.properties.append(limited_property(name, value))
+
+
+def limited_property(name: str, value: str) -> tuple[str, str]:
+    """Return a property within its limits."""
+    return name.strip()[:PROPERTY_NAME_LIMIT], cut(value, PROPERTY_VALUE_LIMIT)
 
 
 def joined_path(outer: str, name: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+from runs.ingestion.attachments import Attachment, kept_attachments
 from runs.ingestion.errors import ReportLimitError
 from runs.ingestion.identity import case_identity, longer_chain
 from runs.ingestion.report import (
@@ -13,18 +15,20 @@ from runs.ingestion.report import (
     OUTPUT_LIMIT,
     PATH_LIMIT,
     PROPERTY_LIMIT,
-    PROPERTY_VALUE_LIMIT,
     SERVICE_PROPERTIES,
     TEXT_LIMIT,
     AttemptRead,
     CaseRead,
     FailureText,
+    Properties,
     ReportSummary,
     SuiteError,
     cut,
     joined_path,
+    limited_property,
     more_services,
 )
+from runs.ingestion.text import shortened
 from runs.ingestion.times import plain_seconds, spelled_seconds
 from runs.vocabulary import Outcome
 
@@ -64,7 +68,8 @@ class Tally:
         attempts: Sequence[AttemptRead],
         source: Source = NO_SOURCE,
         variant: str = "",
-        properties: Mapping[str, str] | None = None,
+        properties: Properties = (),
+        attachments: Sequence[Attachment] = (),
     ) -> None:
         """Add a case with its attempts, in their order; there is at least one.
 
@@ -77,11 +82,10 @@ class Tally:
             reason = f"More than {self._case_limit:,} test cases."
             raise ReportLimitError(reason)
         path, chain = self._around(tuple(suites))
-        own = properties or {}
-        failed = any(one.failure is not None for one in attempts)
         services: tuple[str, ...] = ()
-        for known in sorted(SERVICE_PROPERTIES & own.keys()) if failed else ():
-            services = more_services(services, own[known])
+        if properties and any(one.failure is not None for one in attempts):
+            for own, value in properties:
+                services = more_services(services, value) if own in SERVICE_PROPERTIES else services
         self._count([one.outcome for one in attempts])
         self.cases.append(
             CaseRead(
@@ -93,8 +97,9 @@ class Tally:
                 variant,
                 tuple(attempts),
                 case_identity(chain, class_name, name, source.file if source.is_identifying else "", variant),
-                own,
+                properties,
                 services,
+                kept_attachments(attachments) if attachments else (),
             )
         )
 
@@ -167,21 +172,12 @@ def failure_text(kind: str, message: str, text: str) -> FailureText:
 
 def output_text(*parts: str) -> str:
     """Return what a case printed, all streams together, within the limit."""
-    whole = "\n".join(part for part in parts if part.strip())
-    if len(whole) <= OUTPUT_LIMIT:
-        return whole
-    half = OUTPUT_LIMIT // 2
-    missing = len(whole) - 2 * half
-    return f"{whole[:half]}\n… {missing:,} characters are only in the raw report …\n{whole[-half:]}"
+    return shortened("\n".join(part for part in parts if part.strip()), OUTPUT_LIMIT)
 
 
-def kept_properties(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return properties within their limits; the first of a name wins."""
-    kept: dict[str, str] = {}
-    for name, value in pairs[:PROPERTY_LIMIT]:
-        if name:
-            kept.setdefault(name[:200], cut(value, PROPERTY_VALUE_LIMIT))
-    return kept
+def kept_properties(pairs: Iterable[tuple[str, str]]) -> Properties:
+    """Return properties within their limits."""
+    return tuple(limited_property(name, value) for name, value in islice(pairs, PROPERTY_LIMIT) if name)
 
 
 def file_name(path: str) -> str:

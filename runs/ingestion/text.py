@@ -38,3 +38,13 @@ class TextSink:
         half = self._limit // 2
         self._pieces = [whole[:half], whole[len(whole) - (self._limit - half) :]]
         self._held = self._limit
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the text, or its beginning and its end with a note between them."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return (
+        f"{text[:half]}\n… {len(text) - 2 * half:,} characters are only in the raw report …\n{text[-half:]}"
+    )

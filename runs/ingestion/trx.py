@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO, cast, override
 
+from runs.ingestion.attachments import attachment
 from runs.ingestion.errors import MalformedReportError, ReportLimitError
 from runs.ingestion.feeding import CHUNK_BYTES, read_xml
 from runs.ingestion.nunit import split_name
@@ -177,6 +178,14 @@ class _Results(RecordWalk):
             outcome,
             self.milliseconds(element.get("duration")),
             failure,
-            output_text(*printed) if failure else "",
+            output_text(*printed),
         )
-        self.add(suites=[assembly] if assembly else [], class_name=class_name, name=name, attempts=[attempt])
+        files = [one.get("path") for one in element.all("ResultFiles", "ResultFile")]
+        collected = element.all("CollectorDataEntries", "Collector", "UriAttachments", "UriAttachment", "A")
+        self.add(
+            suites=[assembly] if assembly else [],
+            class_name=class_name,
+            name=name,
+            attempts=[attempt],
+            attachments=[attachment(path) for path in (*files, *(one.get("href") for one in collected))],
+        )

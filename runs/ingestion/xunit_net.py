@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import override
 
+from runs.ingestion.attachments import attachment
 from runs.ingestion.records import Element, RecordWalk
 from runs.ingestion.report import AttemptRead
 from runs.ingestion.tally import Source, failure_text, file_name, kept_properties, output_text
@@ -62,7 +63,7 @@ class XUnitNetWalk(RecordWalk):
             outcome,
             self.milliseconds(element.get("time") or element.get("time-rtf")),
             failure,
-            output_text(element.said("output")) if failure else "",
+            output_text(element.said("output")),
         )
         line = element.get("source-line")
         number = int(line) if line.isdecimal() and len(line) < 10 else None  # noqa: PLR2004 - 32 bits
@@ -73,8 +74,13 @@ class XUnitNetWalk(RecordWalk):
             attempts=[attempt],
             source=Source(element.get("source-file"), number),
             properties=kept_properties(
-                [(one.get("name"), one.get("value")) for one in element.all("traits", "trait")]
+                (one.get("name"), one.get("value")) for one in element.all("traits", "trait")
             ),
+            # Their content stands in the report itself.
+            attachments=[
+                attachment("", one.get("name"), one.get("media-type"))
+                for one in element.all("attachments", "attachment")
+            ],
         )
 
     def _error(self, element: Element) -> None:

@@ -14,7 +14,8 @@ from hypothesis.extra.django import TestCase as HypothesisTestCase
 from runs.actions import result_rows
 from runs.actions.known_cases import KnownCases
 from runs.actions.results import ReportFile, store_reports
-from runs.models import Attempt, Result, Run
+from runs.ingestion.details import unpacked
+from runs.models import Attempt, Result, ResultDetails, Run
 from runs.vocabulary import UploadStatus
 from tests.factories import make_run
 
@@ -24,6 +25,8 @@ BODIES = {
     "failed": "<failure message='no'/>",
     "skipped": "<skipped/>",
     "flaky": "<flakyFailure message='once'/>",
+    "passed, and said so": "<properties><property name='p' value='\\t&#10;v'/></properties>"
+    "<system-out>[[ATTACHMENT|a.png]]</system-out>",
 }
 
 
@@ -45,10 +48,14 @@ def store(run: Run, *documents: bytes) -> list[str]:
     return [problem.reason for problem in store_reports(run_id=run.pk, files=files).problems]
 
 
-def told(run: Run) -> tuple[list[Any], list[Any], list[int]]:
+_OF_DETAILS = ("case__name", "number", "shard", "attachment_count")
+
+
+def told(run: Run) -> tuple[list[Any], list[Any], list[int], list[Any]]:
     """Everything that is kept of a run's tests."""
     results = Result.objects.filter(run=run).order_by("case__name")
     attempts = Attempt.objects.filter(run=run).order_by("case__name", "number")
+    details = ResultDetails.objects.filter(run=run).order_by("case__name", "number")
     run.refresh_from_db()
     return (
         list(
@@ -56,6 +63,7 @@ def told(run: Run) -> tuple[list[Any], list[Any], list[int]]:
         ),
         list(attempts.values_list("case__name", "number", "outcome", "duration_ms", "failure__message")),
         [run.test_count, run.passed_count, run.failed_count, run.skipped_count, run.flaky_count],
+        [(*row, unpacked(body)) for *row, body in details.values_list(*_OF_DETAILS, "body")],
     )
 
 

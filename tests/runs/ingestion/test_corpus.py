@@ -167,6 +167,28 @@ def test_a_report_read_again_or_in_other_pieces_has_the_same_identities(corpus: 
         assert pieces == read(path)[1], path
 
 
+def test_properties_and_attachments_are_those_of_the_index(corpus: Path) -> None:
+    wrong = {}
+    for path, row in rows_of(corpus, "ok", "empty"):
+        summary, cases = read(path)
+        of_suites = sum(len(one.properties) for one in summary.suite_properties)
+        found = [
+            of_suites + summary.suite_property_left_count,
+            sum(len(case.properties) for case in cases),
+            # Those that outputs name; the index does not count properties that name a file.
+            sum(
+                len(case.attachments)
+                for case in cases
+                if any("[[ATTACHMENT|" in attempt.output for attempt in case.attempts)
+            ),
+        ]
+        expected = [int(row[column]) for column in ("suite_props", "case_props", "attachments")]
+        if found != expected:
+            wrong[path.name] = (found, expected)
+
+    assert wrong == {}
+
+
 def test_attachments_stay_in_the_output_that_names_them(corpus: Path) -> None:
     """As Jenkins has them: `[[ATTACHMENT|path]]`, whole and with a path. They are text; nothing is opened."""
     for path, row in rows_of(corpus, "ok"):

@@ -162,7 +162,7 @@ def test_xunit_net_is_read() -> None:
     failure = cases[1].attempts[0].failure
     assert failure is not None
     assert (failure.kind, failure.message) == ("Xunit.Sdk.TrueException", "Assert.True() Failure")
-    assert cases[0].properties == {"team": "money"}
+    assert cases[0].properties == (("team", "money"),)
     assert [(one.suite, one.failure.message) for one in summary.suite_errors] == [
         ("test-class-cleanup Shop.OrderTest", "disk full")
     ]

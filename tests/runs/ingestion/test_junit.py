@@ -18,7 +18,7 @@ from runs.ingestion.errors import (
     UnsafeReportError,
 )
 from runs.ingestion.junit import JUnitReader
-from runs.ingestion.report import MESSAGE_LIMIT, CaseRead, ReportSummary
+from runs.ingestion.report import MESSAGE_LIMIT, CaseRead, ReportSummary, SuiteProperties
 from runs.vocabulary import Outcome
 
 
@@ -138,8 +138,9 @@ def test_properties_are_kept_within_bounds() -> None:
         f"<testcase name='t'><properties>{many}</properties></testcase></testsuite>"
     )
 
-    assert summary.suite_properties == {"s": "text"}
-    assert len(cases[0].properties) == 100
+    assert summary.suite_properties == [SuiteProperties("", [("s", "text")])]
+    assert cases[0].properties == tuple((f"p{number}", "v") for number in range(100))
+    assert "more than 100 properties" in summary.notes[0]
 
 
 def test_a_suites_own_error_is_in_the_summary() -> None:
