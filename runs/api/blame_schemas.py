@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from ninja import Field, Schema
+from ninja import Field
 
+from runs.api.answers import Answer
 from runs.api.schemas import ResultOut
 from runs.models import Blame, Result
 
 
-class EvidenceOut(Schema):
+class EvidenceOut(Answer):
     """One observation against a service."""
 
     kind: str = Field(
@@ -22,7 +22,7 @@ class EvidenceOut(Schema):
     at: datetime | None
 
 
-class SuspectOut(Schema):
+class SuspectOut(Answer):
     """A service with what speaks against it."""
 
     service: str
@@ -31,14 +31,14 @@ class SuspectOut(Schema):
     evidence: list[EvidenceOut]
 
 
-class RuledOutOut(Schema):
+class RuledOutOut(Answer):
     """A service that was watched and is not suspect."""
 
     service: str
     reasons: list[str]
 
 
-class BlameOut(Schema):
+class BlameOut(Answer):
     """What was found of the services behind a failure."""
 
     services: list[str] = Field(description="Those for which the failure counts; empty when none is blamed.")
@@ -51,8 +51,8 @@ class BlameOut(Schema):
         """Shape what was found."""
         return cls(
             services=blame.services,
-            suspects=[SuspectOut(**_suspect(one)) for one in blame.suspects],
-            ruled_out=[RuledOutOut(**one) for one in blame.ruled_out],
+            suspects=blame.suspects,
+            ruled_out=blame.ruled_out,
             unwatched=blame.unwatched,
         )
 
@@ -65,15 +65,11 @@ class FailedResultOut(ResultOut):
     @classmethod
     def failed(cls, result: Result, blame: Blame | None) -> FailedResultOut:
         """Shape a result whose case and failure are loaded."""
-        return cls(**ResultOut.of(result).dict(), blame=BlameOut.of(blame) if blame else None)
+        return cls(**dict(ResultOut.of(result)), blame=BlameOut.of(blame) if blame else None)
 
 
-class FailurePage(Schema):
+class FailurePage(Answer):
     """Failed results in the report's order."""
 
     items: list[FailedResultOut]
     next: str | None
-
-
-def _suspect(one: dict[str, Any]) -> dict[str, Any]:
-    return one | {"evidence": [EvidenceOut(**each) for each in one["evidence"]]}

@@ -8,15 +8,16 @@ from typing import Any
 
 from django.conf import settings
 from django.urls import reverse
-from ninja import Field, Schema
+from ninja import Field
 
+from runs.api.answers import Answer
 from runs.api.schemas import FailureOut, Paging, failure_of, seconds
 from runs.models import CaseDuration, CaseState, Project, Result, TestCase
 from runs.queries.case_evidence import SeenRun, Why
 from runs.queries.case_list import Sort, State
 
 
-class TestState(Schema):
+class TestState(Answer):
     """What is said of a test. A test of which nothing is known is healthy."""
 
     __test__ = False
@@ -56,7 +57,7 @@ class TestState(Schema):
         )
 
 
-class TestPace(Schema):
+class TestPace(Answer):
     """How long its newest passes took on the default branch."""
 
     __test__ = False
@@ -79,7 +80,7 @@ class TestPace(Schema):
         )
 
 
-class TestOut(Schema):
+class TestOut(Answer):
     """A test case."""
 
     __test__ = False
@@ -124,7 +125,7 @@ def fields_of(case: TestCase) -> dict[str, Any]:
     }
 
 
-class EvidenceRun(Schema):
+class EvidenceRun(Answer):
     """One run that a verdict rests on."""
 
     run_number: int
@@ -148,14 +149,14 @@ class EvidenceRun(Schema):
         )
 
 
-class DirectEvidenceOut(Schema):
+class DirectEvidenceOut(Answer):
     """A commit on which it both passed and failed."""
 
     commit: str | None
     runs: list[EvidenceRun]
 
 
-class IsolatedEvidenceOut(Schema):
+class IsolatedEvidenceOut(Answer):
     """A commit on which it failed, and the passes right before and after."""
 
     before: EvidenceRun
@@ -163,14 +164,14 @@ class IsolatedEvidenceOut(Schema):
     after: EvidenceRun
 
 
-class MaskedEvidenceOut(Schema):
+class MaskedEvidenceOut(Answer):
     """A run in which it failed that was set aside."""
 
     run: EvidenceRun
     reason: str = Field(description="mostly_failed or shared_failure.")
 
 
-class EvidenceOut(Schema):
+class EvidenceOut(Answer):
     """Why a test is judged as it is; the newest ten of each kind."""
 
     judged_at: datetime | None = Field(description="null: nothing is known of it.")
@@ -244,7 +245,7 @@ class TestQuery(Paging):
     )
 
 
-class TestPage(Schema):
+class TestPage(Answer):
     """Test cases."""
 
     __test__ = False
@@ -253,7 +254,7 @@ class TestPage(Schema):
     next: str | None
 
 
-class HistoryItem(Schema):
+class HistoryItem(Answer):
     """A test's result in one run."""
 
     run_id: int
@@ -291,7 +292,7 @@ class HistoryQuery(Paging):
     branch: str = ""
 
 
-class HistoryPage(Schema):
+class HistoryPage(Answer):
     """A test's results, newest first."""
 
     items: list[HistoryItem]

@@ -7,17 +7,18 @@ from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest
-from ninja import Field, Router, Schema, Status
+from ninja import Field, Router, Status
 
 from environments.models import Environment
 from runs.actions.holding import hold_longer, release_environment
+from runs.api.answers import Answer
 from runs.api.auth import TokenAuth, caller_of, environment_for, run_for
 from runs.vocabulary import Scope
 
 router = Router(tags=["environments"])
 
 
-class EnvironmentOut(Schema):
+class EnvironmentOut(Answer):
     """An isolated set of services, of one shard of a run."""
 
     name: str

@@ -9,13 +9,14 @@ from django.conf import settings
 from ninja import Field, Schema
 
 from runs.analytics.comparison import Difference, Place
+from runs.api.answers import Answer
 from runs.models import Event, Quarantine, Result, Run, TestCase
 from runs.queries.comparison import ToldComparison
 from runs.queries.quarantine import NAME_LIMIT, Gate
 from runs.vocabulary import Outcome, RunStatus, Trigger
 
 
-class Totals(Schema):
+class Totals(Answer):
     """Results of a run by outcome; `flaky` ones passed after a failed attempt and are not in `passed`."""
 
     tests: int
@@ -26,14 +27,14 @@ class Totals(Schema):
     flaky: int
 
 
-class ShardsIn(Schema):
+class ShardsIn(Answer):
     """How many shards of an uploaded run are in."""
 
     expected: int
     received: int
 
 
-class RunOut(Schema):
+class RunOut(Answer):
     """A run."""
 
     id: int
@@ -104,7 +105,7 @@ class RunOut(Schema):
         )
 
 
-class FailingTest(Schema):
+class FailingTest(Answer):
     """A test that failed in a run."""
 
     id: int
@@ -119,28 +120,28 @@ class SparedTest(FailingTest):
     until: datetime
 
 
-class Gating(Schema):
+class Gating(Answer):
     """Failures that decide."""
 
     count: int
     tests: list[FailingTest] = Field(description="The first hundred.")
 
 
-class Spared(Schema):
+class Spared(Answer):
     """Failures in quarantine at the run's moment."""
 
     count: int
     tests: list[SparedTest] = Field(description="The first hundred.")
 
 
-class VerdictBase(Schema):
+class VerdictBase(Answer):
     """The run that the gates compared this one with."""
 
     id: int
     number: int
 
 
-class VerdictOut(Schema):
+class VerdictOut(Answer):
     """A run's verdict and what it rests on."""
 
     verdict: str = Field(description="pass, fail, or none while it is not known.")
@@ -186,7 +187,7 @@ class CompareQuery(Schema):
     with_: int | None = Field(None, alias="with", description="Another run's id.")
 
 
-class ComparedRun(Schema):
+class ComparedRun(Answer):
     """One of two runs compared."""
 
     id: int
@@ -209,7 +210,7 @@ class ComparedRun(Schema):
         )
 
 
-class DifferenceOut(Schema):
+class DifferenceOut(Answer):
     """One test that differs."""
 
     test_id: int
@@ -230,7 +231,7 @@ class DifferenceOut(Schema):
     fingerprint: str | None = Field(description="Of the failure in this run.")
 
 
-class ComparisonOut(Schema):
+class ComparisonOut(Answer):
     """What differs between two runs of a suite."""
 
     base: ComparedRun
@@ -288,7 +289,7 @@ class QuarantineIn(Schema):
     owner: str = Field("", description="Who mends it.")
 
 
-class QuarantineOut(Schema):
+class QuarantineOut(Answer):
     """A test's quarantine."""
 
     test: int
@@ -326,7 +327,7 @@ class RunQuery(Paging):
     trigger: Trigger | None = None
 
 
-class RunPage(Schema):
+class RunPage(Answer):
     """Runs, newest first."""
 
     items: list[RunOut]
@@ -347,7 +348,7 @@ class RerunIn(Schema):
     failed_only: bool = Field(False, description="Only the tests that failed.")  # noqa: FBT003 - a default
 
 
-class FailureOut(Schema):
+class FailureOut(Answer):
     """What failed, in the tool's words."""
 
     kind: str
@@ -356,7 +357,7 @@ class FailureOut(Schema):
     fingerprint: str = Field(description="Failures that share it are one group.")
 
 
-class ResultOut(Schema):
+class ResultOut(Answer):
     """The verdict on a test in a run."""
 
     test_id: int
@@ -398,14 +399,14 @@ class FailureQuery(Paging):
     limit: int = Field(1000, ge=1, le=1000, description="Rows on a page.")
 
 
-class ResultPage(Schema):
+class ResultPage(Answer):
     """Results in the report's order."""
 
     items: list[ResultOut]
     next: str | None
 
 
-class EventOut(Schema):
+class EventOut(Answer):
     """Something that happened in a run."""
 
     id: int
@@ -430,7 +431,7 @@ class EventOut(Schema):
         )
 
 
-class EventPage(Schema):
+class EventPage(Answer):
     """Events in order."""
 
     items: list[EventOut]

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from ninja import Field, Query, Router, Schema
 
+from runs.api.answers import Answer
 from runs.api.auth import TokenAuth, project_for, service_for
 from runs.api.blame_schemas import BlameOut
 from runs.api.paging import page, read_cursor
@@ -24,14 +25,14 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 router = Router(tags=["services"])
 
 
-class DayOut(Schema):
+class DayOut(Answer):
     """The failures that count for a service on a day."""
 
     day: date
     failures: int
 
 
-class ServiceOut(Schema):
+class ServiceOut(Answer):
     """A service and the failures that count for it."""
 
     name: str
@@ -43,7 +44,7 @@ class ServiceOut(Schema):
     url: str = Field(description="Its page.")
 
 
-class ServicesOut(Schema):
+class ServicesOut(Answer):
     """A project's services, those with the most failures first."""
 
     items: list[ServiceOut]
@@ -62,7 +63,7 @@ class ServiceQuery(Paging, DaysQuery):
     """Which page, and how many days are counted."""
 
 
-class BlamedFailureOut(Schema):
+class BlamedFailureOut(Answer):
     """A failure that counts for the service."""
 
     run_id: int
@@ -74,7 +75,7 @@ class BlamedFailureOut(Schema):
     blame: BlameOut
 
 
-class ServiceFailuresOut(Schema):
+class ServiceFailuresOut(Answer):
     """A service, and a page of the failures that count for it, newest first."""
 
     service: ServiceOut

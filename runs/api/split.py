@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Query, Router, Schema
 
+from runs.api.answers import Answer
 from runs.api.auth import TokenAuth, project_for
 from runs.api.problems import ProblemError
 from runs.models import Suite
@@ -43,7 +44,7 @@ class SplitQuery(Schema):
     )
 
 
-class SlicePlan(Schema):
+class SlicePlan(Answer):
     """One slice."""
 
     shard: int = Field(description="From 1.")
@@ -51,7 +52,7 @@ class SlicePlan(Schema):
     names: list[str] = Field(description="Its tests or files.")
 
 
-class TimedTest(Schema):
+class TimedTest(Answer):
     """A test and what it takes."""
 
     test: str = Field(description="As its tool names it: pytest's node id, or class name, dot and name.")
@@ -60,7 +61,7 @@ class TimedTest(Schema):
     seconds: float | None = Field(description="The median of its last five passes; null before the first.")
 
 
-class SplitOut(Schema):
+class SplitOut(Answer):
     """A suite's tests dealt to slices that end together."""
 
     suite: str

@@ -20,6 +20,7 @@ from environments.errors import DeadlineExceededError
 from environments.probes import wait_until
 from runs.actions.results import ReportFile
 from runs.actions.uploads import UploadFields, receive_upload
+from runs.api.answers import Answer
 from runs.api.auth import Caller, TokenAuth, project_for, upload_for
 from runs.api.description import IDEMPOTENCY_KEY
 from runs.api.paging import page, read_cursor
@@ -55,7 +56,7 @@ class UploadForm(Schema):
     started_at: datetime | None = Field(None, description="When the tests began, with a time zone.")
 
 
-class ProblemOut(Schema):
+class ProblemOut(Answer):
     """Something that could not be taken, or was taken in a way worth knowing."""
 
     file: str
@@ -66,7 +67,7 @@ class ProblemOut(Schema):
     )
 
 
-class ReportOut(Schema):
+class ReportOut(Answer):
     """One file of an upload."""
 
     name: str
@@ -78,7 +79,7 @@ class ReportOut(Schema):
     url: str = Field(description="The file as it came, for whoever may see the run.")
 
 
-class UploadCounts(Schema):
+class UploadCounts(Answer):
     """What was found in an upload."""
 
     files: int
@@ -87,7 +88,7 @@ class UploadCounts(Schema):
     problems: int
 
 
-class UploadOut(Schema):
+class UploadOut(Answer):
     """An upload and what became of it."""
 
     id: int
@@ -136,7 +137,7 @@ class UploadOut(Schema):
         )
 
 
-class RunBrief(Schema):
+class RunBrief(Answer):
     """The run that an upload belongs to."""
 
     id: int
@@ -149,7 +150,7 @@ class RunBrief(Schema):
         return cls(id=run.pk, number=run.number, url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}")
 
 
-class UploadSummary(Schema):
+class UploadSummary(Answer):
     """An upload in a list."""
 
     id: int
@@ -180,7 +181,7 @@ class UploadSummary(Schema):
         )
 
 
-class UploadPage(Schema):
+class UploadPage(Answer):
     """Uploads, newest first."""
 
     items: list[UploadSummary]
@@ -194,14 +195,14 @@ class UploadQuery(Paging):
     run: int | None = Field(None, description="The run's id.")
 
 
-class UploadBrief(Schema):
+class UploadBrief(Answer):
     """An upload's name and state."""
 
     id: int
     status: str
 
 
-class UploadAccepted(Schema):
+class UploadAccepted(Answer):
     """What is told at once."""
 
     upload: UploadBrief

@@ -10,9 +10,10 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from django.http import HttpRequest
-from ninja import Field, Router, Schema, Status
+from ninja import Field, Router, Status
 
 from runs.actions.webhooks import receive_delivery, refuse_delivery
+from runs.api.answers import Answer
 from runs.api.problems import ProblemError
 from runs.models import Hook
 from runs.providers import PROVIDERS, PayloadError, SignatureError, read_json
@@ -24,7 +25,7 @@ _KEY_LIMIT: Final = 200
 _EVENT_LIMIT: Final = 60
 
 
-class DeliveryOut(Schema):
+class DeliveryOut(Answer):
     """The delivery that was taken."""
 
     delivery: int = Field(description="Its id; the same when the same delivery is sent again.")
