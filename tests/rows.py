@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from environments.models import Environment, EnvironmentService, EnvironmentState
 from runs.actions.partitions import ensure_partition
-from runs.actions.rollups import count_blames, take_blames_out
+from runs.actions.rollups import count_blames, count_groups, take_blames_out
 from runs.models import Blame, Delivery, Failure, Hook, LogChunk, Result, Run, Service, Shard, TestCase
 from runs.queries.held import share_of
 from runs.vocabulary import Outcome
@@ -74,6 +74,7 @@ def add_results(
         test_count=len(values), **{f"{each}_count": values.count(each) for each in Outcome}
     )
     run.refresh_from_db()
+    count_groups(run.pk, run.run_at)
     return results
 
 

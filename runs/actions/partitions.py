@@ -37,7 +37,10 @@ _MARK_RUNS = """
 WITH gone AS (
     UPDATE runs_run SET results_removed_at = %s
     WHERE run_at >= %s AND run_at < %s AND pinned_at IS NULL AND results_removed_at IS NULL AND test_count > 0
-    RETURNING test_count)
+    RETURNING id, test_count
+), seen AS (
+    DELETE FROM runs_grouprun g USING gone WHERE g.run_id = gone.id
+)
 SELECT count(*), coalesce(sum(test_count), 0) FROM gone
 """
 

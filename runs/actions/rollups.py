@@ -1,4 +1,4 @@
-"""Keep the counts by day: the only writer of `CaseMonth`, `SuiteDay` and `ServiceDay`.
+"""Keep the counts by day and by run: the only writer of `CaseMonth`, `SuiteDay`, `ServiceDay` and `GroupRun`.
 
 A run is counted in the transaction that ends it, and taken out in the transaction that changes what it
 holds: more reports for a run that had ended, or its removal. So what a page adds up and the runs that
@@ -74,6 +74,22 @@ FROM runs_run r
 WHERE r.id = %(run)s AND d.suite_id = r.suite_id AND d.day = %(day)s
   AND d.is_default_branch = r.counted_on_default
 """  # noqa: S608 - of constants
+# First the run's failures, which are few: joined at once, PostgreSQL may read every failure of the project.
+_COUNT_GROUPS = """
+WITH seen AS MATERIALIZED (
+    SELECT failure_id, count(*) FILTER (WHERE outcome <> 'flaky') AS failed,
+           count(*) FILTER (WHERE outcome = 'flaky') AS flaky
+    FROM runs_result
+    WHERE run_at = %(run_at)s AND run_id = %(run)s AND outcome <> 'passed'
+      AND outcome IN ('failed', 'errored', 'flaky') AND failure_id IS NOT NULL
+    GROUP BY failure_id
+)
+INSERT INTO runs_grouprun (project_id, fingerprint, run_at, run_id, failed_count, flaky_count)
+SELECT f.project_id, f.fingerprint, %(run_at)s, %(run)s, sum(s.failed), sum(s.flaky)
+FROM seen s JOIN runs_failure f ON f.id = s.failure_id
+GROUP BY f.project_id, f.fingerprint ORDER BY f.project_id, f.fingerprint
+"""
+_TAKE_OUT_GROUPS = "DELETE FROM runs_grouprun WHERE run_id = %(run)s"
 #: The rows of a run's blames, by service and all together.
 _BLAMED = """
 SELECT project_id, (run_at AT TIME ZONE 'UTC')::date AS day, true AS is_total, '' AS service,
@@ -115,7 +131,14 @@ def count_run(run_id: int) -> None:
         if test_count:
             if counting.execute(_STEP_CASES) < test_count:
                 counting.execute(_COUNT_CASES_FIRST)
-            counting.execute(*_STEPS_NOTABLE)
+            counting.execute(*_STEPS_NOTABLE, _COUNT_GROUPS)
+
+
+def count_groups(run_id: int, run_at: datetime) -> None:
+    """Count by failure group what a run holds, anew."""
+    with connection.cursor() as cursor:
+        for statement in (_TAKE_OUT_GROUPS, _COUNT_GROUPS):
+            cursor.execute(statement, {"run": run_id, "run_at": run_at})
 
 
 def take_run_out(run_id: int) -> bool:
@@ -135,7 +158,7 @@ def take_run_out(run_id: int) -> bool:
         return row is not None and bool(row[3])
     suite_id, run_at, _, has_results = row
     counting = _Counting(suite_id, run_id, run_at, step="- 1")
-    counting.execute(_TAKE_OUT_SUITE, _STEP_CASES, *_STEPS_NOTABLE)
+    counting.execute(_TAKE_OUT_SUITE, _STEP_CASES, *_STEPS_NOTABLE, _TAKE_OUT_GROUPS)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
     return bool(has_results)

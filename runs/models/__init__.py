@@ -9,7 +9,7 @@ from runs.models.projects import Project, Team, Token
 from runs.models.quarantine import Quarantine
 from runs.models.renames import Rename
 from runs.models.results import Attempt, Failure, Result, ResultDetails, TestCase
-from runs.models.rollups import CaseMonth, ServiceDay, SuiteDay
+from runs.models.rollups import CaseMonth, GroupRun, ServiceDay, SuiteDay
 from runs.models.runs import Artifact, Event, LogChunk, Run, Shard
 from runs.models.schedules import Schedule
 from runs.models.suites import Service, Suite
@@ -30,6 +30,7 @@ __all__ = [
     "Event",
     "FailedSignIn",
     "Failure",
+    "GroupRun",
     "Hook",
     "Invitation",
     "LogChunk",

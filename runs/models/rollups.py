@@ -11,6 +11,7 @@ from django.db.models import Q
 
 from runs.models.projects import Project
 from runs.models.results import TestCase
+from runs.models.runs import Run
 from runs.models.suites import Suite
 
 
@@ -75,6 +76,34 @@ class SuiteDay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.day}"
+
+
+class GroupRun(models.Model):
+    """How often a failure group was seen in a run that has ended: a run's failures by their fingerprint."""
+
+    pk = models.CompositePrimaryKey("project_id", "fingerprint", "run_at", "run_id")
+    #: Neither checked row by row nor indexed alone: a run's failures are written by the thousand.
+    project = models.ForeignKey(
+        Project, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="group_runs"
+    )
+    fingerprint = models.BinaryField(max_length=16)
+    #: The run's moment.
+    run_at = models.DateTimeField()
+    run = models.ForeignKey(
+        Run, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="group_runs"
+    )
+    #: Results that failed or errored so; those that passed after such a failure.
+    failed_count = models.PositiveIntegerField(default=0)
+    flaky_count = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        """Read by group and time, and by run."""
+
+        verbose_name = "failure group's run"
+        indexes = (models.Index(fields=["run"], name="groups_of_run"),)
+
+    def __str__(self) -> str:
+        return bytes(self.fingerprint).hex()
 
 
 class ServiceDay(models.Model):

@@ -26,21 +26,9 @@ RUN_LIMIT = 1_000
 #: Runs that say something about their tests; an errored or cancelled one does not.
 _TELLING = [RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT]
 
-# By the runs, whose failures are few: joined at once, PostgreSQL reads every failure there ever was.
-_SHARED_FAILURES = """
-WITH failed AS MATERIALIZED (
-    SELECT run_id, failure_id FROM runs_result
-    WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)
-      AND outcome <> 'passed' AND outcome IN ('failed', 'errored')
-), texts AS MATERIALIZED (
-    SELECT run_id, failure_id, count(*) AS cases FROM failed GROUP BY run_id, failure_id
+_SHARED_FAILURES = (
+    "SELECT run_id, max(failed_count) FROM runs_grouprun WHERE run_id = ANY(%s) GROUP BY run_id"
 )
-SELECT run_id, max(cases) FROM (
-    SELECT t.run_id, f.fingerprint, sum(t.cases)::bigint AS cases
-    FROM texts t JOIN runs_failure f ON f.id = t.failure_id
-    GROUP BY t.run_id, f.fingerprint
-) g GROUP BY run_id
-"""
 _CASES_WITH_FAILURES = """
 SELECT DISTINCT case_id FROM runs_result
 WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)
@@ -220,10 +208,9 @@ def _seen(run: Run, default_branch: str) -> RunSeen:
 
 
 def _shared_failures(runs: Sequence[RunSeen]) -> dict[int, int]:
+    """By run, how many tests failed alike: of the largest of its failure groups."""
     if not runs:
         return {}
-    moments = [run.at for run in runs]
-    bounds: dict[str, Any] = {"since": min(moments), "until": max(moments), "runs": [run.run for run in runs]}
     with connection.cursor() as cursor:
-        cursor.execute(_SHARED_FAILURES, bounds)
+        cursor.execute(_SHARED_FAILURES, [[run.run for run in runs]])
         return dict(cursor.fetchall())

@@ -32,17 +32,16 @@ SELECT s.case_id, s.run_id, s.run_at, s.outcome, run.branch, run.pull_request <>
     WHERE failure_id = ANY(%(failures)s) AND run_at > %(since)s ORDER BY run_at DESC LIMIT %(limit)s
 ) s JOIN runs_run run ON run.id = s.run_id ORDER BY s.run_at DESC, s.run_id DESC
 """
-# By group and run, so that a run in which a thousand tests failed alike counts once.
+# From what is counted with the end of each run, so that a run in which a thousand tests failed alike is one.
 _HISTORIES = """
-SELECT g.fingerprint, count(*) FILTER (WHERE run.id <> %(own)s),
-       count(*) FILTER (WHERE run.id <> %(own)s AND run.branch = %(main)s AND run.pull_request = ''),
-       max(g.run_at) FILTER (WHERE run.id <> %(own)s AND run.branch = %(main)s AND run.pull_request = '')
-FROM (
-    SELECT DISTINCT f.fingerprint, r.run_id, r.run_at
-    FROM runs_failure f JOIN runs_result r ON r.failure_id = f.id
-    WHERE f.project_id = %(project)s AND f.fingerprint = ANY(%(fingerprints)s)
-      AND r.run_at > %(since)s AND r.outcome IN ('failed', 'errored')
-) g JOIN runs_run run ON run.id = g.run_id
+WITH main AS MATERIALIZED (
+    SELECT id FROM runs_run
+    WHERE project_id = %(project)s AND run_at > %(since)s AND branch = %(main)s AND pull_request = ''
+)
+SELECT g.fingerprint, count(*), count(main.id), max(g.run_at) FILTER (WHERE main.id IS NOT NULL)
+FROM runs_grouprun g LEFT JOIN main ON main.id = g.run_id
+WHERE g.project_id = %(project)s AND g.fingerprint = ANY(%(fingerprints)s) AND g.run_at > %(since)s
+  AND g.failed_count > 0 AND g.run_id <> %(own)s
 GROUP BY g.fingerprint
 """
 
