@@ -17,7 +17,7 @@ from django.db import transaction
 
 from runs.actions.locks import Lock, wait_for
 from runs.analytics.flakiness import CaseRun, FlakeState, FlakeThresholds, FlakeVerdict, judge_case
-from runs.models import CaseState, Run
+from runs.models import CaseState, Run, Suite
 from runs.queries.evidence import SuiteEvidence, cases_touched, evidence_of_suite
 
 #: Cases judged at once, by a handful of statements.
@@ -51,6 +51,16 @@ def judge_run(run_id: int) -> int:
         touched = cases_touched(run)
         failed = evidence.cases_to_judge(run.pk)
         return sum(_judge_chunk(chunk, failed, evidence) for chunk in batched(touched, CHUNK, strict=False))
+
+
+def judge_cases(suite: Suite, cases: Sequence[int]) -> None:
+    """Judge these of the suite's cases anew: what is known of them changed without a run."""
+    with transaction.atomic():
+        wait_for(Lock.VERDICTS, suite.pk)
+        evidence = evidence_of_suite(suite.pk, default_branch=suite.project.default_branch)
+        if evidence.runs:
+            for chunk in batched(sorted(cases), CHUNK, strict=False):
+                _judge_chunk(chunk, set(chunk), evidence)
 
 
 def _judge_chunk(touched: Sequence[int], failed: set[int], evidence: SuiteEvidence) -> int:

@@ -27,7 +27,8 @@ COPY_DETAILS = """
 COPY runs_resultdetails (run_at, run_id, case_id, number, shard, attachment_count, body) FROM STDIN
 """
 _FIND = """
-SELECT identity, id, last_seen_at < %(long_ago)s FROM runs_testcase WHERE suite_id = %(suite)s LIMIT %(limit)s
+SELECT identity, id, last_seen_at < %(long_ago)s FROM runs_testcase
+WHERE suite_id = %(suite)s AND same_as_id IS NULL LIMIT %(limit)s
 """
 _TOUCH = """
 UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (

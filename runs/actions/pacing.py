@@ -8,7 +8,7 @@ are the durations read and judged in Python (docs/decisions/0144).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -124,6 +124,48 @@ FROM unnest(%(cases)s::bigint[], %(before)s::integer[], %(after)s::integer[], %(
 WHERE d.case_id = v.case_id
 """
 
+# What is kept of two cases, as of one.
+_JOINED = """
+SELECT k.case_id, max(k.run_at) AS last_run_at,
+       array_agg(k.ms ORDER BY k.run_at, k.run) AS recent_ms,
+       array_agg(k.run ORDER BY k.run_at, k.run) AS recent_runs
+FROM (
+    SELECT p.survivor AS case_id, k.ms, k.run, u.run_at,
+           row_number() OVER (PARTITION BY p.survivor ORDER BY u.run_at DESC, k.run DESC) AS place
+    FROM unnest(%(cases)s::bigint[], %(survivors)s::bigint[]) AS p (gone, survivor)
+    JOIN runs_caseduration d ON d.case_id IN (p.gone, p.survivor)
+    CROSS JOIN unnest(d.recent_ms, d.recent_runs) AS k (ms, run)
+    JOIN runs_run u ON u.id = k.run
+) k
+WHERE k.place <= %(kept)s
+GROUP BY k.case_id
+"""
+# What is kept of one, as of two: those of the results that are listed in `shifted` are the other's.
+_PARTED = """
+SELECT k.case_id, max(k.run_at) AS last_run_at,
+       array_agg(k.ms ORDER BY k.run_at, k.run) AS recent_ms,
+       array_agg(k.run ORDER BY k.run_at, k.run) AS recent_runs
+FROM (
+    SELECT coalesce(s.target, p.survivor) AS case_id, k.ms, k.run, u.run_at
+    FROM unnest(%(survivors)s::bigint[]) AS p (survivor)
+    JOIN runs_caseduration d ON d.case_id = p.survivor
+    CROSS JOIN unnest(d.recent_ms, d.recent_runs) AS k (ms, run)
+    JOIN runs_run u ON u.id = k.run
+    LEFT JOIN shifted s ON s.source = p.survivor AND s.run_id = k.run
+) k
+GROUP BY k.case_id
+"""
+_FORGET_PARTED = """
+DELETE FROM runs_caseduration d WHERE d.case_id = ANY(%(survivors)s) AND d.recent_runs <@ ARRAY(
+    SELECT s.run_id FROM shifted s WHERE s.source = d.case_id)
+"""
+_FORGET_CASES = "DELETE FROM runs_caseduration WHERE case_id = ANY(%(cases)s)"
+_CANDIDATES_OF = """
+SELECT d.case_id, d.recent_ms, d.recent_runs FROM runs_caseduration d
+WHERE (d.case_id = ANY(%(cases)s) OR d.case_id = ANY(%(survivors)s)) AND (
+    d.is_slower OR d.after_ms >= d.before_ms * %(least_ratio)s AND d.after_ms - d.before_ms >= %(least_ms)s)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Pace:
@@ -157,11 +199,32 @@ def pace_run(run_id: int) -> int:
         return _store(run.pk, run.run_at, counts=run.pk not in evidence.outages)
 
 
-def _store(run_id: int, at: datetime, *, counts: bool) -> int:
-    values: dict[str, Any] = {
-        "run": run_id,
-        "at": at,
-        "counts": counts,
+def join_paces(survivors: Mapping[int, int]) -> None:
+    """Put each case's durations with its survivor's. Needs the suite's durations locked."""
+    _restore(survivors, _JOINED, _FORGET_CASES)
+
+
+def part_paces(survivors: Mapping[int, int]) -> None:
+    """Give the cases, of which nothing is kept, what is listed in `shifted` of their survivors' durations.
+
+    Needs the suite's durations locked.
+    """
+    _restore(survivors, _PARTED, _FORGET_PARTED)
+
+
+def _restore(survivors: Mapping[int, int], fresh: str, forget: str) -> None:
+    values = _values() | {"cases": list(survivors), "survivors": list(survivors.values())}
+    with connection.cursor() as cursor:
+        cursor.execute(_STORE.format(fresh=fresh), values)
+        cursor.execute(forget, values)
+        cursor.execute(_CANDIDATES_OF, values)
+        paces = [judge_pace(case, ms, runs) for case, ms, runs in cursor.fetchall()]
+        if paces:
+            cursor.execute(_JUDGED, _columns(paces))
+
+
+def _values() -> dict[str, Any]:
+    return {
         "kept": KEPT,
         "recent": DEFAULTS.recent,
         "window": DEFAULTS.recent + DEFAULTS.base,
@@ -170,6 +233,10 @@ def _store(run_id: int, at: datetime, *, counts: bool) -> int:
         "version": ALGORITHM_VERSION,
         "now": timezone.now(),
     }
+
+
+def _store(run_id: int, at: datetime, *, counts: bool) -> int:
+    values = _values() | {"run": run_id, "at": at, "counts": counts}
     with connection.cursor() as cursor:
         cursor.execute(_TOUCHED, values)
         touched: int = cursor.rowcount

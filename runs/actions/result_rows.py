@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
@@ -27,6 +27,9 @@ from runs.ingestion.attempts import TEARDOWN_MARK
 from runs.ingestion.details import DetailsBudget
 from runs.ingestion.identity import split_parameters
 from runs.ingestion.report import AttemptRead, CaseRead, FailureText
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
 
 #: Failure texts already staged, by digest: a text that ten thousand cases share is sent once.
 _KNOWN_FAILURE_LIMIT = 20_000
@@ -80,6 +83,33 @@ UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
         SELECT c.id FROM itdash_staging_3 s JOIN <case>
         WHERE c.last_seen_at < %(run_at)s - interval '1 day'
     )) ORDER BY id FOR UPDATE SKIP LOCKED
+)
+"""
+# What is reported under a former name is the test's as it is called now (docs/decisions/0226). Only where the
+# report does not hold that too: then they are two, and each keeps its own.
+_HAS_FORMER_NAMES = """
+EXISTS (SELECT FROM runs_testcase WHERE suite_id = %(suite)s AND same_as_id IS NOT NULL)
+"""
+_CALL_AS_NOW = """
+WITH told AS (
+    UPDATE itdash_staging_3 s SET identity = c.identity
+    FROM runs_testcase f JOIN runs_testcase c ON c.id = f.same_as_id
+    WHERE f.suite_id = %(suite)s AND f.same_as_id IS NOT NULL AND s.identity = f.identity
+      AND NOT EXISTS (SELECT FROM itdash_staging_3 o WHERE o.identity = c.identity)
+      AND NOT (%(is_alone)s AND EXISTS (
+          SELECT FROM runs_result r
+          WHERE r.case_id = c.id AND r.run_at = %(run_at)s AND r.run_id + 0 = %(run)s))
+    RETURNING f.id
+)
+SELECT DISTINCT id FROM told
+"""
+# For whoever parts them again. Locked in order, and last of all: other runs may report the same names.
+_NOTE_FORMER = """
+UPDATE runs_rename SET undo = jsonb_set(undo, '{former}', (undo -> 'former') || to_jsonb(%(run)s::bigint))
+WHERE id IN (
+    SELECT id FROM runs_rename WHERE new_id = ANY(%(names)s) AND status = 'confirmed'
+      AND NOT undo -> 'former' @> to_jsonb(%(run)s::bigint)
+    ORDER BY id FOR NO KEY UPDATE
 )
 """
 _INSERT_FAILURES = """
@@ -172,7 +202,7 @@ class _Way:
 #: For few attempts: one by one, through the unique indexes. OFFSET 0 keeps it from becoming a join, and `+ 0`
 #: on a run from being looked for by itself, which reads all its results.
 _BY_LOOKUP = _Way(
-    settings="SET LOCAL work_mem = '8MB'",
+    settings="set_config('work_mem', '8MB', true)",
     case="""LATERAL (
     SELECT c.id, c.last_seen_at FROM runs_testcase c
     WHERE c.suite_id = %(suite)s AND c.identity = s.identity OFFSET 0
@@ -184,7 +214,7 @@ _BY_LOOKUP = _Way(
 )
 #: For many: by reading all cases of the suite once, a third of the work and bounded by the suite's size.
 _BY_HASH = _Way(
-    settings="SET LOCAL work_mem = '64MB'; SET LOCAL enable_nestloop = off",
+    settings="set_config('work_mem', '64MB', true), set_config('enable_nestloop', 'off', true)",
     case="runs_testcase c ON c.suite_id = %(suite)s AND c.identity = s.identity",
     failure="runs_failure f ON f.project_id = %(project)s AND f.digest = s.digest",
 )
@@ -373,9 +403,11 @@ class Staging:
     def _merge_staged(self, parameters: dict[str, Any], *, has_results: bool) -> None:
         way = _BY_HASH if self._staged_count > _MANY_ATTEMPTS else _BY_LOOKUP
         with connection.cursor() as cursor:
-            cursor.execute(way.settings)
+            cursor.execute(f"SELECT {way.settings}, {_HAS_FORMER_NAMES}", parameters)
+            *_, has_former_names = cursor.fetchone()
             # Temporary tables are never analysed by themselves.
             cursor.execute("ANALYZE itdash_staging_3 (identity)")
+            former = self._call_as_now(cursor, parameters) if has_former_names else []
             cursor.execute(way.of(_INSERT_CASES), parameters)
             cursor.execute(way.of(_TOUCH_CASES), parameters)
             cursor.execute(_INSERT_FAILURES, parameters)
@@ -388,7 +420,14 @@ class Staging:
                 fold_repeats(cursor, way.of, parameters)
             if self._staged_details_count:
                 cursor.execute(way.of(_INSERT_DETAILS), parameters)
+            if former:
+                cursor.execute(_NOTE_FORMER, parameters | {"names": former})
             cursor.execute("TRUNCATE itdash_staging_3, itdash_repeats_1")
+
+    def _call_as_now(self, cursor: CursorWrapper, parameters: dict[str, Any]) -> list[int]:
+        """Give what was staged under former names the present ones; return the rows of those names."""
+        cursor.execute(_CALL_AS_NOW, parameters | {"is_alone": self._known is not None})
+        return [name for (name,) in cursor.fetchall()]
 
 
 def hold_back_merges(project_id: int) -> None:

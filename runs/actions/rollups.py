@@ -7,6 +7,7 @@ it lists agree at every moment. Days are days of UTC, by the run's own moment.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -111,6 +112,83 @@ UPDATE runs_serviceday d SET failure_count = greatest(d.failure_count - b.failur
 FROM ({_BLAMED}) b
 WHERE d.project_id = b.project_id AND d.day = b.day AND d.is_total = b.is_total AND d.service = b.service
 """  # noqa: S608 - of constants
+
+# Months of one case on top of another's, or out of them; a day's count stays between 0 and 32,767.
+_SUM = """(
+    SELECT array_agg(nullif(least(greatest(
+               coalesce(o.<column>[d], 0)::integer + <sign> * coalesce(n.<column>[d], 0)::integer,
+           0), 32767), 0)::smallint ORDER BY d)
+    FROM generate_series(1, 31) AS d
+)"""
+_JOIN_MONTHS = """
+INSERT INTO runs_casemonth (case_id, month, results, failed, flaky, skipped, timed_count, timed_ms)
+SELECT p.survivor, n.month, n.results, n.failed, n.flaky, n.skipped, n.timed_count, n.timed_ms
+FROM unnest(%(cases)s::bigint[], %(survivors)s::bigint[]) AS p (gone, survivor)
+JOIN runs_casemonth n ON n.case_id = p.gone
+WHERE NOT EXISTS (SELECT FROM runs_casemonth o WHERE o.case_id = p.survivor AND o.month = n.month)
+"""
+_FORGET_MONTHS = "DELETE FROM runs_casemonth WHERE case_id = ANY(%(cases)s)"
+#: Of results listed in `shifted`, of runs that are counted.
+_MONTHS_OF_SHIFTED = """
+INSERT INTO runs_casemonth (case_id, month, results, failed, flaky, skipped, timed_count, timed_ms)
+WITH days AS (
+    SELECT s.target, date_trunc('month', s.run_at AT TIME ZONE 'UTC')::date AS month,
+           extract(day FROM s.run_at AT TIME ZONE 'UTC')::integer AS day,
+           count(*) AS results,
+           nullif(count(*) FILTER (WHERE s.outcome IN ('failed', 'errored')), 0) AS failed,
+           nullif(count(*) FILTER (WHERE s.outcome = 'flaky'), 0) AS flaky,
+           nullif(count(*) FILTER (WHERE s.outcome = 'skipped'), 0) AS skipped,
+           count(s.duration_ms) FILTER (WHERE s.outcome = 'passed') AS timed_count,
+           coalesce(sum(s.duration_ms) FILTER (WHERE s.outcome = 'passed'), 0) AS timed_ms
+    FROM shifted s JOIN runs_run u ON u.id = s.run_id AND u.counted_on_default IS NOT NULL
+    GROUP BY 1, 2, 3
+)
+SELECT m.target, m.month, array_agg(t.results::smallint ORDER BY d),
+       CASE WHEN count(t.failed) > 0 THEN array_agg(t.failed::smallint ORDER BY d) END,
+       CASE WHEN count(t.flaky) > 0 THEN array_agg(t.flaky::smallint ORDER BY d) END,
+       CASE WHEN count(t.skipped) > 0 THEN array_agg(t.skipped::smallint ORDER BY d) END,
+       sum(t.timed_count), sum(t.timed_ms)
+FROM (SELECT DISTINCT target, month FROM days) m
+CROSS JOIN generate_series(1, 31) AS d
+LEFT JOIN days t ON t.target = m.target AND t.month = m.month AND t.day = d
+GROUP BY 1, 2
+"""
+
+
+def join_months(survivors: Mapping[int, int]) -> None:
+    """Add the months of each case to those of its survivor. Needs the suite's counts locked."""
+    values = {"cases": list(survivors), "survivors": list(survivors.values())}
+    with connection.cursor() as cursor:
+        cursor.execute(_add_months(1), values)
+        cursor.execute(_JOIN_MONTHS, values)
+        cursor.execute(_FORGET_MONTHS, values)
+
+
+def part_months(survivors: Mapping[int, int]) -> None:
+    """Take what is listed in `shifted` out of the survivors' months and give it to the cases, which have
+    none. Needs the suite's counts locked."""
+    values = {"cases": list(survivors), "survivors": list(survivors.values())}
+    with connection.cursor() as cursor:
+        cursor.execute(_MONTHS_OF_SHIFTED)
+        cursor.execute(_add_months(-1), values)
+
+
+def _add_months(sign: int) -> str:
+    sums = ", ".join(
+        f"{column} = CASE WHEN n.{column} IS NULL THEN o.{column} ELSE "
+        + _SUM.replace("<column>", column).replace("<sign>", str(sign))
+        + " END"
+        for column in ("results", *_NOTABLE)
+    )
+    timed = ", ".join(
+        f"{column} = greatest(o.{column} + {sign} * n.{column}, 0)" for column in ("timed_count", "timed_ms")
+    )
+    return (
+        f"UPDATE runs_casemonth o SET {sums}, {timed} "  # noqa: S608 - of constants
+        "FROM unnest(%(cases)s::bigint[], %(survivors)s::bigint[]) AS p (gone, survivor) "
+        "JOIN runs_casemonth n ON n.case_id = p.gone "
+        "WHERE o.case_id = p.survivor AND o.month = n.month"
+    )
 
 
 def count_run(run_id: int) -> None:
