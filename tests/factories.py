@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 
-from runs.models import Event, Membership, Project, Run, Suite, Team, TestCase, User
+from runs.models import Event, Membership, Project, Rename, Run, Suite, Team, TestCase, User
 from runs.vocabulary import FINISHED, Role, RunStatus, Trigger
 
 _numbers = itertools.count(1)
@@ -95,6 +95,17 @@ def make_case(suite: Suite, name: str = "", **values: Any) -> TestCase:
         first_seen_at=values.pop("first_seen_at", NOW),
         last_seen_at=values.pop("last_seen_at", NOW),
         **values,
+    )
+
+
+def make_rename(suite: Suite, **values: Any) -> Rename:
+    """The proposal that a test moved from one class to another."""
+    old = make_case(suite, "pays", class_name="shop.Cart")
+    new = make_case(suite, "pays", class_name="shop.Basket")
+    told = {"old_place": "shop.Cart", "new_place": "shop.Basket", "proposed_at": NOW}
+    likeness = {"name_likeness": 1.0, "place_likeness": 0.5, "pace_likeness": 0.9}
+    return Rename.objects.create(
+        suite=suite, **({"old": old, "new": new, "kind": "moved"} | told | likeness | values)
     )
 
 

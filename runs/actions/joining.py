@@ -6,8 +6,8 @@ former name and identity and points at the survivor (`TestCase.same_as`): what i
 there (`runs.actions.result_rows`). Rows move, because every page finds them by the case; what moved is noted
 with the rename, so that they can be parted (docs/decisions/0226).
 
-Each call is one transaction that holds back merges into the project's runs, counting and judging of the
-suite; so it takes some hundred pairs at a time, not thousands.
+Merges into the project's runs and counting wait for it; so it takes some hundred pairs at a time, not
+thousands.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any, Final
 from django.db import connection
 from django.db.models import Max
 
-from runs.actions.locks import Lock, wait_for
+from runs.actions.judging import forget_verdicts
 from runs.actions.pacing import join_paces, part_paces
 from runs.actions.partitions import PARTITIONED_TABLES
 from runs.actions.result_rows import hold_back_merges
-from runs.actions.rollups import join_months, part_months
-from runs.models import CaseState, Quarantine, Rename, Result, Run, Suite, TestCase
+from runs.actions.rollups import hold_counts, join_months, part_months
+from runs.models import Quarantine, Rename, Result, Run, Suite, TestCase
 
 #: What makes a case that case, for people and for reports.
 _NAMED: Final = ("identity", "path", "class_name", "name", "parameters", "variant", "file", "line")
@@ -58,13 +58,11 @@ UPDATE runs_blame b SET case_id = s.target FROM shifted s WHERE b.run_id = s.run
 def hold_histories(suite: Suite) -> None:
     """Keep everybody else from what the suite's cases are made of, until this transaction ends."""
     hold_back_merges(suite.project_id)
-    wait_for(Lock.SUITE_COUNTS, suite.pk)
-    wait_for(Lock.VERDICTS, suite.pk)
-    wait_for(Lock.DURATIONS, suite.pk)
+    hold_counts(suite.pk)
 
 
 def join(renames: Sequence[Rename], *, moment: datetime) -> None:
-    """Make each pair one case; no case may be in two of them. Notes on the renames how to undo it.
+    """Make each pair of a suite one case; no case may be in two of them. Notes on the renames how to undo it.
 
     Needs `hold_histories`.
     """
@@ -76,8 +74,8 @@ def join(renames: Sequence[Rename], *, moment: datetime) -> None:
     _list_results(pairs)
     _shift()
     join_months(pairs)
-    join_paces(pairs)
-    CaseState.objects.filter(case__in=list(pairs)).delete()
+    join_paces(renames[0].suite_id, pairs)
+    forget_verdicts(renames[0].suite_id, list(pairs))
     for one in renames:
         old, new = cases[one.old_id], cases[one.new_id]
         names = list(TestCase.objects.filter(same_as=new).values_list("pk", flat=True))
@@ -117,7 +115,7 @@ def part(rename: Rename) -> None:
     ]
     _list_results({old.pk: new.pk}, wanted=wanted)
     part_months(pair)
-    part_paces(pair)
+    part_paces(rename.suite_id, pair)
     _shift()
     if aside:
         _list_results({-new.pk: old.pk})

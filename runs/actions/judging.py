@@ -53,6 +53,12 @@ def judge_run(run_id: int) -> int:
         return sum(_judge_chunk(chunk, failed, evidence) for chunk in batched(touched, CHUNK, strict=False))
 
 
+def forget_verdicts(suite_id: int, cases: Sequence[int]) -> None:
+    """Forget what is known of these of the suite's cases; within the transaction that gives them away."""
+    wait_for(Lock.VERDICTS, suite_id)
+    CaseState.objects.filter(case__in=cases).delete()
+
+
 def judge_cases(suite: Suite, cases: Sequence[int]) -> None:
     """Judge these of the suite's cases anew: what is known of them changed without a run."""
     with transaction.atomic():

@@ -199,20 +199,18 @@ def pace_run(run_id: int) -> int:
         return _store(run.pk, run.run_at, counts=run.pk not in evidence.outages)
 
 
-def join_paces(survivors: Mapping[int, int]) -> None:
-    """Put each case's durations with its survivor's. Needs the suite's durations locked."""
-    _restore(survivors, _JOINED, _FORGET_CASES)
+def join_paces(suite_id: int, survivors: Mapping[int, int]) -> None:
+    """Put each case's durations with its survivor's; within the transaction that joins them."""
+    _restore(suite_id, survivors, _JOINED, _FORGET_CASES)
 
 
-def part_paces(survivors: Mapping[int, int]) -> None:
-    """Give the cases, of which nothing is kept, what is listed in `shifted` of their survivors' durations.
-
-    Needs the suite's durations locked.
-    """
-    _restore(survivors, _PARTED, _FORGET_PARTED)
+def part_paces(suite_id: int, survivors: Mapping[int, int]) -> None:
+    """Give the cases, of which nothing is kept, what is listed in `shifted` of their survivors' durations."""
+    _restore(suite_id, survivors, _PARTED, _FORGET_PARTED)
 
 
-def _restore(survivors: Mapping[int, int], fresh: str, forget: str) -> None:
+def _restore(suite_id: int, survivors: Mapping[int, int], fresh: str, forget: str) -> None:
+    wait_for(Lock.DURATIONS, suite_id)
     values = _values() | {"cases": list(survivors), "survivors": list(survivors.values())}
     with connection.cursor() as cursor:
         cursor.execute(_STORE.format(fresh=fresh), values)

@@ -204,7 +204,13 @@ def _note(
 ) -> None:
     first = renames[0]
     names = TestCase.objects.in_bulk([first.old_id, first.new_id])
-    told = " and ".join(f"{case.class_name} {case.name}".strip()[:_SUBJECT_LENGTH] for case in names.values())
+    old, new = names[first.old_id], names[first.new_id]
+    former, present = (new, old) if new.same_as_id else (old, new)
     more = f" and {len(renames) - 1} more" if len(renames) > 1 else ""
     data = {"suite": suite.name, "count": len(renames), "renames": [one.pk for one in renames]}
-    note_change(suite.project, by=by, token=token, action=action, subject=f"{told}{more}", data=data)
+    subject = f"{_told(former)} → {_told(present)}{more}"
+    note_change(suite.project, by=by, token=token, action=action, subject=subject, data=data)
+
+
+def _told(case: TestCase) -> str:
+    return f"{case.class_name} {case.name}".strip()[:_SUBJECT_LENGTH]

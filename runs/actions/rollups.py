@@ -155,8 +155,13 @@ GROUP BY 1, 2
 """
 
 
+def hold_counts(suite_id: int) -> None:
+    """Let no run of the suite be counted until this transaction ends, and wait for one that is."""
+    wait_for(Lock.SUITE_COUNTS, suite_id)
+
+
 def join_months(survivors: Mapping[int, int]) -> None:
-    """Add the months of each case to those of its survivor. Needs the suite's counts locked."""
+    """Add the months of each case to those of its survivor. Needs `hold_counts`."""
     values = {"cases": list(survivors), "survivors": list(survivors.values())}
     with connection.cursor() as cursor:
         cursor.execute(_add_months(1), values)
@@ -166,7 +171,7 @@ def join_months(survivors: Mapping[int, int]) -> None:
 
 def part_months(survivors: Mapping[int, int]) -> None:
     """Take what is listed in `shifted` out of the survivors' months and give it to the cases, which have
-    none. Needs the suite's counts locked."""
+    none. Needs `hold_counts`."""
     values = {"cases": list(survivors), "survivors": list(survivors.values())}
     with connection.cursor() as cursor:
         cursor.execute(_MONTHS_OF_SHIFTED)
@@ -270,7 +275,7 @@ class _Counting:
             "day": self._day,
             "month": self._day.replace(day=1),
         }
-        wait_for(Lock.SUITE_COUNTS, suite_id)
+        hold_counts(suite_id)
 
     def execute(self, *statements: str) -> int:
         """Execute in order; return how many rows the last one touched."""

@@ -127,9 +127,10 @@ def run_for(request: HttpRequest, run_id: int) -> Run:
 
 
 def case_for(request: HttpRequest, case_id: int) -> TestCase:
-    """The test case; 404 when there is none or the caller may not see it."""
-    rows = TestCase.objects.select_related("suite__project").filter(pk=case_id)
-    return _allowed(request, rows, lambda case: case.suite.project, "test", case_id)
+    """The test case, by a former name's id too; 404 when there is none or the caller may not see it."""
+    rows = TestCase.objects.select_related("suite__project", "same_as__suite__project").filter(pk=case_id)
+    found = _allowed(request, rows, lambda case: case.suite.project, "test", case_id)
+    return found.same_as or found
 
 
 def service_for(request: HttpRequest, slug: str, name: str) -> Service:

@@ -16,7 +16,7 @@ PAGE: Final = 50
 _OFFERED: Final = 50
 _PAIR: Final = 2
 #: Values that are lists and no pair of before and after.
-_LISTS: Final = {"scopes", "variables"}
+_LISTS: Final = {"scopes", "variables", "renames"}
 #: Numbers of rows, which say nothing to people.
 _KEYS: Final = {"case", "delivery", "invitation"}
 

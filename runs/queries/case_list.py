@@ -157,7 +157,7 @@ def cases_like(suites: Sequence[Suite], wanted: CaseFilter, *, now: datetime, li
     pace was worked out from is not read.
     """
     chosen = [suite.pk for suite in suites if not wanted.suite or suite.name == wanted.suite]
-    cases = TestCase.objects.filter(suite__in=chosen)
+    cases = TestCase.objects.filter(suite__in=chosen, same_as=None)
     if wanted.q:
         cases = cases.filter(named_like(wanted.q))
     if wanted.state:

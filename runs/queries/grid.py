@@ -292,7 +292,7 @@ def _tests(
     moments = [column.run.run_at for column in columns]
     bounds = {"since": min(moments), "until": max(moments)}
     failed_in = _failures(columns, bounds)
-    seen = TestCase.objects.filter(suite=suite, last_seen_at__gte=bounds["since"])
+    seen = TestCase.objects.filter(suite=suite, same_as=None, last_seen_at__gte=bounds["since"])
     if wanted.q:
         seen = seen.filter(named_like(wanted.q))
         kept = set(seen.filter(pk__in=sorted(failed_in)).values_list("pk", flat=True))

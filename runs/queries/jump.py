@@ -34,11 +34,11 @@ def jump_targets(project: Project, q: str) -> JumpTargets:
         return JumpTargets([], [], [])
     by_commit = Q(commit__istartswith=q)
     runs = Run.objects.for_project(project).select_related("suite")
-    cases = TestCase.objects.filter(suite__project=project, name__icontains=q).select_related("suite")
+    cases = TestCase.objects.filter(suite__project=project, same_as=None, name__icontains=q)
     return JumpTargets(
         runs=list(
             runs.filter(by_commit if number is None else by_commit | Q(number=number)).newest_first()[:LIMIT]
         ),
-        cases=list(cases.order_by("-last_seen_at")[:LIMIT]),
+        cases=list(cases.select_related("suite").order_by("-last_seen_at")[:LIMIT]),
         suites=list(Suite.objects.filter(project=project, name__icontains=q).order_by("name")[:LIMIT]),
     )

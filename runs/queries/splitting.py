@@ -48,7 +48,8 @@ LEFT JOIN LATERAL (
         ORDER BY r.run_at DESC LIMIT %(passes)s
     ) p
 ) own ON kept.ms IS NULL
-WHERE c.suite_id = %(suite)s AND c.last_seen_at >= %(seen)s ORDER BY c.id LIMIT %(limit)s
+WHERE c.suite_id = %(suite)s AND c.same_as_id IS NULL AND c.last_seen_at >= %(seen)s
+ORDER BY c.id LIMIT %(limit)s
 """
 
 

@@ -176,12 +176,13 @@ def environment_for(
 
 
 def case_for(request: HttpRequest, slug: str, case_id: int, *, needs: Role = Role.VIEWER) -> CaseAccess:
-    """The test case in the project; refuses as `project_for` does."""
+    """The test case in the project, by a former name's id too; refuses as `project_for` does."""
     access = project_for(request, slug, needs=needs)
-    case = TestCase.objects.select_related("suite").filter(suite__project=access.project, pk=case_id).first()
+    cases = TestCase.objects.select_related("suite", "same_as__suite")
+    case = cases.filter(suite__project=access.project, pk=case_id).first()
     if case is None:
         raise Http404
-    return CaseAccess(project=access.project, role=access.role, case=case)
+    return CaseAccess(project=access.project, role=access.role, case=case.same_as or case)
 
 
 def suite_for(request: HttpRequest, slug: str, name: str, *, needs: Role = Role.VIEWER) -> SuiteAccess:

@@ -53,6 +53,8 @@ def case_list(request: HttpRequest, slug: str) -> HttpResponse:
 def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
     """A test's last results, durations and failures, on one branch or on all."""
     access = case_for(request, slug, case_id)
+    if access.case.pk != case_id:  # a former name's
+        return redirect("test", slug, access.case.pk)
     branch = request.GET.get("branch")
     if branch is not None:
         branch = branch.replace("\x00", "")

@@ -13,6 +13,7 @@ from runs.actions.pins import pin_run, unpin_run
 from runs.actions.policy import change_policy
 from runs.actions.projects import create_project, ensure_suite, update_project
 from runs.actions.quarantine import lift_quarantine, quarantine_case
+from runs.actions.renames import confirm_renames, part_rename, refuse_renames
 from runs.actions.runs import cancel_run, rerun_run
 from runs.actions.schedules import (
     change_schedule,
@@ -23,10 +24,19 @@ from runs.actions.schedules import (
 )
 from runs.actions.tokens import create_token, revoke_token
 from runs.actions.webhooks import create_hook, redeliver, remove_hook
-from runs.models import AuditEntry, Delivery, Membership, Project, Schedule, Token, User
+from runs.models import AuditEntry, Delivery, Membership, Project, Rename, Schedule, Token, User
 from runs.suitefile import ScheduleSpec
 from runs.vocabulary import DeliveryStatus, Role, RunStatus, Scope, Visibility
-from tests.factories import NOW, make_case, make_member, make_project, make_run, make_suite, make_user
+from tests.factories import (
+    NOW,
+    make_case,
+    make_member,
+    make_project,
+    make_rename,
+    make_run,
+    make_suite,
+    make_user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -75,6 +85,16 @@ def lift(project: Project, by: User) -> None:
     case = make_case(make_suite(project), "test_pay")
     quarantine_case(case=case, reason="SHOP-1", days=3)
     lift_quarantine(case=case, by=by)
+
+
+def rename_in(project: Project) -> Rename:
+    return make_rename(make_suite(project))
+
+
+def part_again(project: Project, by: User) -> None:
+    rename = rename_in(project)
+    confirm_renames(suite=rename.suite, rename_ids=[rename.pk], by=by)
+    part_rename(rename=rename, by=by)
 
 
 def take_back(project: Project, by: User) -> None:
@@ -150,6 +170,19 @@ CHANGES: dict[str, tuple[Act, str]] = {
         "test_pay",
     ),
     "quarantine.lifted": (lift, "test_pay"),
+    "rename.confirmed": (
+        lambda project, by: confirm_renames(
+            suite=(one := rename_in(project)).suite, rename_ids=[one.pk], by=by
+        ),
+        "shop.Cart pays → shop.Basket pays",
+    ),
+    "rename.refused": (
+        lambda project, by: refuse_renames(
+            suite=(one := rename_in(project)).suite, rename_ids=[one.pk], by=by
+        ),
+        "shop.Cart pays → shop.Basket pays",
+    ),
+    "rename.parted": (part_again, "shop.Cart pays → shop.Basket pays"),
     "run.cancelled": (
         lambda project, by: cancel_run(run_id=make_run(make_suite(project), number=7).pk, by=by),
         "Run 7",
