@@ -68,9 +68,9 @@ docs-access: $(VENV)/dev.stamp
 
 lock: $(VENV)/dev.stamp
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --custom-compile-command "make lock" --group build pyproject.toml -o requirements.lock
+		--no-emit-find-links --custom-compile-command "make lock" --group build --extra s3 pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --custom-compile-command "make lock" --group dev pyproject.toml -c requirements.lock \
+		--no-emit-find-links --custom-compile-command "make lock" --group dev --extra s3 pyproject.toml -c requirements.lock \
 		-o requirements-dev.lock
 
 clean:

@@ -35,6 +35,13 @@ class Environment(BaseSettings):
     public_url: str = "http://localhost:8000"
     #: Everything on disk: reports, checkouts, mirrors, environments' private folders.
     data_dir: Path = Path(".itdash")
+    #: Where reports and artifacts lie: `s3://bucket/prefix`; empty: in the data folder.
+    storage: str = ""
+    #: A server of one's own that speaks S3; empty: Amazon's, of the region.
+    s3_endpoint: str = ""
+    s3_region: str = ""
+    #: Whether a bucket is named in the path or in the host; "auto": in the path of a server of one's own.
+    s3_addressing: Literal["auto", "path", "virtual"] = "auto"
     #: "auto" takes a container engine when one answers, the local engine otherwise.
     engine: Literal["auto", "docker", "local"] = "auto"
     #: What keeps services from each other: an image with iptables and tc, or one to build it from.

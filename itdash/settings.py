@@ -13,6 +13,7 @@ from environments.registries import is_place
 from environments.subnets import Pool
 from itdash.env import DEVELOPMENT_SECRET, environment, git_variables
 from itdash.mail import mailer
+from itdash.storages import file_storage
 from runs.notify.addresses import Network, read_networks
 
 ENV = environment()
@@ -199,8 +200,8 @@ STATICFILES_FINDERS = [
 ]
 #: Pages name hashed files only; the plain copies would be compressed for nothing.
 WHITENOISE_KEEP_ONLY_HASHED_FILES = True
-STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+STORAGES: dict[str, dict[str, Any]] = {
+    "default": file_storage(ENV),
     "staticfiles": {"BACKEND": "itdash.staticfiles.StaticStorage"},
 }
 UPLOAD_LIMIT_BYTES = 250 * 1024 * 1024

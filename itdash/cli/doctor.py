@@ -1,4 +1,4 @@
-"""Say what works here: engine, database, broker, storage, clock; each with the mend.
+"""Say what works here: engine, database, broker, storage, bucket, clock; each with the mend.
 
 Exit code 0 when runs can be stored and executed here, 1 when something is in the way.
 """
@@ -10,6 +10,8 @@ import json
 import shutil
 import subprocess
 import tempfile
+import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +20,8 @@ from pathlib import Path
 
 import psycopg
 import redis
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import ContentFile
 
 from environments import wheels
 from environments.docker_engine import DockerEngine
@@ -28,11 +32,14 @@ from environments.subnets import Pool
 from itdash.cli._django import add_data_dir
 from itdash.embedded import Running, find_running
 from itdash.env import environment
+from itdash.s3 import S3Storage
+from itdash.storages import file_storage
 
 OLDEST_POSTGRES = 15
 NEEDED_BYTES = 2 * 1024**3
 CLOCK_TOLERANCE_SECONDS = 2.0
 CONNECT_SECONDS = 5
+BUCKET_TRIAL = b"itdash doctor was here"
 
 
 class State(StrEnum):
@@ -77,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
         lambda: database(running),
         lambda: broker(running),
         lambda: storage(data_dir),
+        *([bucket] if environment().storage else []),
         lambda: clock(running),
     ]
     findings = []
@@ -202,6 +210,34 @@ def storage(data_dir: Path) -> Finding:
         mend = f"Make room: below {NEEDED_BYTES // 1024**3} GiB images and databases fail in odd ways."
         return Finding("storage", State.LIMITED, text, mend)
     return Finding("storage", State.WORKS, text)
+
+
+def bucket() -> Finding:
+    """Where reports and artifacts lie, when that is a bucket: written to, read and tidied up."""
+    known = environment()
+    try:
+        options = file_storage(known)["OPTIONS"]
+    except ImproperlyConfigured as error:
+        return Finding("bucket", State.BROKEN, str(error), "Correct it: nothing starts before that.")
+    storage = S3Storage(**options, try_count=1)
+    place = f"{storage.place}{f' at {known.s3_endpoint}' if known.s3_endpoint else ''}"
+    began_at = time.monotonic()
+    try:
+        name = storage.save(f"doctor/{uuid.uuid4().hex}", ContentFile(BUCKET_TRIAL))
+        with storage.open(name) as file:
+            is_same = file.read() == BUCKET_TRIAL
+        storage.delete(name)
+    except PermissionError as error:
+        mend = "Let the credentials read, write and delete objects below it, and abort uploads in parts."
+        return Finding("bucket", State.BROKEN, f"{place}: {error}", mend)
+    except OSError as error:
+        mend = "Check ITDASH_STORAGE and ITDASH_S3_ENDPOINT, that the bucket exists and the server answers."
+        return Finding("bucket", State.BROKEN, f"{place}: {error}", mend)
+    if not is_same:
+        mend = "See what stands between itdash and the server: it changes what passes."
+        return Finding("bucket", State.BROKEN, f"{place} gave back something else than it was given", mend)
+    milliseconds = (time.monotonic() - began_at) * 1000
+    return Finding("bucket", State.WORKS, f"{place}, written, read and deleted in {milliseconds:.0f} ms")
 
 
 def clock(running: Running | None) -> Finding:

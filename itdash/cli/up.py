@@ -227,6 +227,19 @@ def prepare_files_and_tables(installation: Installation) -> None:
     installation.done("database", f"up to date after {time.monotonic() - began_at:.1f} s")
 
 
+def look_at_bucket(installation: Installation) -> None:
+    """Say whether the bucket can be used, where one is set. Pages go without it, so nothing waits for it."""
+    if not environment().storage:
+        return
+    from itdash.cli import doctor  # noqa: PLC0415 - it brings much that nothing else here needs
+
+    found = doctor.bucket()
+    if found.state is doctor.State.WORKS:
+        installation.done("bucket", found.text)
+    else:
+        tell(str(found))
+
+
 def static_sources() -> str:
     """What static files are made from, as a digest: ours, the packages that bring some, and the code."""
     files = [*(HOME / "static").rglob("*"), *(HOME / "itdash").glob("*.py")]
@@ -338,7 +351,15 @@ def say_ready(installation: Installation) -> None:
     tell("The first visitor of a new installation makes the first account.")
 
 
-STEPS = (start_servers, prepare_files_and_tables, note_running, start_web, start_workers, say_ready)
+STEPS = (
+    start_servers,
+    prepare_files_and_tables,
+    look_at_bucket,
+    note_running,
+    start_web,
+    start_workers,
+    say_ready,
+)
 
 
 def tail(log: Path, lines: int = 15) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Protocol
 
@@ -25,10 +27,12 @@ class Readable(Protocol):
 
 def keep_artifact(*, run_id: int, shard: int, path: str, stream: Readable) -> Artifact:
     """Store a file under its path in the tests' container; one of an earlier try is replaced."""
-    place = f"artifacts/{run_id}/{shard}/{PurePosixPath(path).name or 'file'}"
+    place = f"artifacts/{run_id}/{shard}/{uuid.uuid4().hex}/{PurePosixPath(path).name or 'file'}"
     passing = _Passing(stream, place)
     name = default_storage.save(place, passing)
     kind, _ = mimetypes.guess_type(path)
+    replaced = Artifact.objects.filter(run_id=run_id, shard=shard, path=path[-1000:]).exclude(storage_name="")
+    earlier = list(replaced.values_list("storage_name", flat=True))
     artifact, _ = Artifact.objects.update_or_create(
         run_id=run_id,
         shard=shard,
@@ -40,6 +44,9 @@ def keep_artifact(*, run_id: int, shard: int, path: str, stream: Readable) -> Ar
             "storage_name": name,
         },
     )
+    for one in earlier:
+        with suppress(OSError):  # left behind: nothing refers to it
+            default_storage.delete(one)
     return artifact
 
 

@@ -21,3 +21,7 @@ class TakenError(ActionError):
 
 class NotPossibleError(ActionError):
     """Right value, wrong moment: for example cancelling a finished run."""
+
+
+class StorageAwayError(ActionError):
+    """Files could not be stored now; the same may be tried again."""

@@ -204,14 +204,25 @@ def _files[File: (Artifact, Report)](kind: Kind, old: QuerySet[File], *, dry_run
             # The run is locked: nobody pins it while its files go.
             locked = due.select_for_update(of=("self", "run"), no_key=True, skip_locked=True)
             files = list(locked.select_related("run").order_by("pk")[:FILES_AT_ONCE])
-            for file in files:
-                default_storage.delete(file.storage_name)
-            old.filter(pk__in=[file.pk for file in files]).update(storage_name="")
-        count += len(files)
-        size += sum(file.size for file in files)
+            gone, trouble = _removed(files)
+            old.filter(pk__in=[file.pk for file in gone]).update(storage_name="")
+        count += len(gone)
+        size += sum(file.size for file in gone)
+        if trouble:
+            return Outlived(kind, count, size=size, left=trouble)
         if len(files) < FILES_AT_ONCE:
             return Outlived(kind, count, size=size)
     return Outlived(kind, count, size=size, left=_MORE)
+
+
+def _removed[File: (Artifact, Report)](files: list[File]) -> tuple[list[File], str]:
+    """Those that went, and what kept the next one; empty when all went."""
+    for index, file in enumerate(files):
+        try:
+            default_storage.delete(file.storage_name)
+        except OSError as error:
+            return files[:index], f"The next night goes on; storage refused: {error}"
+    return files, ""
 
 
 # --- rows -----------------------------------------------------------------------------------------

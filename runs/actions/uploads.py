@@ -4,6 +4,7 @@ storage and its row says so; storing results may take its time, fail, and be don
 from __future__ import annotations
 
 import json
+import logging
 import os
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from django.db.models import Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
 from runs.actions.commits import refuse_bad_commit
-from runs.actions.errors import InvalidValueError, TakenError
+from runs.actions.errors import InvalidValueError, StorageAwayError, TakenError
 from runs.actions.locks import Lock, alone_with
 from runs.actions.new_runs import next_number
 from runs.actions.partitions import are_results_kept
@@ -37,6 +38,8 @@ from runs.dispatch import Work, after_commit
 from runs.ingestion.report import clean
 from runs.models import Project, Report, Result, Run, Upload
 from runs.vocabulary import RunStatus, Trigger, UploadStatus
+
+logger = logging.getLogger(__name__)
 
 #: An upload that failed this often for reasons of ours is rejected, so that it is not tried for ever.
 TRY_LIMIT = 8
@@ -83,6 +86,7 @@ def receive_upload(
     Raises:
         InvalidValueError: a value that cannot be.
         TakenError: the key was used for an upload of other content.
+        StorageAwayError: the files could not be put into storage.
     """
     _refuse_bad_values(fields, files, idempotency_key)
     digests = [KeptFile.digested(file) for file in files]
@@ -91,13 +95,8 @@ def receive_upload(
     if known is not None:
         return Received(known, is_new=False)
     folder = f"uploads/{project.pk}/{datetime.now(tz=UTC):%Y-%m-%d}/{uuid.uuid4().hex}"
-    kept = [
-        save_file(file, digest, f"{folder}/{index}")
-        for index, (file, digest) in enumerate(zip(files, digests, strict=True))
-    ]
+    kept = _saved(files, digests, folder)
     try:
-        for one in kept:
-            _sync(one.storage_name)
         with transaction.atomic():
             next_number(project)  # locks the project: the same upload beside this one is known now, or waits
             known = _known(project, fields, content, idempotency_key)
@@ -110,9 +109,30 @@ def receive_upload(
     return Received(known, is_new=False)
 
 
+def _saved(files: Sequence[ReportFile], digests: Sequence[KeptFile], folder: str) -> list[KeptFile]:
+    """Put all of the files into storage for good, or none."""
+    kept: list[KeptFile] = []
+    try:
+        for index, (file, digest) in enumerate(zip(files, digests, strict=True)):
+            kept.append(save_file(file, digest, f"{folder}/{index}"))
+            _sync(kept[-1].storage_name)
+    except OSError as error:
+        logger.exception("An upload could not be put into storage.")
+        _forget(kept)
+        message = (
+            "The files could not be stored: the storage does not take them at the moment. Send them again."
+        )
+        raise StorageAwayError(message) from error
+    return kept
+
+
 def _forget(kept: Sequence[KeptFile]) -> None:
+    """Remove files that no row speaks of. Where that fails they are left behind: nothing refers to them."""
     for one in kept:
-        default_storage.delete(one.storage_name)
+        try:
+            default_storage.delete(one.storage_name)
+        except OSError as error:
+            logger.warning("%s was left in storage: %s", one.storage_name, error)
 
 
 def ingest_upload(upload_id: int) -> UploadStatus | None:
@@ -125,7 +145,12 @@ def ingest_upload(upload_id: int) -> UploadStatus | None:
         if upload.try_count >= TRY_LIMIT:
             return _give_up(upload)
         reports = Report.objects.filter(upload_id=upload_id).order_by("pk").values_list("pk", flat=True)
-        stored = ingest_reports(run_id=upload.run_id, shard=upload.shard, report_ids=list(reports))
+        try:
+            stored = ingest_reports(run_id=upload.run_id, shard=upload.shard, report_ids=list(reports))
+        except (ConnectionError, PermissionError):
+            # Storage is away, or lets nobody in: as long as that lasts the upload waits, and loses nothing.
+            Upload.objects.filter(pk=upload_id).update(try_count=F("try_count") - 1)
+            raise
         problems = [asdict(problem) for problem in stored.problems]
         return _finish(upload, stored.status, upload.problems + problems)
 
@@ -165,7 +190,7 @@ def _create(
             run=run, shard=fields.shard, name=one.name, sha256=one.sha256, defaults=values
         )
         if not is_new:
-            default_storage.delete(one.storage_name)
+            _forget([one])
             reason = f"The same file came before, with upload {report.upload_id}; it is counted once."
             upload.problems.append({"file": one.name, "line": None, "reason": reason})
     if fields.shards is not None and fields.shards != run.shards_expected:

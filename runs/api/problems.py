@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError, TakenError
+from runs.actions.errors import ActionError, InvalidValueError, NotPossibleError, StorageAwayError, TakenError
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -50,6 +50,8 @@ def install(api: NinjaAPI) -> None:
     def on_refusal(_request: HttpRequest, error: ActionError) -> HttpResponse:
         if isinstance(error, InvalidValueError):
             return problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), field=error.field)
+        if isinstance(error, StorageAwayError):
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": "30"})
         known = isinstance(error, TakenError | NotPossibleError)
         return problem(HTTPStatus.CONFLICT if known else HTTPStatus.BAD_REQUEST, str(error))
 

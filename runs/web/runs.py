@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
-from typing import IO
 
 from asgiref.sync import sync_to_async
 from django.contrib import messages
-from django.core.files.storage import default_storage
 from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
-from django.utils.http import content_disposition_header
 from django.views.decorators.http import require_GET, require_POST
 
 from runs.actions.errors import ActionError
@@ -29,9 +25,9 @@ from runs.queries.run_list import run_page as run_list_page
 from runs.queries.run_page import run_page
 from runs.vocabulary import Role, RunStatus, Trigger
 from runs.web.access import person, project_for, run_for
+from runs.web.downloads import download
 from runs.web.pages import project_page
 
-FILE_BLOCK_BYTES = 256 * 1024
 #: What names a commit rather than a branch.
 _COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _FILE_KINDS: dict[str, type[Artifact | Report]] = {"report": Report, "artifact": Artifact}
@@ -150,9 +146,7 @@ async def run_log(request: HttpRequest, slug: str, number: int) -> StreamingHttp
 
 
 @require_GET
-async def run_file(
-    request: HttpRequest, slug: str, number: int, kind: str, file_id: int
-) -> StreamingHttpResponse:
+async def run_file(request: HttpRequest, slug: str, number: int, kind: str, file_id: int) -> HttpResponseBase:
     """A report or another file of the run, always as a download: it was written by strangers."""
     access = await sync_to_async(run_for)(request, slug, number)
     if kind not in _FILE_KINDS:
@@ -161,21 +155,5 @@ async def run_file(
     # Without a name its term is over: the row only says what it was.
     if row is None or not row.storage_name:
         raise Http404
-    if not await sync_to_async(default_storage.exists)(row.storage_name):
-        raise Http404
     name = PurePosixPath(row.name if isinstance(row, Report) else row.path).name
-    file = await sync_to_async(default_storage.open)(row.storage_name)
-    response = StreamingHttpResponse(_blocks(file), content_type="application/octet-stream")
-    response["Content-Disposition"] = (
-        content_disposition_header(as_attachment=True, filename=name) or "attachment"
-    )
-    response["Content-Length"] = str(file.size)
-    return response
-
-
-async def _blocks(file: IO[bytes]) -> AsyncIterator[bytes]:
-    try:
-        while block := await asyncio.to_thread(file.read, FILE_BLOCK_BYTES):
-            yield block
-    finally:
-        file.close()
+    return await download(request, row.storage_name, name)
