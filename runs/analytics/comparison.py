@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 from runs.analytics.flakiness import FlakeState
 from runs.analytics.samples import median, percentile, ratio
@@ -119,16 +120,18 @@ def compare(
     after = {result.case: result for result in head}
     limits = thresholds or SlowerThresholds()
     known = states or {}
-    found = []
-    for case in before.keys() | after.keys():
+    found: dict[Change, list[Difference]] = {change: [] for change in Change}
+    every = before.keys() | after.keys()
+    for case in every:
         old, new = before.get(case), after.get(case)
         change = _change(old, new, known.get(case, FlakeState.HEALTHY), limits)
         if change:
-            found.append(_difference(case, change, old, new, base_failing))
-    order = list(Change)
-    found.sort(key=lambda one: (order.index(one.change), not one.is_failing, one.case))
-    counts = {change: sum(1 for one in found if one.change is change) for change in Change}
-    return Comparison(tuple(found), len(before.keys() | after.keys()) - len(found), counts)
+            found[change].append(_difference(case, change, old, new, base_failing))
+    for own in found.values():
+        own.sort(key=lambda one: (not one.is_failing, one.case))
+    counts = {change: len(own) for change, own in found.items()}
+    differences = tuple(chain.from_iterable(found.values()))
+    return Comparison(differences, len(every) - len(differences), counts)
 
 
 def _change(
@@ -141,7 +144,8 @@ def _change(
     if new.outcome is Outcome.FLAKY:
         return Change.FLAKY
     turned = _turn(old.outcome, new.outcome)
-    if turned in {Change.BROKE, Change.FIXED} and (state in UNRELIABLE or old.outcome is Outcome.FLAKY):
+    has_turned = turned is Change.BROKE or turned is Change.FIXED
+    if has_turned and (old.outcome is Outcome.FLAKY or state in UNRELIABLE):
         return Change.FLAKY
     both_passed = old.outcome is new.outcome is Outcome.PASSED
     return Change.SLOWER if both_passed and is_slower(old.seconds, new.seconds, limits) else turned
@@ -180,7 +184,13 @@ def _difference(
         change=change,
         base=old.outcome if old else None,
         head=new.outcome if new else None,
-        base_seconds=median(old.seconds) if old and old.seconds else None,
-        head_seconds=median(new.seconds) if new and new.seconds else None,
+        base_seconds=_usual(old),
+        head_seconds=_usual(new),
         place=place,
     )
+
+
+def _usual(result: CaseResult | None) -> float | None:
+    if result is None or not result.seconds:
+        return None
+    return result.seconds[0] if len(result.seconds) == 1 else median(result.seconds)

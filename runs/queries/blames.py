@@ -14,8 +14,6 @@ from runs.models import Blame, Run
 #: Lines of evidence shown of a group, and services it was not.
 EVIDENCE_LIMIT = 8
 RULED_OUT_LIMIT = 12
-#: Failures of a run of which what was found is read.
-READ_LIMIT = 500
 
 #: Icon and word of each kind of evidence.
 KINDS = {
@@ -103,14 +101,6 @@ class GroupBlame:
     def was_watched(self) -> bool:
         """Whether any service was watched while the tests ran."""
         return bool(self.ruled_out) or any(line.at is not None for line in self.evidence)
-
-
-def blames_of_run(run: Run, *, limit: int = READ_LIMIT) -> dict[int, Blame]:
-    """What was found of the run's failures, by case: one query, and none for a run without failures."""
-    if not run.is_finished or not (run.failed_count or run.errored_count):
-        return {}
-    found = Blame.objects.filter(run=run).order_by("pk")[:limit]
-    return {blame.case_id: blame for blame in found}
 
 
 def blames_of_cases(run: Run, cases: Sequence[int]) -> dict[int, Blame]:

@@ -6,8 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from django.db import connection
+
 from runs.analytics.comparison import Change, Difference
-from runs.models import Blame, Failure, Project, Run, Suite, TestCase
+from runs.models import Failure, Project, Run, Suite, TestCase
 from runs.queries.baseline import base_runs, last_green, runs_of_branch, telling_runs
 from runs.queries.comparison import Row, RunComparison, compare_runs
 from runs.queries.settings import SettingsDiff, settings_diff
@@ -20,6 +22,10 @@ CAUSES, CAUSED = 30, 5_000
 #: Runs to choose from, and branches.
 CHOICES, BRANCHES = 25, 12
 COMMITS = 20
+
+_BLAMES = (
+    "SELECT case_id, services FROM runs_blame WHERE run_id = %s AND case_id = ANY(%s) AND services <> '{}'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,8 +328,9 @@ def _blames(head: Run, cases: Sequence[int]) -> dict[int, list[str]]:
     """The services that failures of the run are held against, by case."""
     if not cases:
         return {}
-    rows = Blame.objects.filter(run=head, case__in=cases).exclude(services=[])
-    return {case: list(services) for case, services in rows.values_list("case_id", "services")}
+    with connection.cursor() as cursor:
+        cursor.execute(_BLAMES, [head.pk, list(cases)])
+        return dict(cursor.fetchall())
 
 
 def _commits(base: Run, head: Run) -> list[Commit]:

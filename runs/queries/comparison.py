@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from math import floor
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -22,7 +22,7 @@ from runs.analytics.comparison import (
     is_slower,
 )
 from runs.analytics.flakiness import FlakeState
-from runs.models import CaseDuration, CaseState, Failure, Run, TestCase
+from runs.models import CaseDuration, Failure, Run, TestCase
 from runs.queries.baseline import base_runs, failing_cases_of, last_green, runs_of_branch
 from runs.vocabulary import FAILING, Outcome
 
@@ -58,19 +58,41 @@ FROM both_runs WHERE NOT is_calm
 UNION ALL
 SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL FROM both_runs WHERE is_calm
 """
+# What did not pass in one of the two is read once; only what passed in the other is looked up there.
 _NOTABLE = """
-SELECT r.case_id, r.outcome, r.duration_ms, r.failure_id FROM (
-    (SELECT case_id FROM runs_result WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed'
-     LIMIT %(limit)s)
-    UNION
-    (SELECT case_id FROM runs_result WHERE run_at = %(head_at)s AND run_id = %(head)s AND outcome <> 'passed'
-     LIMIT %(limit)s)
-) n JOIN runs_result r ON r.run_at = %(own_at)s AND r.run_id = %(own)s AND r.case_id = n.case_id
+WITH base AS MATERIALIZED (
+    SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
+    WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed' LIMIT %(limit)s
+), head AS MATERIALIZED (
+    SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
+    WHERE run_at = %(head_at)s AND run_id = %(head)s AND outcome <> 'passed' LIMIT %(limit)s
+), both_runs AS MATERIALIZED (
+    SELECT coalesce(b.case_id, h.case_id) AS case_id, b.outcome, b.duration_ms, b.failure_id,
+           h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure
+    FROM base b FULL JOIN head h ON h.case_id = b.case_id
+)
+SELECT n.case_id, coalesce(n.outcome, b.outcome), coalesce(n.duration_ms, b.duration_ms),
+       coalesce(n.failure_id, b.failure_id), coalesce(n.head_outcome, h.outcome),
+       coalesce(n.head_ms, h.duration_ms), coalesce(n.head_failure, h.failure_id)
+FROM both_runs n
+LEFT JOIN LATERAL (
+    SELECT r.outcome, r.duration_ms, r.failure_id FROM runs_result r
+    WHERE n.outcome IS NULL AND r.case_id = n.case_id AND r.run_at = %(base_at)s AND r.run_id + 0 = %(base)s
+    OFFSET 0
+) b ON true
+LEFT JOIN LATERAL (
+    SELECT r.outcome, r.duration_ms, r.failure_id FROM runs_result r
+    WHERE n.head_outcome IS NULL AND r.case_id = n.case_id AND r.run_at = %(head_at)s
+      AND r.run_id + 0 = %(head)s
+    OFFSET 0
+) h ON true
+"""
+_STATES = """
+SELECT case_id, flakiness FROM runs_casestate WHERE case_id = ANY(%s) AND flakiness <> 'healthy'
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One test in one run."""
 
     outcome: Outcome
@@ -97,7 +119,7 @@ class RunComparison:
 def compare_runs(
     base: Run, head: Run, *, notable_only: bool = False, main: Run | None = None
 ) -> RunComparison:
-    """Compare two runs of one suite; four statements, five of a partial comparison, whatever their size.
+    """Compare two runs of one suite; four statements, whatever their size.
 
     `main` is the newest run of the default branch: what fails there too is told (`Difference.place`).
     """
@@ -107,7 +129,7 @@ def compare_runs(
     turned = {case for case, row in [*before.items(), *after.items()] if row.outcome in FAILING}
     slow = set() if is_partial else _beyond_usual(before, after)
     result = compare(
-        _results(before),
+        _results(before, slow=set() if notable_only else None),
         _results(after, slow=slow),
         states=_states(turned),
         base_failing=failing_cases_of(main) if main is not None and main.pk != head.pk else None,
@@ -157,19 +179,32 @@ type _Rows = dict[int, Row]
 
 def _whole(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
     """Both runs' rows that may differ, and how many others there are."""
-    values: dict[str, Any] = {
-        "base": base.pk,
-        "base_at": base.run_at,
-        "head": head.pk,
-        "head_at": head.run_at,
-        "selected": None if selected is None else sorted(selected),
-        "least_ms": floor(SlowerThresholds().seconds * 1000) - 1,
-    }
+    return _rows(
+        _WHOLE,
+        base,
+        head,
+        selected=None if selected is None else sorted(selected),
+        least_ms=_LEAST_MS,
+    )
+
+
+def _notable(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
+    """Both runs' rows of the cases that did not pass in one of them; of the others nothing is known."""
+    before, after, _ = _rows(_NOTABLE, base, head, limit=NOTABLE_LIMIT)
+    if selected is not None:
+        before = {case: row for case, row in before.items() if case in selected}
+        after = {case: row for case, row in after.items() if case in selected}
+    return before, after, 0
+
+
+def _rows(statement: str, base: Run, head: Run, **values: int | list[int] | None) -> tuple[_Rows, _Rows, int]:
+    """What a statement says of both runs; a row without a case counts the others."""
+    runs: dict[str, Any] = {"base": base.pk, "base_at": base.run_at, "head": head.pk, "head_at": head.run_at}
     before: _Rows = {}
     after: _Rows = {}
     calm = 0
     with connection.cursor() as cursor:
-        cursor.execute(_WHOLE, values)
+        cursor.execute(statement, values | runs)
         for case, old, old_ms, old_failure, new, new_ms, new_failure in cursor.fetchall():
             if case is None:
                 calm = old_ms
@@ -180,26 +215,8 @@ def _whole(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Row
     return before, after, calm
 
 
-def _notable(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
-    """Both runs' rows of the cases that did not pass in one of them; of the others nothing is known."""
-    before, after = (_notable_rows(base, head, own) for own in (base, head))
-    if selected is not None:
-        before = {case: row for case, row in before.items() if case in selected}
-        after = {case: row for case, row in after.items() if case in selected}
-    return before, after, 0
-
-
-def _notable_rows(base: Run, head: Run, own: Run) -> _Rows:
-    values: dict[str, Any] = {"base": base.pk, "head": head.pk, "own": own.pk, "limit": NOTABLE_LIMIT}
-    values |= {"base_at": base.run_at, "head_at": head.run_at, "own_at": own.run_at}
-    with connection.cursor() as cursor:
-        cursor.execute(_NOTABLE, values)
-        return {
-            case: Row(_OUTCOMES[outcome], duration, failure)
-            for case, outcome, duration, failure in cursor.fetchall()
-        }
-
-
+#: Milliseconds that a slower test takes longer, a little less.
+_LEAST_MS = floor(SlowerThresholds().seconds * 1000) - 1
 _OUTCOMES = {str(outcome): outcome for outcome in Outcome}
 
 
@@ -214,7 +231,10 @@ def _beyond_usual(before: Mapping[int, Row], after: Mapping[int, Row]) -> set[in
     longer = {
         case
         for case, row in after.items()
-        if row.duration_ms and case in before and is_slower(_seconds(before[case]), _seconds(row))
+        if row.duration_ms
+        and (old := before.get(case))
+        and row.duration_ms - (old.duration_ms or 0) > _LEAST_MS
+        and is_slower(_seconds(old), _seconds(row))
     }
     paces = CaseDuration.objects.filter(case__in=longer, recent_ms__len__gte=USUAL_PASSES)
     usual = dict(paces.values_list("case_id", "p95_ms")) if longer else {}
@@ -235,5 +255,6 @@ def _states(cases: set[int]) -> dict[int, FlakeState]:
     """What is known of the flakiness of these; nothing of the healthy ones."""
     if not cases:
         return {}
-    found = CaseState.objects.filter(case__in=cases).exclude(flakiness="healthy")
-    return {case: FlakeState[state.upper()] for case, state in found.values_list("case_id", "flakiness")}
+    with connection.cursor() as cursor:
+        cursor.execute(_STATES, [list(cases)])
+        return {case: FlakeState[state.upper()] for case, state in cursor.fetchall()}

@@ -10,13 +10,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Q, QuerySet, TextField
+from django.db.models import OuterRef, Q, TextField
 from django.db.models.functions import Cast
 
 from environments.models import Environment
 from runs.analytics.comparison import Change
 from runs.models import Artifact, Blame, Event, Failure, Report, Result, Run, Shard, TestCase
-from runs.queries.blames import GroupBlame, blames_of_run, group_blame
+from runs.queries.blames import GroupBlame, blames_of_cases, group_blame
 from runs.queries.boot import Boot, boots
 from runs.queries.comparison import compare_runs, usual_base
 from runs.queries.environments import Standing, standing
@@ -25,6 +25,7 @@ from runs.queries.log import SHOWN_CHUNKS, LogView, log_view
 from runs.queries.marks import Mark, result_mark
 from runs.queries.progress import MARK, Progress, progress
 from runs.queries.quarantine import Gate, gate_of
+from runs.queries.run_records import first_results, results_of
 from runs.vocabulary import FAILING, Outcome, RunStatus, Verdict
 
 FAILURE_LIMIT = 500
@@ -203,7 +204,7 @@ def run_page(
     return RunPage(
         run=run,
         now=now,
-        groups=grouped(failures, blames_of_run(run), _histories(run, failures)),
+        groups=grouped(failures, _blames(run, failures), _histories(run, failures)),
         failing_count=run.failed_count + run.errored_count,
         shards=list(Shard.objects.filter(run=run).order_by("number")),
         boots=boots(run.pk, now),
@@ -236,6 +237,10 @@ def against(run: Run) -> Against | None:
     )
 
 
+def _blames(run: Run, failures: Sequence[Result]) -> dict[int, Blame]:
+    return blames_of_cases(run, [one.case_id for one in failures]) if run.is_finished else {}
+
+
 def _histories(run: Run, failures: Sequence[Result]) -> dict[bytes, GroupHistory]:
     prints = {bytes(result.failure.fingerprint) for result in failures if result.failure}
     return histories(run, sorted(prints))
@@ -260,8 +265,8 @@ def failing_results(run: Run) -> list[Result]:
     """Failed and errored results, in the report's order, at most `FAILURE_LIMIT`."""
     if not (run.failed_count or run.errored_count):
         return []
-    found = _results(run).filter(outcome__in=sorted(FAILING)).select_related("case__state", "failure")
-    return list(found.order_by("position", "case_id")[:FAILURE_LIMIT])
+    found = results_of(run).filter(outcome__in=sorted(FAILING)).order_by("position", "case_id")
+    return first_results(run, found, "case__state", "failure", limit=FAILURE_LIMIT)
 
 
 def grouped(
@@ -294,7 +299,7 @@ def results(run: Run, *, show: str = "", q: str = "", after: str = "") -> Result
     # A green run has nothing notable: it opens on everything instead of on nothing.
     unsaid = Show.NOTABLE if notable or not run.is_finished else Show.ALL
     chosen = Show(show) if show in set(Show) else unsaid
-    found = _results(run).select_related("case")
+    found = results_of(run)
     if q:
         found = found.filter(Q(case__name__icontains=q) | Q(case__class_name__icontains=q))
     if chosen is Show.NOTABLE:
@@ -303,7 +308,7 @@ def results(run: Run, *, show: str = "", q: str = "", after: str = "") -> Result
         found = found.filter(duration_ms__isnull=False).order_by("-duration_ms", "case_id")
     else:
         found = found.filter(_after(after)).order_by("shard", "position", "case_id")
-    rows = list(found[: RESULT_LIMIT + 1]) if run.test_count else []
+    rows = first_results(run, found, "case", limit=RESULT_LIMIT + 1) if run.test_count else []
     shown = rows[:RESULT_LIMIT]
     has_more = chosen is Show.ALL and len(rows) > RESULT_LIMIT
     strips = recent_strips([row.case_id for row in shown])
@@ -359,7 +364,3 @@ def usual_duration(run: Run) -> int | None:
     sample = list(passed.newest_first().values_list("duration_ms", flat=True)[:SUITE_SAMPLE])
     known = [duration for duration in sample if duration is not None]
     return round(statistics.median(known)) if known else None
-
-
-def _results(run: Run) -> QuerySet[Result]:
-    return Result.objects.filter(run_at=run.run_at, run=run.pk)

@@ -43,7 +43,7 @@ def results_after(
     run: Run, *, outcomes: Sequence[str], text: str, position: tuple[int, int] | None, limit: int
 ) -> list[Result]:
     """Up to `limit` results in the report's order, after the one at (position, case)."""
-    rows = _results_of(run)
+    rows = results_of(run)
     if outcomes:
         rows = rows.filter(outcome__in=outcomes)
     if text:
@@ -51,7 +51,13 @@ def results_after(
     if position is not None:
         place, case = position
         rows = rows.filter(Q(position__gt=place) | Q(position=place, case_id__gt=case))
-    return list(rows.order_by("position", "case_id")[:limit])
+    return first_results(run, rows.order_by("position", "case_id"), "case", "failure", limit=limit)
+
+
+def first_results(run: Run, ordered: QuerySet[Result], *related: str, limit: int) -> list[Result]:
+    """The first of a run's results in that order: chosen in narrow rows before others are joined to them."""
+    chosen = results_of(run).filter(case__in=ordered.values("case_id")[:limit])
+    return list(chosen.select_related(*related).order_by(*ordered.query.order_by))
 
 
 def events_after(run: Run, *, event_id: int, limit: int) -> list[Event]:
@@ -59,6 +65,6 @@ def events_after(run: Run, *, event_id: int, limit: int) -> list[Event]:
     return list(Event.objects.filter(run=run, pk__gt=event_id).order_by("pk")[:limit])
 
 
-def _results_of(run: Run) -> QuerySet[Result]:
-    # The partition key is named, so that only one month's table is read.
-    return Result.objects.filter(run_at=run.run_at, run_id=run.pk).select_related("case", "failure")
+def results_of(run: Run) -> QuerySet[Result]:
+    """All of a run's results. The partition key is named, so that only one month's table is read."""
+    return Result.objects.filter(run_at=run.run_at, run=run.pk)

@@ -18,7 +18,7 @@ from runs.actions.partitions import ensure_partition
 from runs.actions.results import ReportFile, store_reports
 from runs.actions.rollups import count_run, take_run_out
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
-from runs.models import CaseMonth, Project, Result, Run, ServiceDay, SuiteDay
+from runs.models import CaseMonth, GroupRun, Project, Result, Run, ServiceDay, SuiteDay
 from tests.factories import make_project
 
 pytestmark = pytest.mark.django_db
@@ -161,3 +161,13 @@ class CountsAgree(HypothesisTestCase):
         assert sum(SuiteDay.objects.values_list("run_count", flat=True)) == held.count()
         totals = sum(SuiteDay.objects.values_list("result_count", flat=True))
         assert totals == sum(held.values_list("test_count", flat=True))
+        groups: Counter[tuple[bytes, int, bool]] = Counter()
+        for text, run_id, outcome in rows.exclude(failure=None).values_list(
+            "failure__fingerprint", "run_id", "outcome"
+        ):
+            groups[bytes(text), run_id, outcome == "flaky"] += 1
+        counted = Counter[tuple[bytes, int, bool]]()
+        for group in GroupRun.objects.filter(project=project):
+            for is_flaky, count in ((False, group.failed_count), (True, group.flaky_count)):
+                counted[bytes(group.fingerprint), group.run_id, is_flaky] += count
+        assert +counted == groups
