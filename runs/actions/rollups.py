@@ -89,6 +89,8 @@ INSERT INTO runs_grouprun (project_id, fingerprint, run_at, run_id, failed_count
 SELECT f.project_id, f.fingerprint, %(run_at)s, %(run)s, sum(s.failed), sum(s.flaky)
 FROM seen s JOIN runs_failure f ON f.id = s.failure_id
 GROUP BY f.project_id, f.fingerprint ORDER BY f.project_id, f.fingerprint
+ON CONFLICT (project_id, fingerprint, run_at, run_id) DO UPDATE
+SET failed_count = excluded.failed_count, flaky_count = excluded.flaky_count
 """
 _TAKE_OUT_GROUPS = "DELETE FROM runs_grouprun WHERE run_id = %(run)s"
 #: The rows of a run's blames, by service and all together.
