@@ -12,6 +12,7 @@ from runs.actions.runs import cancel_run, queue_run, rerun_run
 from runs.api.auth import TokenAuth, caller_of, project_for, run_for
 from runs.api.blame_schemas import FailedResultOut, FailurePage
 from runs.api.description import IDEMPOTENCY_KEY
+from runs.api.details import ResultDetailsOut, SuitePropertiesOut
 from runs.api.paging import page, read_cursor
 from runs.api.problems import ProblemError
 from runs.api.schemas import (
@@ -31,10 +32,11 @@ from runs.api.schemas import (
     RunQuery,
     VerdictOut,
 )
-from runs.models import Run
+from runs.models import Run, TestCase
 from runs.queries.blames import blames_of_cases
 from runs.queries.comparison import told_comparison, usual_base
 from runs.queries.quarantine import gate_of, gating_cases
+from runs.queries.result_details import result_page, suite_properties_of
 from runs.queries.run_records import RunFilter, events_after, results_after, runs_before
 from runs.vocabulary import Outcome, Scope, Trigger
 
@@ -142,6 +144,33 @@ def list_results(request: HttpRequest, run_id: int, query: Query[ResultQuery]) -
     )
     last = [rows[-1].position, rows[-1].case_id] if rows else []
     return page(request, rows, [ResultOut.of(row) for row in rows], limit=query.limit, key=last)
+
+
+@router.get(
+    "/runs/{int:run_id}/results/{int:test_id}",
+    auth=TokenAuth(Scope.READ),
+    response=ResultDetailsOut,
+    summary="A test's result in a run",
+)
+def get_result(request: HttpRequest, run_id: int, test_id: int) -> ResultDetailsOut:
+    """Each attempt, and what the reports tell besides: properties, attachments, what it printed."""
+    run = run_for(request, run_id)
+    case = TestCase.objects.filter(suite=run.suite_id, pk=test_id).first()
+    found = ResultDetailsOut.of_page(result_page(run, case)) if case is not None else None
+    if found is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, "The run has no result of this test.")
+    return found
+
+
+@router.get(
+    "/runs/{int:run_id}/suite-properties",
+    auth=TokenAuth(Scope.READ),
+    response=list[SuitePropertiesOut],
+    summary="What a run's reports tell of suites",
+)
+def list_suite_properties(request: HttpRequest, run_id: int) -> list[SuitePropertiesOut]:
+    """Properties of suites; those put together that have the same."""
+    return [SuitePropertiesOut.of(one) for one in suite_properties_of(run_for(request, run_id))]
 
 
 @router.get(

@@ -10,7 +10,7 @@ from ninja import Field, Schema
 
 from runs.analytics.comparison import Difference, Place
 from runs.api.answers import Answer
-from runs.models import Event, Quarantine, Result, Run, TestCase
+from runs.models import Attempt, Event, Quarantine, Result, Run, TestCase
 from runs.queries.comparison import ToldComparison
 from runs.queries.quarantine import NAME_LIMIT, Gate
 from runs.vocabulary import Outcome, RunStatus, Trigger
@@ -443,7 +443,7 @@ def seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def failure_of(result: Result) -> FailureOut | None:
+def failure_of(result: Result | Attempt) -> FailureOut | None:
     """The failure's text; None when nothing failed."""
     if result.failure is None:
         return None

@@ -15,6 +15,7 @@ from django.db.models.functions import Cast
 
 from environments.models import Environment
 from runs.analytics.comparison import Change
+from runs.ingestion.details import SuiteDetails
 from runs.models import Artifact, Blame, Event, Failure, Report, Result, Run, Shard, TestCase
 from runs.queries.blames import GroupBlame, blames_of_cases, group_blame
 from runs.queries.boot import Boot, boots
@@ -25,6 +26,7 @@ from runs.queries.log import SHOWN_CHUNKS, LogView, log_view
 from runs.queries.marks import Mark, result_mark
 from runs.queries.progress import MARK, Progress, progress
 from runs.queries.quarantine import Gate, gate_of
+from runs.queries.result_details import suite_properties
 from runs.queries.run_records import first_results, results_of
 from runs.vocabulary import FAILING, Outcome, RunStatus, Verdict
 
@@ -125,6 +127,8 @@ class RunPage:
     log: LogView
     results: Results
     reports: list[Report]
+    #: What they tell of suites, those put together that are alike.
+    suites: list[SuiteDetails]
     artifacts: list[Artifact]
     #: The median duration of the suite's last passed runs; None before the first.
     usual_ms: int | None
@@ -200,6 +204,7 @@ def run_page(
     A page that follows its run is sent the log's lines beside its sections: it asks for none here.
     """
     failures = failing_results(run)
+    reports = list(Report.objects.filter(run=run).order_by("shard", "name")[:100])
     events = list(Event.objects.filter(run=run).exclude(kind=MARK).order_by("at", "id")[:EVENT_LIMIT])
     return RunPage(
         run=run,
@@ -212,7 +217,8 @@ def run_page(
         evidence=[found for event in events for found in evidence_in(event)],
         log=log_view(run, source, chunk_limit=SHOWN_CHUNKS if with_lines else 0),
         results=results(run, show=show, q=q, after=after),
-        reports=list(Report.objects.filter(run=run).order_by("shard", "name")[:100]),
+        reports=reports,
+        suites=suite_properties(reports),
         artifacts=list(Artifact.objects.filter(run=run).order_by("shard", "path")[:100]),
         usual_ms=usual_duration(run),
         progress=progress(run),

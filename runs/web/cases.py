@@ -20,6 +20,7 @@ from runs.queries.durations import case_trend
 from runs.queries.flaky import BoardFilter, board, board_row, has_finished_runs, scale_of
 from runs.queries.quarantine import quarantine_of
 from runs.queries.reproduce import command
+from runs.queries.result_details import newest_told
 from runs.vocabulary import Flakiness, Role
 from runs.web.access import CaseAccess, case_for, person, project_for
 from runs.web.pages import project_page
@@ -75,6 +76,7 @@ def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
         when=conditions(page, default_branch=access.project.default_branch, masked_runs=judged.masked_runs),
         repro=command(access.case),
         blamed=blames_of_case(access.case, now=timezone.now()),
+        told=newest_told(access.case, page.latest.result if page.latest else None),
     )
 
 

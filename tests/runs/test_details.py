@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
+from django.conf import settings
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
 
+from runs.actions.artifacts import keep_artifact
 from runs.actions.results import ReportFile, store_reports
 from runs.ingestion.attachments import Attachment
 from runs.ingestion.details import Details, SuiteDetails, unpacked, unpacked_suites
-from runs.models import Attempt, Report, ResultDetails, Run
-from tests.factories import make_run
+from runs.models import Attempt, Report, ResultDetails, Run, TestCase
+from tests.factories import make_project, make_run, make_suite
+from tests.runs.api.test_access import bearer
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, settings: Settings) -> None:
+    settings.MEDIA_ROOT = str(tmp_path)
 
 
 def store(run: Run, *contents: str, shard: int = 1) -> list[str]:
@@ -59,3 +71,75 @@ def test_details_have_a_row_each_time_a_case_tells_any() -> None:
     assert Attempt.objects.get(run=run, case__name="fails").output == "[[ATTACHMENT|out/a.png]]"
     suites = [unpacked_suites(body) for body in Report.objects.values_list("suite_properties", flat=True)]
     assert suites == [[SuiteDetails(("s",), 1, (("java", "21"),))]] * 3
+
+
+@pytest.mark.django_db
+def test_details_are_shown_with_the_files_that_were_sent(client: Client) -> None:
+    run = make_run(make_suite(make_project("shop", visibility="public")))
+    names = (
+        "<property name='screenshot' value='https://ci.example/1'/>"
+        "<property name='link' value='A-&lt;b&gt;'/>"
+    )
+    marks = "hello\n[[ATTACHMENT|/ci/out/a.png]]\n[[ATTACHMENT|../../etc/passwd]]"
+    inner = f"<properties>{names}</properties><system-out>{marks}</system-out>"
+    store(run, suite_of(case_of("says", inner), case_of("fails", "<failure message='m'/>")))
+    stream = io.BytesIO(b"picture")
+    artifact = keep_artifact(run_id=run.pk, shard=1, path="out/a.png", stream=stream)
+    says, fails = (TestCase.objects.get(name=name) for name in ("says", "fails"))
+    file = reverse("run-file", args=["shop", run.number, "artifact", artifact.pk])
+
+    page, failed, test, whole = (
+        client.get(address).content.decode()
+        for address in (
+            reverse("result", args=["shop", run.number, says.pk]),
+            reverse("result", args=["shop", run.number, fails.pk]),
+            reverse("test", args=["shop", says.pk]),
+            reverse("run", args=["shop", run.number]),
+        )
+    )
+    api = f"/api/v1/runs/{run.pk}"
+    answer = client.get(f"{api}/results/{says.pk}", headers=bearer(run.project)).json()
+    tries = client.get(f"{api}/results/{fails.pk}", headers=bearer(run.project)).json()["tries"]
+    suites = client.get(f"{api}/suite-properties", headers=bearer(run.project)).json()
+
+    for shown in (page, test):
+        assert f'href="{file}"' in shown
+        assert "named by the report, not sent" in shown
+        assert 'href="https://ci.example/1"' in shown
+        assert "A-&lt;b&gt;" in shown
+        assert "hello" in shown
+    assert "How it failed" in failed
+    assert "java" in whole
+    assert answer["told"] == [
+        {
+            "shard": 1,
+            "properties": [
+                {"name": "screenshot", "value": "https://ci.example/1"},
+                {"name": "link", "value": "A-<b>"},
+            ],
+            "attachments": [
+                {
+                    "name": "a.png",
+                    "path": "/ci/out/a.png",
+                    "content_type": "image/png",
+                    "size": 7,
+                    "url": f"{settings.PUBLIC_URL}{file}",
+                },
+                {
+                    "name": "passwd",
+                    "path": "../../etc/passwd",
+                    "content_type": None,
+                    "size": None,
+                    "url": None,
+                },
+            ],
+            "output": marks,
+        }
+    ]
+    assert [(one["number"], one["outcome"], one["failure"]["message"]) for one in tries] == [
+        (1, "failed", "m")
+    ]
+    assert suites == [
+        {"suites": ["s"], "suite_count": 1, "properties": [{"name": "java", "value": "21"}]},
+    ]
+    assert client.get(f"{api}/results/0", headers=bearer(run.project)).status_code == 404

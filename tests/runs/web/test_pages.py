@@ -78,6 +78,7 @@ def addresses(run: Run) -> dict[str, str]:
         "run live": reverse("run-live", args=[slug, run.number]),
         "compare": reverse("compare", args=[slug]) + f"?base=1&head={run.number}",
         "failure group": reverse("failure-group", args=[slug, fingerprint]),
+        "result": reverse("result", args=[slug, run.number, case.pk]),
         "test": reverse("test", args=[slug, case.pk]),
         "durations": reverse("durations", args=[slug]),
         "tests": reverse("tests", args=[slug]),
