@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from celery import Celery
 from celery.schedules import crontab
-from celery.signals import setup_logging
+from celery.signals import setup_logging, task_postrun, task_prerun
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "itdash.settings")
 
 from django.conf import settings
+from django.db import close_old_connections, connections
 
 # Celery's own command line takes BROKER_URL for itself, and knows no `unix://`.
 os.environ["CELERY_BROKER_URL"] = settings.CELERY_BROKER_URL
@@ -25,11 +27,14 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
     broker_connection_retry_on_startup=True,
+    # A worker looks into its queues by their names and not in turn: uploads before verdicts before messages.
+    broker_transport_options={"queue_order_strategy": "sorted"},
     worker_cancel_long_running_tasks_on_connection_loss=False,
     task_default_queue="default",
     task_routes={
         "runs.tasks.execute_run": {"queue": "runs"},
         "runs.tasks.ingest_upload": {"queue": "ingest"},
+        "runs.tasks.judge_run": {"queue": "judge"},
         "runs.tasks.send_delivery": {"queue": "send"},
     },
     beat_schedule={
@@ -64,9 +69,27 @@ app.conf.update(
     },
     timezone="UTC",
 )
+# Celery would end the process' pool of connections before and after each task: a new server process of
+# PostgreSQL for each, with nothing in its caches, cost more than the task (docs/decisions/0235).
+app.conf["CELERY_DB_REUSE_MAX"] = sys.maxsize
 app.autodiscover_tasks(["runs", "environments"])
+
+#: Tasks that start threads, whose connections would not all come back to the pool: theirs ends with them.
+_WITH_THREADS = ("runs.tasks.execute_run", "environments.")
 
 
 @setup_logging.connect
 def keep_django_logging(**_: object) -> None:
     """Leave logging as Django's settings configured it; Celery would replace the handlers."""
+
+
+@task_prerun.connect
+@task_postrun.connect
+def give_back_connection(sender: object = None, **_: object) -> None:
+    """Return the connection to the pool, which looks whether it still works before it gives it out again."""
+    if getattr(getattr(sender, "request", None), "is_eager", False):
+        return  # within a transaction of its caller
+    close_old_connections()
+    if str(getattr(sender, "name", "")).startswith(_WITH_THREADS):
+        for connection in connections.all(initialized_only=True):
+            connection.close_pool()  # type: ignore[attr-defined]

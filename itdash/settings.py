@@ -120,6 +120,8 @@ def database(url: str) -> dict[str, Any]:
         "HOST": known.pop("host", ""),
         "PORT": str(known.pop("port", "")),
         "CONN_MAX_AGE": 0,
+        # Before the pool gives out a connection: the server may have been restarted meanwhile.
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": known | {"pool": {"min_size": 1, "max_size": 16, "timeout": 30}},
     }
 

@@ -39,6 +39,8 @@ class Work(StrEnum):
 _QUEUES = {
     Work.EXECUTE_RUN: "runs",
     Work.INGEST_UPLOAD: "ingest",
+    # Results are to be seen first; what they mean follows as soon as no upload is waiting.
+    Work.JUDGE_RUN: "judge",
     # Receivers may be slow, and nobody else's work should be.
     Work.SEND_DELIVERY: "send",
 }

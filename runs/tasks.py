@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from celery import shared_task  # noqa: TID251 - here is where tasks live
 from django.conf import settings
 
-from runs.actions.blaming import blame_run as blame
-from runs.actions.judging import judge_run as judge
-from runs.actions.pacing import pace_run
+from runs.actions.blaming import blame_failures
+from runs.actions.judging import judge_by_suite
+from runs.actions.pacing import pace_by
 from runs.actions.partitions import keep_partitions_ahead as keep_ahead
 from runs.actions.renames import propose_renames
 from runs.actions.retention import Terms, remove_outlived
@@ -25,6 +25,7 @@ from runs.actions.uploads import ingest_upload as ingest
 from runs.actions.webhooks import handle_delivery as handle
 from runs.dispatch import Work
 from runs.execution.executor import execute, sweep_checkouts
+from runs.models import Run
 
 
 @shared_task(name="runs.tasks.execute_run")
@@ -54,9 +55,11 @@ def judge_run(run_id: int) -> None:
 
     Again changes nothing.
     """
-    judge(run_id)
-    pace_run(run_id)
-    blame(run_id)
+    run = Run.objects.select_related("project").filter(pk=run_id).first()
+    if run is not None and run.is_finished:
+        _, evidence = judge_by_suite(run)
+        pace_by(run, evidence)
+        blame_failures(run)
     propose_renames(run_id)
 
 

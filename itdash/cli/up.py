@@ -314,7 +314,10 @@ def start_workers(installation: Installation) -> None:
     slots = environment().run_slots
     beat_folder = installation.wish.data_dir / "beat"
     beat_folder.mkdir(mode=0o700, exist_ok=True)
-    for name, queues, count in (("runs", "runs", slots), ("ingest", "ingest,default,send", INGEST_SLOTS)):
+    for name, queues, count in (
+        ("runs", "runs", slots),
+        ("ingest", "default,ingest,send,judge", INGEST_SLOTS),
+    ):
         installation.supervisor.start(
             installation.program(
                 f"worker-{name}",

@@ -9,6 +9,7 @@ message as it was when it happened.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -38,17 +39,17 @@ def announce_run(run_id: int) -> None:
 
     A fault in here is logged and keeps no run from moving on.
     """
+    channels = list(Channel.objects.filter(project__runs=run_id, is_active=True).order_by("pk"))
+    if not channels:
+        return
     try:
         with transaction.atomic():
-            _announce(run_id, timezone.now())
+            _announce(run_id, channels, timezone.now())
     except Exception:
         logger.exception("What happened in run %s could not be announced.", run_id)
 
 
-def _announce(run_id: int, now: datetime) -> None:
-    channels = list(Channel.objects.filter(project__runs=run_id, is_active=True).order_by("pk"))
-    if not channels:
-        return
+def _announce(run_id: int, channels: Sequence[Channel], now: datetime) -> None:
     run = Run.objects.select_related("project", "suite").get(pk=run_id)
     if is_made_up(run):
         return

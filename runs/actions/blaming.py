@@ -48,13 +48,18 @@ def blame_run(run_id: int) -> int:
     Nothing happens for a run that is gone or not finished.
     """
     run = Run.objects.filter(pk=run_id).first()
-    if run is None or not run.is_finished:
-        return 0
+    return blame_failures(run) if run is not None and run.is_finished else 0
+
+
+def blame_failures(run: Run) -> int:
+    """Blame the failed results of a finished run; return how many were looked at."""
     with transaction.atomic():
-        wait_for(Lock.BLAMES, run_id)
-        take_blames_out(run_id, run.project_id)
+        wait_for(Lock.BLAMES, run.pk)
+        had_blames = take_blames_out(run.pk, run.project_id)
+        if not had_blames and not run.failed_count + run.errored_count:
+            return 0
         count = _blame(run)
-        count_blames(run_id, run.project_id)
+        count_blames(run.pk, run.project_id)
     return count
 
 

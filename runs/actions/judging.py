@@ -42,15 +42,21 @@ def judge_run(run_id: int) -> int:
     run = Run.objects.select_related("project").filter(pk=run_id).first()
     if run is None or not run.is_finished:
         return 0
+    return judge_by_suite(run)[0]
+
+
+def judge_by_suite(run: Run) -> tuple[int, SuiteEvidence]:
+    """The same for a finished run; return also what was read of its suite."""
     with transaction.atomic():
         # One at a time: the last verdict is an input of the next.
         wait_for(Lock.VERDICTS, run.suite_id)
         evidence = evidence_of_suite(run.suite_id, default_branch=run.project.default_branch)
         if run.pk not in evidence.runs:
-            return 0
+            return 0, evidence
         touched = cases_touched(run)
         failed = evidence.cases_to_judge(run.pk)
-        return sum(_judge_chunk(chunk, failed, evidence) for chunk in batched(touched, CHUNK, strict=False))
+        changed = (_judge_chunk(chunk, failed, evidence) for chunk in batched(touched, CHUNK, strict=False))
+        return sum(changed), evidence
 
 
 def forget_verdicts(suite_id: int, cases: Sequence[int]) -> None:

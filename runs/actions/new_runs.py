@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from django.db import connection
+
 from runs.actions.errors import InvalidValueError, TakenError
 from runs.models import Project, Run
 
@@ -17,18 +19,33 @@ def next_number(project: Project) -> int:
     )
 
 
-def run_of_key(project: Project, key: str | None) -> Run | None:
-    """The run that was asked for under the key before."""
-    return Run.objects.filter(project=project, idempotency_key=key).first() if key else None
+def take_number(project: Project) -> int:
+    """Lock the project until the transaction ends, and return the number of the run that is made now."""
+    take = """
+        UPDATE runs_project SET next_run_number = next_run_number + 1 WHERE id = %s
+        RETURNING next_run_number - 1
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(take, [project.pk])
+        [number] = cursor.fetchone()
+    return int(number)
 
 
-def refuse_other_content(run: Run, *, suite: str, ref: str, commit: str) -> None:
-    """Raise `TakenError` when the run of a key is of something else than is asked for now."""
+def known_run(project: Project, key: str | None, *, suite: str, ref: str, commit: str) -> Run | None:
+    """The run that was asked for under the key before, or None.
+
+    Raises:
+        TakenError: that run is of something else than is asked for now.
+    """
+    run = Run.objects.filter(project=project, idempotency_key=key).first() if key else None
+    if run is None:
+        return None
     asked_before = (run.suite.name, run.ref)
     same_commit = not commit or commit == run.commit
     if asked_before != (suite, ref) or not same_commit:
         message = f"This idempotency key was used for run {run} of something else. Use a new key."
         raise TakenError(message)
+    return run
 
 
 def fitting(field: str, value: str) -> str:

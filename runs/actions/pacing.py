@@ -20,7 +20,7 @@ from runs.actions.locks import Lock, wait_for
 from runs.analytics.durations import ALGORITHM_VERSION, DEFAULTS, standing_alert, step
 from runs.analytics.samples import median
 from runs.models import Run
-from runs.queries.evidence import evidence_of_suite
+from runs.queries.evidence import SuiteEvidence, evidence_of_suite
 
 #: Passes kept of each test.
 KEPT: Final = 100
@@ -189,13 +189,17 @@ def pace_run(run_id: int) -> int:
     run = Run.objects.select_related("project").filter(pk=run_id).first()
     if run is None or not run.is_finished:
         return 0
+    return pace_by(run, evidence_of_suite(run.suite_id, default_branch=run.project.default_branch))
+
+
+def pace_by(run: Run, evidence: SuiteEvidence) -> int:
+    """The same for a finished run, by what was read of its suite before."""
+    seen = evidence.runs.get(run.pk)
+    if seen is None or not seen.on_default_branch:
+        return 0
     with transaction.atomic():
         # One at a time: a row is read and written behind it.
         wait_for(Lock.DURATIONS, run.suite_id)
-        evidence = evidence_of_suite(run.suite_id, default_branch=run.project.default_branch)
-        seen = evidence.runs.get(run.pk)
-        if seen is None or not seen.on_default_branch:
-            return 0
         return _store(run.pk, run.run_at, counts=run.pk not in evidence.outages)
 
 

@@ -165,6 +165,9 @@ def ensure_suite(
     if not name or len(name) > limit or not name.isprintable():
         message = f"A suite's name has 1 to {limit} printable characters."
         raise InvalidValueError("suite", message)
+    known = Suite.objects.filter(project=project, name=name).first()
+    if known is not None:
+        return known
     with transaction.atomic():
         suite, is_new = Suite.objects.get_or_create(
             project=project, name=name, defaults={"level": level, "path": path}

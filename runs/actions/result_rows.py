@@ -158,27 +158,25 @@ _NOT_REPEATED = "NOT EXISTS (SELECT FROM itdash_repeats_1 p WHERE p.identity = s
 #: In the order of the primary key, which saves half of the time that the indexes cost.
 _BY_CASE = "ORDER BY c.id"
 
-_COUNT_RUN = """
-UPDATE runs_run SET test_count = n.tests, passed_count = n.passed, failed_count = n.failed,
-                    errored_count = n.errored, skipped_count = n.skipped, flaky_count = n.flaky
-FROM (
+# Of the run and of its shard at once: the run's results are read once.
+_COUNT = """
+WITH counted AS (
     SELECT count(*) AS tests,
            count(*) FILTER (WHERE outcome = 'passed') AS passed,
            count(*) FILTER (WHERE outcome = 'failed') AS failed,
            count(*) FILTER (WHERE outcome = 'errored') AS errored,
            count(*) FILTER (WHERE outcome = 'skipped') AS skipped,
-           count(*) FILTER (WHERE outcome = 'flaky') AS flaky
+           count(*) FILTER (WHERE outcome = 'flaky') AS flaky,
+           count(*) FILTER (WHERE shard = %(shard)s) AS shard_tests,
+           count(*) FILTER (WHERE shard = %(shard)s AND outcome IN ('failed', 'errored')) AS shard_failed
     FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s
-) n
-WHERE id = %(run)s
-"""
-_COUNT_SHARD = """
-UPDATE runs_shard SET test_count = n.tests, failed_count = n.failed
-FROM (
-    SELECT count(*) AS tests, count(*) FILTER (WHERE outcome IN ('failed', 'errored')) AS failed
-    FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s AND shard = %(shard)s
-) n
-WHERE run_id = %(run)s AND number = %(shard)s
+), own_shard AS (
+    UPDATE runs_shard SET test_count = n.shard_tests, failed_count = n.shard_failed
+    FROM counted n WHERE run_id = %(run)s AND number = %(shard)s
+)
+UPDATE runs_run SET test_count = n.tests, passed_count = n.passed, failed_count = n.failed,
+                    errored_count = n.errored, skipped_count = n.skipped, flaky_count = n.flaky
+FROM counted n WHERE id = %(run)s
 """
 
 
@@ -265,9 +263,7 @@ class Staging:
         #: What is kept of what the reports tell besides outcomes, and what is cut.
         self.budget = DetailsBudget()
         with connection.cursor() as cursor:
-            cursor.execute(_STAGING)
-            cursor.execute(REPEATS_TABLE)
-            cursor.execute("TRUNCATE itdash_staging_3, itdash_repeats_1")
+            cursor.execute(f"{_STAGING}; {REPEATS_TABLE}")
         self._known: KnownCases | None = None
         if expected_count > _MANY_ATTEMPTS:
             self._known = self._read_known(limit=_CASES_FOR_ONE * expected_count)
@@ -397,8 +393,7 @@ class Staging:
         if self._staged_count or self._known is None:
             self._merge_staged(parameters, has_results=has_results)
         with connection.cursor() as cursor:
-            cursor.execute(_COUNT_RUN, parameters)
-            cursor.execute(_COUNT_SHARD, parameters)
+            cursor.execute(_COUNT, parameters)
 
     def _merge_staged(self, parameters: dict[str, Any], *, has_results: bool) -> None:
         way = _BY_HASH if self._staged_count > _MANY_ATTEMPTS else _BY_LOOKUP
@@ -422,7 +417,11 @@ class Staging:
                 cursor.execute(way.of(_INSERT_DETAILS), parameters)
             if former:
                 cursor.execute(_NOTE_FORMER, parameters | {"names": former})
-            cursor.execute("TRUNCATE itdash_staging_3, itdash_repeats_1")
+            # Few are removed more cheaply than tables are made anew.
+            if way is _BY_HASH:
+                cursor.execute("TRUNCATE itdash_staging_3, itdash_repeats_1")
+            else:
+                cursor.execute("DELETE FROM itdash_staging_3; DELETE FROM itdash_repeats_1")
 
     def _call_as_now(self, cursor: CursorWrapper, parameters: dict[str, Any]) -> list[int]:
         """Give what was staged under former names the present ones; return the rows of those names."""

@@ -277,17 +277,12 @@ class _Readable:
 
 
 def _stored(run_id: int, report_ids: Sequence[int]) -> StoredReports:
-    run = Run.objects.get(pk=run_id)
+    counts = Run.objects.values_list(
+        "test_count", "passed_count", "failed_count", "errored_count", "skipped_count", "flaky_count"
+    )
     reports = Report.objects.filter(pk__in=report_ids).order_by("pk")
     return StoredReports(
-        counts=StoredCounts(
-            tests=run.test_count,
-            passed=run.passed_count,
-            failed=run.failed_count,
-            errored=run.errored_count,
-            skipped=run.skipped_count,
-            flaky=run.flaky_count,
-        ),
+        counts=StoredCounts(*counts.get(pk=run_id)),
         case_count=sum(report.case_count for report in reports),
         problems=[StoredProblem(**problem) for report in reports for problem in report.problems],
         status=joint_status([UploadStatus(report.status) for report in reports]),

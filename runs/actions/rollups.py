@@ -57,10 +57,10 @@ FROM runs_result r
 WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.outcome <> 'passed' AND r.outcome IN (<outcomes>)
   AND m.case_id = r.case_id AND m.month = %(month)s
 """
-_STEPS_NOTABLE = [
-    _STEP_NOTABLE.replace("<column>", column).replace("<outcomes>", outcomes)
+_STEPS_NOTABLE = {
+    column: _STEP_NOTABLE.replace("<column>", column).replace("<outcomes>", outcomes)
     for column, outcomes in _NOTABLE.items()
-]
+}
 _COUNT_SUITE = f"""
 INSERT INTO runs_suiteday AS d (suite_id, day, is_default_branch, {", ".join(_SUITE_COUNTS)})
 SELECT r.suite_id, %(day)s, r.counted_on_default, {", ".join(_SUITE_COUNTS.values())}
@@ -204,19 +204,24 @@ def count_run(run_id: int) -> None:
         UPDATE runs_run r SET counted_on_default = (r.branch = p.default_branch AND r.pull_request = '')
         FROM runs_project p
         WHERE r.id = %s AND p.id = r.project_id AND r.counted_on_default IS NULL
-        RETURNING r.suite_id, r.run_at, r.test_count
+        RETURNING r.suite_id, r.run_at, r.test_count, r.failed_count + r.errored_count, r.flaky_count,
+                  r.skipped_count
     """
     with connection.cursor() as cursor:
         cursor.execute(take, [run_id])
         row = cursor.fetchone()
     if row is not None:
-        suite_id, run_at, test_count = row
+        suite_id, run_at, test_count, failed, flaky, skipped = row
         counting = _Counting(suite_id, run_id, run_at, step="+ 1")
         counting.execute(_COUNT_SUITE)
         if test_count:
             if counting.execute(_STEP_CASES) < test_count:
                 counting.execute(_COUNT_CASES_FIRST)
-            counting.execute(*_STEPS_NOTABLE, _COUNT_GROUPS)
+            # Most runs hold nothing notable of most kinds; what the run holds was counted when it was stored.
+            held = {"failed": failed, "flaky": flaky, "skipped": skipped}
+            counting.execute(*(_STEPS_NOTABLE[column] for column, count in held.items() if count))
+            if failed or flaky:
+                counting.execute(_COUNT_GROUPS)
 
 
 def count_groups(run_id: int, run_at: datetime) -> None:
@@ -243,7 +248,7 @@ def take_run_out(run_id: int) -> bool:
         return row is not None and bool(row[3])
     suite_id, run_at, _, has_results = row
     counting = _Counting(suite_id, run_id, run_at, step="- 1")
-    counting.execute(_TAKE_OUT_SUITE, _STEP_CASES, *_STEPS_NOTABLE, _TAKE_OUT_GROUPS)
+    counting.execute(_TAKE_OUT_SUITE, _STEP_CASES, *_STEPS_NOTABLE.values(), _TAKE_OUT_GROUPS)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
     return bool(has_results)
@@ -256,13 +261,15 @@ def count_blames(run_id: int, project_id: int) -> None:
         cursor.execute(_COUNT_BLAMES, {"run": run_id})
 
 
-def take_blames_out(run_id: int, project_id: int) -> None:
-    """Undo what `count_blames` did, before any of the run's blames changes."""
+def take_blames_out(run_id: int, project_id: int) -> bool:
+    """Undo what `count_blames` did, before any of the run's blames changes; returns whether there are any."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM runs_blame WHERE run_id = %s)", [run_id])
-        if cursor.fetchone() == (True,):
+        [has_blames] = cursor.fetchone()
+        if has_blames:
             wait_for(Lock.SERVICE_COUNTS, project_id)
             cursor.execute(_TAKE_OUT_BLAMES, {"run": run_id})
+    return bool(has_blames)
 
 
 class _Counting:

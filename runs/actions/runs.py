@@ -25,7 +25,7 @@ from runs.actions.audit import note_change
 from runs.actions.commits import refuse_bad_commit
 from runs.actions.errors import InvalidValueError, NotPossibleError
 from runs.actions.events import NewEvent, record_event, said
-from runs.actions.new_runs import fitting, moments, next_number, refuse_other_content, run_of_key
+from runs.actions.new_runs import fitting, known_run, moments, next_number, take_number
 from runs.actions.projects import ensure_suite
 from runs.actions.results import broken_off
 from runs.actions.rollups import count_run, take_run_out
@@ -114,15 +114,14 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
     refuse_bad_commit(commit)
     ref = ref or ("" if commit else project.default_branch)
     with transaction.atomic():
-        number = next_number(project)
-        known = run_of_key(project, idempotency_key)
+        next_number(project)  # locks the project: of two that ask under one key the second is told the run
+        known = known_run(project, idempotency_key, suite=suite, ref=ref, commit=commit)
         if known is not None:
-            refuse_other_content(known, suite=suite, ref=ref, commit=commit)
             return known
         run = Run.objects.create(
             project=project,
             suite=ensure_suite(project=project, name=suite),
-            number=number,
+            number=take_number(project),
             status=RunStatus.QUEUED,
             trigger=trigger,
             requested_by=by,
@@ -135,7 +134,6 @@ def queue_run(  # noqa: PLR0913 - keywords only, the fields of a request
             idempotency_key=idempotency_key,
             **moments(),
         )
-        Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
         record_event(run.pk, NewEvent("queued", f"Queued by {by or trigger}."))
         announce_run(run.pk)
         after_commit(Work.EXECUTE_RUN, run.pk)
@@ -378,18 +376,20 @@ def open_uploaded_run(
     It waits for as many `shards`. `facts` are the run's fields `branch`, `commit`, `pull_request`, `ci_url`,
     `tags`, `environment_facts`. A run that had an end is open again until `settle_uploaded_run`.
     """
-    with transaction.atomic():
-        number = next_number(project)
-        own_suite = ensure_suite(project=project, name=suite)
-        known = Run.objects.filter(suite=own_suite, run_key=run_key).first() if run_key else None
-        if known is not None:
-            expect_shards(known, shards)
-            return known, False
+    own_suite = ensure_suite(project=project, name=suite)
+    with transaction.atomic(savepoint=False):
+        if run_key:
+            next_number(project)  # locks the project: two uploads of one key make one run
+            known = Run.objects.filter(suite=own_suite, run_key=run_key).first()
+            if known is not None:
+                expect_shards(known, shards)
+                return known, False
         begun = moments(started_at)
         run = Run.objects.create(
             project=project,
             suite=own_suite,
-            number=number,
+            # As late as can be: until this is committed, the project's other uploads wait.
+            number=take_number(project),
             status=RunStatus.INGESTING,
             trigger=Trigger.UPLOAD,
             run_key=run_key or None,
@@ -399,7 +399,6 @@ def open_uploaded_run(
             **begun,
             **facts,
         )
-        Project.objects.filter(pk=project.pk).update(next_run_number=number + 1)
         record_event(run.pk, NewEvent("uploaded", "An upload opened the run."))
     return run, True
 

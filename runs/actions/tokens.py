@@ -84,8 +84,9 @@ def use_token(secret: str) -> Token | None:
         if secret.startswith(PREFIX)
         else None
     )
-    if token is not None:
-        seldom = Q(last_used_at=None) | Q(last_used_at__lt=timezone.now() - USE_RESOLUTION)
+    long_ago = timezone.now() - USE_RESOLUTION
+    if token is not None and (token.last_used_at is None or token.last_used_at < long_ago):
+        seldom = Q(last_used_at=None) | Q(last_used_at__lt=long_ago)
         Token.objects.filter(seldom, pk=token.pk).update(last_used_at=Now())
     return token
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from django.conf import settings
 from django.core.files.storage import default_storage
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, Sum
 from django.db.models.functions import Now
 
@@ -98,8 +98,10 @@ def receive_upload(
     kept = _saved(files, digests, folder)
     try:
         with transaction.atomic():
-            next_number(project)  # locks the project: the same upload beside this one is known now, or waits
-            known = _known(project, fields, content, idempotency_key)
+            if idempotency_key or fields.run_key:
+                # Locks the project: the same upload beside this one is known now, or waits.
+                next_number(project)
+                known = _known(project, fields, content, idempotency_key)
             if known is None:
                 return Received(_create(project, fields, kept, content, idempotency_key), is_new=True)
     except BaseException:
@@ -138,11 +140,10 @@ def _forget(kept: Sequence[KeptFile]) -> None:
 def ingest_upload(upload_id: int) -> UploadStatus | None:
     """Store an upload's results; None when it is stored already or another worker is at it."""
     with alone_with(Lock.UPLOAD, upload_id) as is_alone:
-        upload = Upload.objects.filter(pk=upload_id, status=UploadStatus.RECEIVED).first()
-        if not is_alone or upload is None:
+        if not is_alone or not _count_try(upload_id):
             return None
-        Upload.objects.filter(pk=upload_id).update(try_count=F("try_count") + 1)
-        if upload.try_count >= TRY_LIMIT:
+        upload = Upload.objects.select_related("run").get(pk=upload_id)
+        if upload.try_count > TRY_LIMIT:
             return _give_up(upload)
         reports = Report.objects.filter(upload_id=upload_id).order_by("pk").values_list("pk", flat=True)
         try:
@@ -155,10 +156,24 @@ def ingest_upload(upload_id: int) -> UploadStatus | None:
         return _finish(upload, stored.status, upload.problems + problems)
 
 
+def _count_try(upload_id: int) -> bool:
+    """Count a try before it begins: a worker that dies of the upload has tried, too. False when it is stored.
+
+    Nobody waits for the disk here: should the database's server die at this moment, one try less is counted.
+    """
+    count = """
+        UPDATE runs_upload SET try_count = try_count + 1 WHERE id = %s AND status = 'received'
+        RETURNING set_config('synchronous_commit', 'off', true)
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(count, [upload_id])
+        return bool(cursor.rowcount)
+
+
 def _create(
     project: Project, fields: UploadFields, kept: Sequence[KeptFile], content: str, idempotency_key: str
 ) -> Upload:
-    run, _ = open_uploaded_run(
+    run, is_new_run = open_uploaded_run(
         project=project,
         suite=fields.suite,
         run_key=fields.run_key or None,
@@ -186,9 +201,11 @@ def _create(
     )
     for one in kept:
         values = {"upload": upload, "size": one.size, "storage_name": one.storage_name}
-        report, is_new = Report.objects.get_or_create(
-            run=run, shard=fields.shard, name=one.name, sha256=one.sha256, defaults=values
-        )
+        own = {"run": run, "shard": fields.shard, "name": one.name, "sha256": one.sha256}
+        if is_new_run and len(kept) == 1:
+            Report.objects.create(**own, **values)
+            break
+        report, is_new = Report.objects.get_or_create(**own, defaults=values)
         if not is_new:
             _forget([one])
             reason = f"The same file came before, with upload {report.upload_id}; it is counted once."

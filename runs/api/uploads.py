@@ -287,7 +287,7 @@ def post_upload(
         files=[ReportFile(file.name or "report.xml", open=partial(_from_start, file)) for file in files],
         idempotency_key=request.headers.get("Idempotency-Key", ""),
     )
-    upload = _awaited(received.upload.pk, seconds=query.wait)
+    upload = _awaited(received.upload.pk, seconds=query.wait) if query.wait else received.upload
     is_done = upload.status != UploadStatus.RECEIVED
     return Status(HTTPStatus.OK if is_done else HTTPStatus.ACCEPTED, UploadAccepted.of(upload))
 

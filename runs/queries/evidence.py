@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from django.db import connection
 
@@ -163,7 +163,9 @@ def cases_touched(run: Run) -> list[int]:
 def _runs_seen(suite_id: int, default_branch: str, thresholds: FlakeThresholds) -> list[RunSeen]:
     """Newest first, as far back as both windows reach."""
     telling = Run.objects.filter(suite=suite_id, status__in=_TELLING, test_count__gt=0)
-    found = [_seen(run, default_branch) for run in telling.only(*_READ).newest_first()[:RUN_LIMIT]]
+    # As rows and not as models: there may be a thousand, for each run that is judged.
+    rows = telling.newest_first().values_list("pk", *_READ, named=True)[:RUN_LIMIT]
+    found = [_seen(cast("Run", row), default_branch) for row in rows]
     found.sort(key=lambda run: (run.at, run.run), reverse=True)
     commits: set[str] = set()
     kept = []

@@ -82,7 +82,7 @@ def worker(site: str, variables: dict[str, str], tmp_path_factory: pytest.TempPa
     command = [sys.executable, "-m", "celery", "--app=itdash.celery", "worker", "--pool=solo"]
     command += [
         "--purge",
-        "--queues=default,ingest,runs,send",
+        "--queues=default,ingest,runs,send,judge",
         "--without-gossip",
         "--without-mingle",
         "--loglevel=INFO",

@@ -56,7 +56,7 @@ class Worker:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "celery", "-A", "itdash", "worker", "-B", "--concurrency", "2"),
-                    *("-Q", "runs,ingest,default,send", "--without-gossip", "--without-mingle"),
+                    *("-Q", "runs,default,ingest,send,judge", "--without-gossip", "--without-mingle"),
                     # In memory: its file, opened by two processes at once, can be found locked.
                     *("--loglevel", "INFO", "--scheduler", "celery.beat:Scheduler"),
                 ],
