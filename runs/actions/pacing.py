@@ -30,8 +30,20 @@ LEAST_MS: Final = 50
 
 # What the run says of each case beside what is kept of it. `ms` is null when it says nothing (any more):
 # it did not pass, or the run does not count. A row that the run cannot change is left out.
+# The table stays with the connection: one made for each run cost more than what a small run says.
+_TABLE = """
+CREATE TEMPORARY TABLE IF NOT EXISTS itdash_paced_1 (
+    case_id bigint NOT NULL,
+    ms integer,
+    recent_ms integer[],
+    recent_runs bigint[],
+    is_new boolean NOT NULL,
+    is_newest boolean
+) ON COMMIT DELETE ROWS
+"""
 _TOUCHED = """
-CREATE TEMPORARY TABLE touched ON COMMIT DROP AS
+WITH touched AS (
+INSERT INTO itdash_paced_1
 SELECT r.case_id, r.ms, d.recent_ms, d.recent_runs,
        d.case_id IS NULL AS is_new,
        array_position(d.recent_runs, %(run)s::bigint) IS NULL
@@ -46,6 +58,9 @@ WHERE CASE
     WHEN d.case_id IS NULL THEN r.ms IS NOT NULL
     ELSE d.recent_ms[array_position(d.recent_runs, %(run)s::bigint)] IS DISTINCT FROM r.ms
 END
+RETURNING ms IS NOT NULL AND (is_new OR is_newest) AS is_plain
+)
+SELECT count(*), count(*) FILTER (WHERE is_plain IS NOT TRUE) FROM touched
 """
 _APPENDED = """
 SELECT case_id, %(at)s::timestamptz AS last_run_at,
@@ -55,7 +70,7 @@ SELECT case_id, %(at)s::timestamptz AS last_run_at,
        CASE WHEN is_new THEN ARRAY[%(run)s::bigint]
             ELSE (recent_runs || %(run)s::bigint)[greatest(cardinality(recent_runs) + 2 - %(kept)s, 1):] END
            AS recent_runs
-FROM touched WHERE ms IS NOT NULL AND (is_new OR is_newest)
+FROM itdash_paced_1 WHERE ms IS NOT NULL AND (is_new OR is_newest)
 """
 # Late, changed or no longer counting: the durations are put in the order of their runs' moments again.
 _PLACED = """
@@ -67,10 +82,10 @@ FROM (
            row_number() OVER (PARTITION BY e.case_id ORDER BY u.run_at DESC, e.run DESC) AS place
     FROM (
         SELECT t.case_id, k.ms, k.run
-        FROM touched t CROSS JOIN unnest(t.recent_ms, t.recent_runs) AS k (ms, run)
+        FROM itdash_paced_1 t CROSS JOIN unnest(t.recent_ms, t.recent_runs) AS k (ms, run)
         WHERE NOT (t.is_new OR t.is_newest AND t.ms IS NOT NULL) AND k.run <> %(run)s
         UNION ALL
-        SELECT case_id, ms, %(run)s FROM touched WHERE NOT is_new AND NOT is_newest AND ms IS NOT NULL
+        SELECT case_id, ms, %(run)s FROM itdash_paced_1 WHERE NOT is_new AND NOT is_newest AND ms IS NOT NULL
     ) e JOIN runs_run u ON u.id = e.run
 ) p
 WHERE p.place <= %(kept)s
@@ -106,12 +121,12 @@ ON CONFLICT (case_id) DO UPDATE SET
     algorithm_version = excluded.algorithm_version, judged_at = excluded.judged_at
 """
 _FORGET = """
-DELETE FROM runs_caseduration d USING touched t
+DELETE FROM runs_caseduration d USING itdash_paced_1 t
 WHERE d.case_id = t.case_id AND t.ms IS NULL AND d.recent_runs = ARRAY[%(run)s::bigint]
 """
 _CANDIDATES = """
 SELECT d.case_id, d.recent_ms, d.recent_runs
-FROM runs_caseduration d JOIN touched t ON t.case_id = d.case_id
+FROM runs_caseduration d JOIN itdash_paced_1 t ON t.case_id = d.case_id
 WHERE d.is_slower OR d.after_ms >= d.before_ms * %(least_ratio)s AND d.after_ms - d.before_ms >= %(least_ms)s
 """
 _JUDGED = """
@@ -240,19 +255,21 @@ def _values() -> dict[str, Any]:
 def _store(run_id: int, at: datetime, *, counts: bool) -> int:
     values = _values() | {"run": run_id, "at": at, "counts": counts}
     with connection.cursor() as cursor:
+        cursor.execute(_TABLE)
         cursor.execute(_TOUCHED, values)
-        touched: int = cursor.rowcount
+        touched, special = cursor.fetchone()
         if touched:
-            cursor.execute("ANALYZE touched")
-            cursor.execute(_FORGET, values)
+            cursor.execute("ANALYZE itdash_paced_1 (case_id)")
             cursor.execute(_STORE.format(fresh=_APPENDED), values)
-            cursor.execute(_STORE.format(fresh=_PLACED), values)
+            if special:
+                cursor.execute(_FORGET, values)
+                cursor.execute(_STORE.format(fresh=_PLACED), values)
             cursor.execute(_CANDIDATES, values)
             paces = [judge_pace(case, ms, runs) for case, ms, runs in cursor.fetchall()]
             if paces:
                 cursor.execute(_JUDGED, _columns(paces))
-        cursor.execute("DROP TABLE touched")
-    return touched
+            cursor.execute("DELETE FROM itdash_paced_1")
+    return int(touched)
 
 
 def judge_pace(case: int, milliseconds: Sequence[int], runs: Sequence[int]) -> Pace:
