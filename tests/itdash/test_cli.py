@@ -233,19 +233,19 @@ def test_a_run_that_cannot_be_checked_out_is_followed_to_exit_code_two(running: 
     assert str(tmp_path / "missing") in lines[-1]
 
 
-def test_sigterm_stops_all_of_it_within_ten_seconds_and_the_data_is_there_afterwards(tmp_path: Path) -> None:
-    data_dir = tmp_path / "data"
-    with up(data_dir) as first:
-        itdash("project", "create", "kept", f"--data-dir={data_dir}")
-        before = first.family()
-        assert len(before) > 8
-        begun = time.monotonic()
-        first.process.send_signal(signal.SIGTERM)
-        code = first.process.wait(timeout=20)
-        seconds = time.monotonic() - begun
+def test_sigterm_stops_all_of_it_within_ten_seconds_and_the_data_is_there_afterwards(running: Up) -> None:
+    """The last of those that share an installation: it is gone after this."""
+    data_dir = running.data_dir
+    itdash("project", "create", "kept", f"--data-dir={data_dir}")
+    before = running.family()
+    assert len(before) > 8
+    begun = time.monotonic()
+    running.process.send_signal(signal.SIGTERM)
+    code = running.process.wait(timeout=20)
+    seconds = time.monotonic() - begun
 
-        assert (code, alive(before)) == (0, [])
-        assert seconds < 10
+    assert (code, alive(before)) == (0, [])
+    assert seconds < 10
 
     with up(data_dir) as second:
         again = itdash("project", "create", "kept", f"--data-dir={data_dir}")
