@@ -18,10 +18,28 @@ ROOT = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None, derandomize=False)
 IN_CI = os.environ.get("CI", "").lower() == "true"
 
+#: These files take longest. They begin first, or the end would be spent waiting for one of them alone.
+LONGEST = (
+    "tests/test_production_compose.py",
+    "tests/browser/test_accessibility.py",
+    "tests/itdash/test_cli.py",
+    "tests/chaos/test_killed_workers.py",
+    "tests/runs/test_sample_actions.py",
+    "tests/environments/test_lifecycle.py",
+    "tests/examples/test_shop.py",
+    "tests/chaos/test_environment_kills.py",
+)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `make docs-access` write what the tests compare."""
     parser.addoption("--write-docs", action="store_true", help="write the tables of docs/ that tests make")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest; the others stay in their order."""
+    places = {ROOT / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def missing(reason: str) -> None:
