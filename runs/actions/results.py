@@ -15,9 +15,10 @@ from django.core.files.storage import default_storage
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 
+from runs.actions.attachments import keep_attachments
 from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
-from runs.ingestion.archive import Budget, Member, members_of
+from runs.ingestion.archive import NOTHING_TO_READ, Budget, Member, members_of
 from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
@@ -133,7 +134,34 @@ def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> Sto
             _ingest(reports, place)
         elif reports:
             _refuse_late(reports)
-    return _stored(run_id, report_ids)
+    told = list(Report.objects.filter(pk__in=report_ids).order_by("pk"))
+    if is_kept:
+        _keep_attachments(run, shard, told)
+    return _stored(run_id, told)
+
+
+def _keep_attachments(run: Run, shard: int, reports: Sequence[Report]) -> None:
+    """Look for what the reports name among what could not be read as reports."""
+    doubtful = [report for report in reports if report.problems and report.storage_name]
+    for kept in keep_attachments(run, shard=shard, reports=doubtful) if doubtful else ():
+        report = kept.report
+        problems = [StoredProblem(**problem) for problem in report.problems]
+        if kept.is_whole:
+            reason = "It is no report: it is kept as an attachment that a report of the run names."
+            problems = [StoredProblem(report.name, reason)]
+            report.status = UploadStatus.STORED
+        elif kept.names:
+            held = f"{len(kept.names):,} file{'s' if len(kept.names) > 1 else ''} of the archive"
+            reason = f"{held} are kept as attachments that reports of the run name."
+            others = [one for one in problems if one.reason != NOTHING_TO_READ]
+            if others != problems:
+                problems = others
+                report.status = UploadStatus.STORED if not others else report.status
+            problems.append(StoredProblem(report.name, reason))
+        if kept.problem:
+            problems.append(StoredProblem(report.name, kept.problem))
+        report.problems = [asdict(problem) for problem in problems]
+        report.save(update_fields=["status", "problems"])
 
 
 def _ingest(reports: Sequence[Report], place: Place) -> None:
@@ -276,11 +304,10 @@ class _Readable:
             self.fault = error
 
 
-def _stored(run_id: int, report_ids: Sequence[int]) -> StoredReports:
+def _stored(run_id: int, reports: Sequence[Report]) -> StoredReports:
     counts = Run.objects.values_list(
         "test_count", "passed_count", "failed_count", "errored_count", "skipped_count", "flaky_count"
     )
-    reports = Report.objects.filter(pk__in=report_ids).order_by("pk")
     return StoredReports(
         counts=StoredCounts(*counts.get(pk=run_id)),
         case_count=sum(report.case_count for report in reports),

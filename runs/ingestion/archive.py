@@ -12,7 +12,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -31,6 +31,8 @@ _TAR_MARK = b"ustar"
 _TAR_MARK_AT = 257
 _PEEK_BYTES = 512
 _LEFT_OUT_LIMIT = 10
+#: Why an archive without reports is refused.
+NOTHING_TO_READ = "The archive holds no .xml, .trx or .json file."
 _CERTAIN = (".xml", ".trx")
 _DOUBTFUL = ".json"
 #: What the standard library raises on damage. `ValueError` stands for places and names that cannot be, and
@@ -67,6 +69,8 @@ class Budget:
     ratio_limit: int = RATIO_LIMIT
     unpacked_bytes: int = 0
     member_count: int = 0
+    #: Says by its name whether a member is wanted; reports are when nothing else is said.
+    chosen: Callable[[str], bool] | None = None
     #: Members that are no reports by their name: how many, and the first names.
     left_out_count: int = 0
     left_out: list[str] = field(default_factory=list)
@@ -87,7 +91,7 @@ class Budget:
             raise ReportLimitError(reason)
 
     def wants(self, name: str) -> bool:
-        """Count a file in the archive; whether its name is that of a report.
+        """Count a file in the archive; whether its name is that of a report, or of what is chosen.
 
         Raises:
             ReportLimitError: there are too many.
@@ -96,6 +100,8 @@ class Budget:
         if self.member_count > MEMBER_LIMIT:
             reason = f"The archive has more than {MEMBER_LIMIT:,} members."
             raise ReportLimitError(reason)
+        if self.chosen is not None:
+            return self.chosen(name)
         if name.startswith("__MACOSX/") or "/._" in f"/{name}":
             return False  # what macOS adds by itself is nothing anybody misses
         if name.lower().endswith((*_CERTAIN, _DOUBTFUL)):
@@ -205,8 +211,7 @@ def _metered(stream: object, budget: Budget | None) -> BinaryIO:
 
 def _refuse_when_nothing(*, found: bool) -> None:
     if not found:
-        reason = "The archive holds no .xml, .trx or .json file."
-        raise NotAReportError(reason)
+        raise NotAReportError(NOTHING_TO_READ)
 
 
 def _peek(stream: BinaryIO) -> bytes:

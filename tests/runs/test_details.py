@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.files.storage import default_storage
 from django.test import Client
 from django.urls import reverse
 from pytest_django import Settings
@@ -15,7 +17,8 @@ from runs.actions.artifacts import keep_artifact
 from runs.actions.results import ReportFile, store_reports
 from runs.ingestion.attachments import Attachment
 from runs.ingestion.details import Details, SuiteDetails, unpacked, unpacked_suites
-from runs.models import Attempt, Report, ResultDetails, Run, TestCase
+from runs.models import Artifact, Attempt, Report, ResultDetails, Run, TestCase
+from runs.queries.result_details import details_of
 from tests.factories import make_project, make_run, make_suite
 from tests.runs.api.test_access import bearer
 
@@ -71,6 +74,57 @@ def test_details_have_a_row_each_time_a_case_tells_any() -> None:
     assert Attempt.objects.get(run=run, case__name="fails").output == "[[ATTACHMENT|out/a.png]]"
     suites = [unpacked_suites(body) for body in Report.objects.values_list("suite_properties", flat=True)]
     assert suites == [[SuiteDetails(("s",), 1, (("java", "21"),))]] * 3
+
+
+def archive_of(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+@pytest.mark.django_db
+def test_files_that_reports_name_are_kept_where_they_came_along() -> None:
+    run = make_run()
+    named = ["/ci/out/a.png", "out/a.png", "../x/trace.zip", "x/same.png", "y/same.png", "gone.png", "b.md"]
+    marks = "".join(f"[[ATTACHMENT|{path}]]\n" for path in named)
+    whole = suite_of(case_of("says", f"<system-out>{marks}</system-out>")).encode()
+    members = {"r/junit.xml": whole, "../out/a.png": b"picture", "other/a.png": b"no", "same.png": b"which?"}
+    contents = {
+        "all.zip": archive_of(members),
+        "trace.zip": archive_of({"network": b"{}"}),
+        "b.md": b"# What happened",
+        "broken.xml": b"<testsuite>",
+        "note.txt": b"nobody names it",
+    }
+    files = [
+        ReportFile(name, open=lambda data=data: io.BytesIO(data))  # type: ignore[misc]
+        for name, data in contents.items()
+    ]
+
+    stored = store_reports(run_id=run.pk, files=files)
+
+    kept = {one.path: one for one in Artifact.objects.filter(run=run)}
+    assert sorted(kept) == ["b.md", "out/a.png", "trace.zip"]
+    with default_storage.open(kept["out/a.png"].storage_name) as file:
+        assert file.read() == b"picture"
+    assert dict(Report.objects.values_list("name", "status")) == {
+        "all.zip": "stored",
+        "trace.zip": "stored",
+        "b.md": "stored",
+        "broken.xml": "rejected",
+        "note.txt": "rejected",
+    }
+    told = [problem.reason for problem in stored.problems if problem.file == "all.zip"]
+    assert told[-1].startswith("1 file of the archive")
+    [says] = details_of(run, TestCase.objects.get(name="says"))
+    assert [file.path for file in says.files if file.is_kept] == [
+        "/ci/out/a.png",
+        "out/a.png",
+        "../x/trace.zip",
+        "b.md",
+    ]
 
 
 @pytest.mark.django_db
