@@ -106,7 +106,7 @@ def _remove_all(now: datetime, terms: Terms, *, dry_run: bool) -> list[Outlived]
     if terms.reports:
         reports = Report.objects.filter(created_at__lt=now - timedelta(days=terms.reports))
         is_read = reports.exclude(status=UploadStatus.RECEIVED)
-        done.append(_files(Kind.REPORTS, is_read, dry_run=dry_run))
+        done.append(_files(Kind.REPORTS, is_read, dry_run=dry_run, suite_properties=None))
     if terms.logs:
         done.append(_logs(now - timedelta(days=terms.logs), dry_run=dry_run))
     if terms.counts:
@@ -192,8 +192,10 @@ def _texts(before: datetime, *, dry_run: bool) -> Outlived:
 _MORE = "There is more; the next night goes on."
 
 
-def _files[File: (Artifact, Report)](kind: Kind, old: QuerySet[File], *, dry_run: bool) -> Outlived:
-    """The row stays, with what the file was; it names no place any more."""
+def _files[File: (Artifact, Report)](
+    kind: Kind, old: QuerySet[File], *, dry_run: bool, **emptied: None
+) -> Outlived:
+    """The row stays, with what the file was; it names no place any more. What is `emptied` goes with it."""
     due = old.filter(run__pinned_at=None).exclude(storage_name="")
     if dry_run:
         sizes = list(due.values_list("size", flat=True))
@@ -205,7 +207,7 @@ def _files[File: (Artifact, Report)](kind: Kind, old: QuerySet[File], *, dry_run
             locked = due.select_for_update(of=("self", "run"), no_key=True, skip_locked=True)
             files = list(locked.select_related("run").order_by("pk")[:FILES_AT_ONCE])
             gone, trouble = _removed(files)
-            old.filter(pk__in=[file.pk for file in gone]).update(storage_name="")
+            old.filter(pk__in=[file.pk for file in gone]).update(storage_name="", **emptied)
         count += len(gone)
         size += sum(file.size for file in gone)
         if trouble:
