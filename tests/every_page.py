@@ -35,7 +35,7 @@ from runs.models import (
 )
 from runs.vocabulary import Outcome, Role, RunStatus
 from runs.web.urls import urlpatterns
-from tests.factories import make_event, make_member, make_project, make_run, make_suite
+from tests.factories import make_event, make_member, make_project, make_rename, make_run, make_suite
 from tests.rows import add_delivery, add_environment, add_log, add_results, hold_environment
 from tests.runs.web.test_access import STREAMS, filled
 from tests.storms import add_storm
@@ -55,6 +55,7 @@ QUERIES: Mapping[str, tuple[str, ...]] = {
     "jump": ("?q=x", "?q=%00%ff%3Cscript%3E"),
     "webhooks": ("?view=waiting", "?view=sent"),
     "environments": ("?before=1",),
+    "renames": ("?view=decided",),
     "uploads": ("?status=rejected", "?status=%00&before=1", "?run=1"),
     "grid": ("?rows=all", "?order=similarity"),
     "flaky": ("?state=all",),
@@ -110,6 +111,18 @@ def full_project(words: str = HOSTILE) -> Everything:
         pace_run(run.pk)
         blame_run(run.pk)
     cases = list(TestCase.objects.filter(suite=suite).order_by("pk"))
+    for status, decided_at in (("proposed", None), ("confirmed", now), ("refused", now)):
+        proposal = make_rename(
+            suite,
+            status=status,
+            decided_at=decided_at,
+            old_place=words[:2_000],
+            new_place=words[:2_000],
+            run=broken,
+        )
+        TestCase.objects.filter(pk__in=[proposal.old_id, proposal.new_id]).update(
+            name=words, class_name=words, same_as=None
+        )
     # Its form takes no such owner; a row may come from elsewhere.
     Quarantine.objects.create(
         case=cases[1],

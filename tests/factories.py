@@ -100,13 +100,11 @@ def make_case(suite: Suite, name: str = "", **values: Any) -> TestCase:
 
 def make_rename(suite: Suite, **values: Any) -> Rename:
     """The proposal that a test moved from one class to another."""
-    old = make_case(suite, "pays", class_name="shop.Cart")
-    new = make_case(suite, "pays", class_name="shop.Basket")
-    told = {"old_place": "shop.Cart", "new_place": "shop.Basket", "proposed_at": NOW}
+    old = values.pop("old", None) or make_case(suite, "pays", class_name="shop.Cart")
+    new = values.pop("new", None) or make_case(suite, "pays", class_name="shop.Basket")
+    told = {"kind": "moved", "old_place": "shop.Cart", "new_place": "shop.Basket", "proposed_at": NOW}
     likeness = {"name_likeness": 1.0, "place_likeness": 0.5, "pace_likeness": 0.9}
-    return Rename.objects.create(
-        suite=suite, **({"old": old, "new": new, "kind": "moved"} | told | likeness | values)
-    )
+    return Rename.objects.create(suite=suite, old=old, new=new, **(told | likeness | values))
 
 
 def make_event(run: Run, kind: str = "queued", **values: Any) -> Event:

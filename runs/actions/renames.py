@@ -16,7 +16,7 @@ from runs.actions.errors import NotPossibleError
 from runs.actions.joining import hold_histories, join, part
 from runs.actions.judging import judge_cases
 from runs.analytics.renames import RenameKind, twins_among
-from runs.models import Rename, Result, Run, Suite, TestCase, Token, User
+from runs.models import Project, Rename, Result, Run, Suite, TestCase, Token, User
 from runs.queries.renames import gone_and_new, not_together, reported_together, run_before
 from runs.vocabulary import RenameStatus
 
@@ -197,6 +197,17 @@ def part_rename(
         one.save(update_fields=["status", "decided_at", "decided_by", "undo"])
         _note(suite, [one], "rename.parted", by=by, token=token)
     judge_cases(suite, [one.old_id, one.new_id])
+
+
+def set_rename_rule(*, project_id: int, confirms_moves: bool, by: User) -> None:
+    """Say whether moves are confirmed without asking, from the next run on."""
+    with transaction.atomic():
+        project = Project.objects.select_for_update(no_key=True).get(pk=project_id)
+        if project.confirms_moves is not confirms_moves:
+            data = {"confirms_moves": [project.confirms_moves, confirms_moves]}
+            project.confirms_moves = confirms_moves
+            project.save(update_fields=["confirms_moves"])
+            note_change(project, by=by, action="rename.rule_changed", subject=project.name, data=data)
 
 
 def _note(

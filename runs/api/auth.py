@@ -15,7 +15,7 @@ from environments.models import Environment
 from runs.actions.sign_ins import begin_attempt, client_address, token_limits
 from runs.actions.tokens import use_token
 from runs.api.problems import ProblemError
-from runs.models import Membership, Project, Run, Service, TestCase, Token, Upload, User
+from runs.models import Membership, Project, Rename, Run, Service, TestCase, Token, Upload, User
 from runs.queries.environments import run_id_of
 from runs.vocabulary import Scope, Visibility
 
@@ -131,6 +131,12 @@ def case_for(request: HttpRequest, case_id: int) -> TestCase:
     rows = TestCase.objects.select_related("suite__project", "same_as__suite__project").filter(pk=case_id)
     found = _allowed(request, rows, lambda case: case.suite.project, "test", case_id)
     return found.same_as or found
+
+
+def rename_for(request: HttpRequest, rename_id: int) -> Rename:
+    """The proposal that two tests are one; 404 when there is none or the caller may not see it."""
+    rows = Rename.objects.select_related("suite__project").filter(pk=rename_id)
+    return _allowed(request, rows, lambda rename: rename.suite.project, "rename", rename_id)
 
 
 def service_for(request: HttpRequest, slug: str, name: str) -> Service:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runs.api import environments, problems, runs, services, split, tests, uploads, webhooks
+from runs.api import environments, problems, renames, runs, services, split, tests, uploads, webhooks
 from runs.api.description import DescribedAPI
 
 api = DescribedAPI(
@@ -18,6 +18,7 @@ api.add_router("", runs.router)
 api.add_router("", environments.router)
 api.add_router("", split.router)
 api.add_router("", services.router)
+api.add_router("", renames.router)
 api.add_router("", tests.router)
 api.add_router("", uploads.router)
 api.add_router("", webhooks.router)

@@ -12,13 +12,13 @@ from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlencode
 
-from django.db.models import F, Q, QuerySet
+from django.db.models import Count, F, Q, QuerySet
 from django.db.models.expressions import Combinable, OrderBy
 
 from runs.models import CaseDuration, CaseState, Project, Quarantine, Suite, TestCase
 from runs.queries.flaky import named_like
 from runs.queries.run_page import recent_strips
-from runs.vocabulary import Flakiness
+from runs.vocabulary import Flakiness, RenameStatus
 
 PAGE_SIZE = 50
 #: No bigint has as many digits.
@@ -117,11 +117,14 @@ class CasePage:
     suites: list[str]
     #: Query string of the next page; empty at the end.
     older: str
+    #: Pairs that look like one test and wait for somebody to say so.
+    renamed_count: int = 0
 
 
 def case_page(project: Project, wanted: CaseFilter, *, now: datetime) -> CasePage:
     """Four queries, five on later pages: suites, where the page goes on, tests, strips, quarantines."""
-    suites = suites_of(project)
+    waiting = Count("renames", filter=Q(renames__status=RenameStatus.PROPOSED))
+    suites = list(suites_named(project).annotate(renamed_count=waiting))
     found = cases_like(suites, wanted, now=now, limit=PAGE_SIZE + 1)
     shown = found[:PAGE_SIZE]
     ids = [case.pk for case in shown]
@@ -141,12 +144,18 @@ def case_page(project: Project, wanted: CaseFilter, *, now: datetime) -> CasePag
         ],
         suites=[suite.name for suite in suites],
         older=wanted.query(after=shown[-1].pk) if len(found) > PAGE_SIZE else "",
+        renamed_count=sum(suite.renamed_count for suite in suites),
     )
 
 
 def suites_of(project: Project) -> list[Suite]:
     """The project's suites by name."""
-    return list(Suite.objects.filter(project=project).order_by("name"))
+    return list(suites_named(project))
+
+
+def suites_named(project: Project) -> QuerySet[Suite]:
+    """The project's suites by name, to be asked for more."""
+    return Suite.objects.filter(project=project).order_by("name")
 
 
 def cases_like(suites: Sequence[Suite], wanted: CaseFilter, *, now: datetime, limit: int) -> list[TestCase]:

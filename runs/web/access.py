@@ -14,7 +14,19 @@ from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import Http404, HttpRequest
 
 from environments.models import Environment
-from runs.models import Delivery, Membership, Project, Run, Schedule, Service, Suite, TestCase, Upload, User
+from runs.models import (
+    Delivery,
+    Membership,
+    Project,
+    Rename,
+    Run,
+    Schedule,
+    Service,
+    Suite,
+    TestCase,
+    Upload,
+    User,
+)
 from runs.queries.environments import run_id_of
 from runs.vocabulary import Role, Visibility
 
@@ -63,6 +75,13 @@ class CaseAccess(Access):
     """A test case of the project."""
 
     case: TestCase
+
+
+@dataclass(frozen=True, slots=True)
+class RenameAccess(Access):
+    """A proposal of the project that two cases are one."""
+
+    rename: Rename
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +202,16 @@ def case_for(request: HttpRequest, slug: str, case_id: int, *, needs: Role = Rol
     if case is None:
         raise Http404
     return CaseAccess(project=access.project, role=access.role, case=case.same_as or case)
+
+
+def rename_for(request: HttpRequest, slug: str, rename_id: int, *, needs: Role = Role.VIEWER) -> RenameAccess:
+    """The proposal in the project; refuses as `project_for` does."""
+    access = project_for(request, slug, needs=needs)
+    renames = Rename.objects.select_related("suite__project").filter(suite__project=access.project)
+    rename = renames.filter(pk=rename_id).first()
+    if rename is None:
+        raise Http404
+    return RenameAccess(project=access.project, role=access.role, rename=rename)
 
 
 def suite_for(request: HttpRequest, slug: str, name: str, *, needs: Role = Role.VIEWER) -> SuiteAccess:

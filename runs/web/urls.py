@@ -22,6 +22,7 @@ from runs.web import (
     policy,
     project_settings,
     projects,
+    renames,
     results,
     runs,
     samples,
@@ -180,6 +181,13 @@ urlpatterns = [
     path("p/<slug:slug>/grid/", grid.grid, name="grid"),
     path("p/<slug:slug>/durations/", durations.durations, name="durations"),
     path("p/<slug:slug>/tests/", cases.case_list, name="tests"),
+    path("p/<slug:slug>/tests/renames/", renames.rename_list, name="renames"),
+    path("p/<slug:slug>/tests/renames/rule/", renames.rename_rule, name="rename-rule"),
+    path(
+        "p/<slug:slug>/tests/renames/<int:rename_id>/confirm/", renames.rename_confirm, name="rename-confirm"
+    ),
+    path("p/<slug:slug>/tests/renames/<int:rename_id>/refuse/", renames.rename_refuse, name="rename-refuse"),
+    path("p/<slug:slug>/tests/renames/<int:rename_id>/part/", renames.rename_part, name="rename-part"),
     path("p/<slug:slug>/tests/<int:case_id>/", cases.case, name="test"),
     path("p/<slug:slug>/tests/<int:case_id>/quarantine/", cases.case_quarantine, name="test-quarantine"),
     path("p/<slug:slug>/tests/<int:case_id>/lift/", cases.case_lift, name="test-lift"),

@@ -13,7 +13,7 @@ from runs.actions.pins import pin_run, unpin_run
 from runs.actions.policy import change_policy
 from runs.actions.projects import create_project, ensure_suite, update_project
 from runs.actions.quarantine import lift_quarantine, quarantine_case
-from runs.actions.renames import confirm_renames, part_rename, refuse_renames
+from runs.actions.renames import confirm_renames, part_rename, refuse_renames, set_rename_rule
 from runs.actions.runs import cancel_run, rerun_run
 from runs.actions.schedules import (
     change_schedule,
@@ -181,6 +181,10 @@ CHANGES: dict[str, tuple[Act, str]] = {
             suite=(one := rename_in(project)).suite, rename_ids=[one.pk], by=by
         ),
         "shop.Cart pays → shop.Basket pays",
+    ),
+    "rename.rule_changed": (
+        lambda project, by: set_rename_rule(project_id=project.pk, confirms_moves=True, by=by),
+        "Shop",
     ),
     "rename.parted": (part_again, "shop.Cart pays → shop.Basket pays"),
     "run.cancelled": (

@@ -13,7 +13,15 @@ from runs.actions.webhooks import create_hook, receive_delivery
 from runs.models import Project, Run, Schedule, Service, Upload
 from runs.vocabulary import Role, RunStatus, Scope
 from runs.web.urls import urlpatterns
-from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
+from tests.factories import (
+    make_case,
+    make_member,
+    make_project,
+    make_rename,
+    make_run,
+    make_suite,
+    make_user,
+)
 from tests.rows import add_environment, make_failure
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +45,10 @@ CHANGES = {
     "schedule-add": Role.MEMBER,
     "test-quarantine": Role.MEMBER,
     "test-lift": Role.MEMBER,
+    "rename-confirm": Role.MEMBER,
+    "rename-refuse": Role.MEMBER,
+    "rename-part": Role.MEMBER,
+    "rename-rule": Role.ADMIN,
     "schedule-change": Role.MEMBER,
     "schedule-pause": Role.MEMBER,
     "schedule-resume": Role.MEMBER,
@@ -109,6 +121,7 @@ def filled(visibility: str) -> tuple[Project, dict[str, object]]:
         "slug": project.slug,
         "number": run.number,
         "case_id": case.pk,
+        "rename_id": make_rename(suite).pk,
         "name": suite.name,
         "schedule_id": schedule.pk,
         "hook_id": hook.pk,

@@ -31,7 +31,15 @@ from runs.models import Project, Report, Run, Service, TestCase, Upload
 from runs.vocabulary import Role, RunStatus, Scope, UploadStatus
 from runs.web.urls import urlpatterns
 from tests.conftest import ROOT
-from tests.factories import make_case, make_member, make_project, make_run, make_suite, make_user
+from tests.factories import (
+    make_case,
+    make_member,
+    make_project,
+    make_rename,
+    make_run,
+    make_suite,
+    make_user,
+)
 from tests.rows import add_environment
 from tests.runs.web.test_access import CHANGES, PUBLIC, SIGNED_IN, address, filled
 
@@ -225,6 +233,7 @@ def _api_answers(visibility: str) -> dict[Endpoint, dict[str, str]]:
         "project": project.slug,
         "run_id": run.pk,
         "test_id": case.pk,
+        "rename_id": make_rename(suite).pk,
         "upload_id": upload.pk,
         "name": "orders",
         "environment_name": add_environment(run, {}).name,
@@ -281,7 +290,7 @@ def _caller(
             return client.post(where, values | files, headers=headers)
         if endpoint.method == "DELETE" and "quarantine" in endpoint.path:
             quarantine_case(case=case, reason="SHOP-1", days=3)
-        body = {"suite": "s", "reason": "SHOP-1", "days": 3, "owner": ""}
+        body = {"suite": "s", "reason": "SHOP-1", "days": 3, "owner": "", "decision": "refuse"}
         return client.generic(
             endpoint.method, where, json.dumps(body), content_type="application/json", headers=headers
         )

@@ -82,6 +82,7 @@ def addresses(run: Run) -> dict[str, str]:
         "test": reverse("test", args=[slug, case.pk]),
         "durations": reverse("durations", args=[slug]),
         "tests": reverse("tests", args=[slug]),
+        "renames": reverse("renames", args=[slug]),
         "flaky": reverse("flaky", args=[slug]),
         "grid": reverse("grid", args=[slug]),
         "suites": reverse("suites", args=[slug]),
