@@ -56,6 +56,8 @@ LOOPBACK = "127.0.0.1"
 START_SECONDS = 30.0
 #: How long something killed may take to be gone, in seconds.
 END_SECONDS = 10.0
+#: How long its folder is tried to be removed, in seconds, while what was being started still writes.
+REMOVAL_SECONDS = 3.0
 LOG_TAIL_LINES = 50
 LIMITS = {
     "isolation": "Services are processes of the account itdash runs as: use it for suites you trust.",
@@ -393,11 +395,21 @@ class LocalEngine:
         services = [own.name for own in folder.services()]
         for service in services:
             folder.tell(service, EngineEventKind.REMOVED)
-        try:
-            folder.remove()
-        except OSError as error:
-            logger.warning("environment %s: %s", environment.name, error)
-            return [f"folder {folder.path} ({error})"]
+        reasons: list[OSError] = []
+
+        def removed() -> bool:
+            try:
+                folder.remove()
+            except OSError as error:
+                # One that was just being started says to whom it belongs only now, and may have written.
+                reasons.append(error)
+                processes.kill(self._processes(folder))
+                return False
+            return True
+
+        if not processes.wait_for(removed, seconds=REMOVAL_SECONDS):
+            logger.warning("environment %s: %s", environment.name, reasons[-1])
+            return [f"folder {folder.path} ({reasons[-1]})"]
         for service in services:
             self._locks.pop((environment.name, service), None)
         return []

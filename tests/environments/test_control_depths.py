@@ -6,27 +6,22 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 
 from environments.docker_engine import DockerEngine
 from environments.docker_engine.helper import HelperImage
 from environments.engine import Engine, ServiceStatus
 from environments.lifecycle import HappeningKind, LiveEnvironment, Recipe
-from environments.local_engine import LocalEngine
 from environments.probes import steadily, wait_until
 from environments.spec import EnvironmentSpec, HealthCheck, ServiceSpec
-from tests.contract.conftest import HELPER
 from tests.contract.services import needs, service, slow_service, spec_of
 from tests.environments.lab import Lab
 from tests.environments.test_control import Answer, Client
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ENGINES = [pytest.param("docker", marks=pytest.mark.engine), "local"]
 DATABASE = "my shop"
 ASK = 'psql -X -At -U owner -d "$POSTGRES_DB" -v ON_ERROR_STOP=1 -c {sql}'
 SAY_ARGUMENTS = "python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
@@ -55,25 +50,6 @@ class Site:
         return [
             one.data["action"] for one in self.lab.happenings if (one.kind, one.service) == (kind, service)
         ]
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "local":
-        yield LocalEngine(tmp_path / "environments")
-        return
-    docker = DockerEngine(helper_image=HELPER)
-    yield docker
-    docker.close()
-
-
-@pytest.fixture
-def lab(engine: Engine) -> Iterator[Lab]:
-    yield Lab(engine)
-    left = [ref for ref in engine.environments(settings.INSTANCE) if ref.owner.startswith("run:")]
-    for ref in left:
-        engine.remove_environment(ref)
-    assert left == []
 
 
 @contextmanager

@@ -14,7 +14,6 @@ import pytest
 from django.conf import settings
 from pytest_django.fixtures import Settings
 
-from environments.docker_engine import DockerEngine
 from environments.docker_engine.inside import command_line
 from environments.engine import Engine, ServiceStatus
 from environments.errors import EnvironmentFailedError
@@ -39,16 +38,6 @@ BECAUSE = "1 test failed."
 def _instance(settings: Settings) -> None:
     """The reaper takes what has no row here: on an engine that others use, only what this process made."""
     settings.INSTANCE = f"keeping-{os.getpid()}"
-
-
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "local":
-        yield LocalEngine(tmp_path / "environments")
-        return
-    docker = DockerEngine()
-    yield docker
-    docker.close()
 
 
 @pytest.fixture

@@ -5,15 +5,12 @@ from __future__ import annotations
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
 
-from environments.docker_engine import DockerEngine
 from environments.engine import Engine
 from environments.errors import (
     DeadlineExceededError,
@@ -23,7 +20,6 @@ from environments.errors import (
     StoppedError,
 )
 from environments.lifecycle import HappeningKind, renew
-from environments.local_engine import LocalEngine
 from environments.models import Environment, EnvironmentState
 from environments.spec import Condition, HealthCheck
 from tests.contract.services import FOREVER, needs, service, slow_service, spec_of
@@ -32,26 +28,6 @@ from tests.environments.lab import Lab
 pytestmark = pytest.mark.django_db(transaction=True)
 
 PASSING = "print('one passed'); open('/tmp/report.xml', 'w').write('<testsuite/>')"
-
-
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "local":
-        yield LocalEngine(tmp_path / "environments")
-        return
-    docker = DockerEngine()
-    yield docker
-    docker.close()
-
-
-@pytest.fixture
-def lab(engine: Engine) -> Iterator[Lab]:
-    lab = Lab(engine)
-    yield lab
-    left = [ref for ref in engine.environments(settings.INSTANCE) if ref.owner.startswith("run:")]
-    for ref in left:
-        engine.remove_environment(ref)
-    assert left == []
 
 
 def test_tests_run_once_everything_they_depend_on_is_ready(lab: Lab) -> None:

@@ -127,6 +127,28 @@ def test_a_half_removed_environment_is_still_found(local: Local) -> None:
     assert local.engine.remove_environment(REF) == []
 
 
+def test_what_is_written_while_a_folder_is_removed_goes_with_it(local: Local) -> None:
+    local.up(python("web", "pass"))
+    local.ended("web")
+    folder = local.root / REF.name
+
+    def write() -> None:
+        """As one that was being started when its environment was ended, and is found a moment later."""
+        end, number = time.monotonic() + 0.5, 0
+        with suppress(OSError):
+            while time.monotonic() < end:
+                number += 1
+                (folder / f"late-{number}").touch()
+
+    late = threading.Thread(target=write)
+    late.start()
+    left = local.engine.remove_environment(REF)
+    late.join()
+
+    assert left == []
+    assert not folder.exists()
+
+
 @pytest.mark.parametrize("name", ["../elsewhere", "..", "", "/etc", ".hidden"])
 def test_a_name_that_leads_elsewhere_is_refused(local: Local, name: str) -> None:
     with pytest.raises(ValueError, match="not a name"):

@@ -6,17 +6,13 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from django.conf import settings
 
 from environments.docker_engine import DockerEngine
-from environments.engine import Engine
 from environments.errors import EnvironmentFailedError, FailureKind
 from environments.labels import EnvironmentRef
 from environments.lifecycle import HappeningKind
-from environments.local_engine import LocalEngine
 from environments.probes import SystemClock
 from environments.spec import EnvironmentSpec, HealthCheck
 from environments.spec.ready import AllOf, AnyOf, ExecProbe, FileProbe, HttpProbe, LogProbe, Probe, TcpProbe
@@ -75,26 +71,6 @@ class Hurried(SystemClock):
         if name.startswith("probes"):
             self._asked[name] += 1
         return super().pause(event, seconds)
-
-
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "local":
-        yield LocalEngine(tmp_path / "environments")
-        return
-    docker = DockerEngine()
-    yield docker
-    docker.close()
-
-
-@pytest.fixture
-def lab(engine: Engine) -> Iterator[Lab]:
-    lab = Lab(engine)
-    yield lab
-    left = [ref for ref in engine.environments(settings.INSTANCE) if ref.owner.startswith("run:")]
-    for ref in left:
-        engine.remove_environment(ref)
-    assert left == []
 
 
 @pytest.fixture

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from environments.docker_engine import DockerEngine
 from environments.errors import SpecError
-from environments.local_engine import LocalEngine
 from environments.spec import Condition, Dependency, with_replicas
 from tests.contract.services import needs, service, slow_service, spec_of
 from tests.environments.checkout import Checkout
@@ -68,16 +63,6 @@ def test_the_files_places_hold_for_every_container(checkout: Checkout) -> None:
     spec = with_replicas(checkout.load("services:\n  web:\n    image: web\n    scale: 2\n"))
 
     assert spec.places["services.web-2.image"] == ("compose.yaml", 3)
-
-
-@pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.engine), "local"])
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    if request.param == "local":
-        yield Lab(LocalEngine(tmp_path / "environments"))
-        return
-    engine = DockerEngine()
-    yield Lab(engine)
-    engine.close()
 
 
 @pytest.mark.django_db(transaction=True)
