@@ -184,13 +184,7 @@ def _difference(
         change=change,
         base=old.outcome if old else None,
         head=new.outcome if new else None,
-        base_seconds=_usual(old),
-        head_seconds=_usual(new),
+        base_seconds=median(old.seconds) if old and old.seconds else None,
+        head_seconds=median(new.seconds) if new and new.seconds else None,
         place=place,
     )
-
-
-def _usual(result: CaseResult | None) -> float | None:
-    if result is None or not result.seconds:
-        return None
-    return result.seconds[0] if len(result.seconds) == 1 else median(result.seconds)

@@ -25,7 +25,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def median(values: Sequence[float]) -> float:
     """The middle of the sample; ValueError when it is empty."""
-    return percentile(values, 0.5)
+    return values[0] if len(values) == 1 else percentile(values, 0.5)
 
 
 def wilson(successes: float, n: float, z: float = Z_95) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 
 def selector(*, class_name: str, name: str, file: str = "") -> str:
     """Return pytest's node id where the file tells one, else the class's name, a dot and the test's name.
@@ -14,6 +16,7 @@ def selector(*, class_name: str, name: str, file: str = "") -> str:
     return f"{class_name}.{name}" if class_name else name
 
 
+@lru_cache(maxsize=4096)
 def _classes(class_name: str, file: str) -> list[str]:
     """What stands behind the module's name: pytest writes `tests.test_orders.TestRefund`."""
     module = file.removesuffix(".py").rpartition("/")[2]

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import Min
 
-from runs.models import Blame, Failure, Project, Run, TestCase
+from runs.models import Failure, Project, Run, TestCase
 
 #: Sightings older than this are not looked for; results of that time may be gone anyway.
 WINDOW = timedelta(days=90)
@@ -31,6 +31,12 @@ SELECT s.case_id, s.run_id, s.run_at, s.outcome, run.branch, run.pull_request <>
     SELECT case_id, run_id, run_at, outcome FROM runs_result
     WHERE failure_id = ANY(%(failures)s) AND run_at > %(since)s ORDER BY run_at DESC LIMIT %(limit)s
 ) s JOIN runs_run run ON run.id = s.run_id ORDER BY s.run_at DESC, s.run_id DESC
+"""
+# Services that are held responsible for sightings, by the runs and cases of these; each failure counts once.
+_SERVICES = """
+SELECT b.services, count(*) FROM unnest(%(runs)s::bigint[], %(cases)s::bigint[]) AS s (run_id, case_id)
+JOIN runs_blame b ON b.run_id = s.run_id AND b.case_id = s.case_id
+WHERE b.services <> '{}' GROUP BY b.services ORDER BY b.services
 """
 # From what is counted with the end of each run, so that a run in which a thousand tests failed alike is one.
 _HISTORIES = """
@@ -227,15 +233,17 @@ def _services(seen: Sequence[_Sighting]) -> tuple[list[tuple[str, int]], int]:
     """Services that these failures are held against, and how many of them any is blamed for."""
     if not seen:
         return [], 0
-    wanted = {(run, case) for case, run, *_ in seen}
-    runs, cases = {run for run, _ in wanted}, {case for _, case in wanted}
-    rows = Blame.objects.filter(run__in=runs, case__in=cases).exclude(services=[])
-    blamed = [
-        services
-        for run, case, services in rows.values_list("run_id", "case_id", "services")
-        if (run, case) in wanted
-    ]
-    return Counter(name for services in blamed for name in services).most_common(SERVICES), len(blamed)
+    wanted = list({(run, case) for case, run, *_ in seen})
+    values = {"runs": [run for run, _ in wanted], "cases": [case for _, case in wanted]}
+    counts: Counter[str] = Counter()
+    blamed = 0
+    with connection.cursor() as cursor:
+        cursor.execute(_SERVICES, values)
+        for services, count in cursor.fetchall():
+            blamed += count
+            for name in services:
+                counts[name] += count
+    return counts.most_common(SERVICES), blamed
 
 
 def _days(seen: Iterable[_Sighting], now: datetime) -> list[tuple[date, int]]:

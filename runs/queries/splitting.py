@@ -25,7 +25,9 @@ _LATE_LIMIT = 2_000
 
 # The newest of the durations that the analytics keep; where some run ended too late, of those that did not.
 # Only the newest thirty kept ones are looked at then: enough to find five that are old enough.
-_NEWEST = "(SELECT nullif(d.recent_ms[greatest(cardinality(d.recent_ms) - %(passes)s + 1, 1):], '{}') AS ms)"
+_NEWEST = """(
+    SELECT nullif(d.recent_ms[greatest(cardinality(d.recent_ms) - %(passes)s + 1, 1):], '{}') AS ms
+)"""
 _OLD_ENOUGH = """(
     SELECT array_agg(k.ms ORDER BY k.place) AS ms FROM (
         SELECT u.ms, u.place FROM unnest(
@@ -35,21 +37,22 @@ _OLD_ENOUGH = """(
         WHERE u.run <> ALL(%(late)s::bigint[]) ORDER BY u.place DESC LIMIT %(passes)s
     ) k
 )"""
-# Those that are kept, else the newest passes of whatever branch.
 _TIMES = """
-SELECT c.class_name, c.name || c.parameters, c.file, coalesce(kept.ms, own.ms) FROM runs_testcase c
+SELECT c.id, c.class_name, c.name || c.parameters, c.file, kept.ms FROM runs_testcase c
 LEFT JOIN runs_caseduration d ON d.case_id = c.id
 LEFT JOIN LATERAL <kept> kept ON d.case_id IS NOT NULL
-LEFT JOIN LATERAL (
-    SELECT array_agg(p.duration_ms) AS ms FROM (
-        SELECT r.duration_ms FROM runs_result r
-        WHERE r.case_id = c.id AND r.run_at > %(since)s AND r.run_at <= %(until)s
-          AND r.outcome = 'passed' AND r.duration_ms IS NOT NULL AND r.run_id <> ALL(%(late)s::bigint[])
-        ORDER BY r.run_at DESC LIMIT %(passes)s
-    ) p
-) own ON kept.ms IS NULL
 WHERE c.suite_id = %(suite)s AND c.same_as_id IS NULL AND c.last_seen_at >= %(seen)s
 ORDER BY c.id LIMIT %(limit)s
+"""
+# Of those of which none are kept: their newest passes, on whatever branch.
+_PASSES = """
+SELECT c.id, ARRAY(
+    SELECT r.duration_ms FROM runs_result r
+    WHERE r.case_id = c.id AND r.run_at > %(since)s AND r.run_at <= %(until)s
+      AND r.outcome = 'passed' AND r.duration_ms IS NOT NULL AND r.run_id <> ALL(%(late)s::bigint[])
+    ORDER BY r.run_at DESC LIMIT %(passes)s
+)
+FROM unnest(%(cases)s::bigint[]) AS c (id)
 """
 
 
@@ -72,7 +75,7 @@ class Split:
 
 
 def times_of_tests(suite: Suite, *, now: datetime, as_of: datetime | None = None) -> list[TestTime]:
-    """Every test that is still there, in the order they were first seen; three queries.
+    """Every test that is still there, in the order they were first seen; four queries at most.
 
     With `as_of` only runs that had ended by then count, so that all who ask for it get the same answer.
     """
@@ -95,15 +98,19 @@ def times_of_tests(suite: Suite, *, now: datetime, as_of: datetime | None = None
     }
     with connection.cursor() as cursor:
         cursor.execute(_TIMES.replace("<kept>", _OLD_ENOUGH if late else _NEWEST), values)
-        return [
-            TestTime(
-                test=selector(class_name=class_name, name=name, file=file),
-                class_name=class_name,
-                file=file,
-                seconds=median(passes) / 1000 if passes else None,
-            )
-            for class_name, name, file, passes in cursor.fetchall()
-        ]
+        found = cursor.fetchall()
+        unknown = [case for case, *_, passes in found if not passes]
+        own: dict[int, list[int]] = {}
+        if unknown:
+            cursor.execute(_PASSES, values | {"cases": unknown})
+            own = dict(cursor.fetchall())
+    times = []
+    for case, class_name, name, file, kept in found:
+        passes = kept or own.get(case)
+        seconds = median(passes) / 1000 if passes else None
+        test = selector(class_name=class_name, name=name, file=file)
+        times.append(TestTime(test=test, class_name=class_name, file=file, seconds=seconds))
+    return times
 
 
 def split_suite(times: list[TestTime], *, shards: int, by_file: bool) -> Split:
