@@ -252,9 +252,9 @@ class _Choice:
 
 def findings_of(base: Run, head: Run, *, project: Project, show: Change | None = None) -> Findings:
     """Compare two runs and gather what the page says of each test that is shown."""
-    main = next(iter(runs_of_branch(head.suite_id, project.default_branch)), None)
     is_on_main = head.branch == project.default_branch and not head.pull_request
-    comparison = compare_runs(base, head, main=None if is_on_main else main)
+    main = None if is_on_main else next(iter(runs_of_branch(head.suite_id, project.default_branch)), None)
+    comparison = compare_runs(base, head, main=main)
     result = comparison.result
     shown: dict[Change, tuple[Difference, ...]] = {
         change: result.of(change)[: SHOWN_ALONE if change is show else SHOWN] for change in Change

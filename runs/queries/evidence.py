@@ -14,10 +14,12 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.db import connection
+from django.db.models import OuterRef, Subquery
 
 from runs.analytics.flakiness import DEFAULTS, CaseRun, FlakeThresholds, OutageReason, RunFacts, outages_among
 from runs.analytics.samples import median
-from runs.models import Result, Run
+from runs.models import GroupRun, Result, Run
+from runs.models.runs import RunQuerySet
 from runs.vocabulary import Outcome, RunStatus
 
 #: Runs of a suite looked at, whatever the thresholds ask for: what a judgement may cost is bounded.
@@ -26,9 +28,8 @@ RUN_LIMIT = 1_000
 #: Runs that say something about their tests; an errored or cancelled one does not.
 _TELLING = [RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT]
 
-_SHARED_FAILURES = (
-    "SELECT run_id, max(failed_count) FROM runs_grouprun WHERE run_id = ANY(%s) GROUP BY run_id"
-)
+#: By what name `with_largest_group` tells it.
+_LARGEST_GROUP = "largest_group"
 _CASES_WITH_FAILURES = """
 SELECT DISTINCT case_id FROM runs_result
 WHERE run_at BETWEEN %(since)s AND %(until)s AND run_id = ANY(%(runs)s)
@@ -66,6 +67,8 @@ class RunSeen:
     on_default_branch: bool
     executed: int
     failed: int
+    #: Of them those that failed alike, at most.
+    alike: int
     duration_ms: int | None
 
 
@@ -132,23 +135,23 @@ def evidence_of_suite(
     return SuiteEvidence({run.run: run for run in runs}, _outages(runs, thresholds))
 
 
+def with_largest_group(runs: RunQuerySet) -> RunQuerySet:
+    """Runs that tell how many of their tests failed alike, which is what `outages_of` wants to know."""
+    groups = GroupRun.objects.filter(run=OuterRef("pk")).order_by("-failed_count")
+    return runs.annotate(**{_LARGEST_GROUP: Subquery(groups.values("failed_count")[:1])})
+
+
 def outages_of(
     runs: Sequence[Run], *, default_branch: str, thresholds: FlakeThresholds = DEFAULTS
 ) -> dict[int, OutageReason]:
-    """Which of these runs are outages, by id; a query only where many tests failed in one."""
+    """Which of these runs, read by `with_largest_group`, are outages, by id."""
     telling = [run for run in runs if run.status in _TELLING and run.test_count]
     return _outages([_seen(run, default_branch) for run in telling], thresholds)
 
 
 def _outages(runs: Sequence[RunSeen], thresholds: FlakeThresholds) -> dict[int, OutageReason]:
-    shared = _shared_failures([run for run in runs if run.failed >= thresholds.outage_shared])
     facts = [
-        RunFacts(
-            run=run.run,
-            executed=run.executed,
-            failed=run.failed,
-            largest_shared_failure=shared.get(run.run, 0),
-        )
+        RunFacts(run=run.run, executed=run.executed, failed=run.failed, largest_shared_failure=run.alike)
         for run in runs
     ]
     return outages_among(facts, thresholds)
@@ -164,7 +167,8 @@ def _runs_seen(suite_id: int, default_branch: str, thresholds: FlakeThresholds) 
     """Newest first, as far back as both windows reach."""
     telling = Run.objects.filter(suite=suite_id, status__in=_TELLING, test_count__gt=0)
     # As rows and not as models: there may be a thousand, for each run that is judged.
-    rows = telling.newest_first().values_list("pk", *_READ, named=True)[:RUN_LIMIT]
+    newest = with_largest_group(telling).newest_first()
+    rows = newest.values_list("pk", *_READ, _LARGEST_GROUP, named=True)[:RUN_LIMIT]
     found = [_seen(cast("Run", row), default_branch) for row in rows]
     found.sort(key=lambda run: (run.at, run.run), reverse=True)
     commits: set[str] = set()
@@ -205,14 +209,6 @@ def _seen(run: Run, default_branch: str) -> RunSeen:
         on_default_branch=not run.pull_request and (run.branch or run.ref) == default_branch,
         executed=run.test_count - run.skipped_count,
         failed=run.failed_count + run.errored_count,
+        alike=getattr(run, _LARGEST_GROUP) or 0,
         duration_ms=run.duration_ms,
     )
-
-
-def _shared_failures(runs: Sequence[RunSeen]) -> dict[int, int]:
-    """By run, how many tests failed alike: of the largest of its failure groups."""
-    if not runs:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_SHARED_FAILURES, [[run.run for run in runs]])
-        return dict(cursor.fetchall())

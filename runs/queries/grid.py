@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce, NullIf
 from runs.analytics.flakiness import OutageReason
 from runs.analytics.similarity import similar_together
 from runs.models import Project, Run, Suite, TestCase
-from runs.queries.evidence import outages_of
+from runs.queries.evidence import outages_of, with_largest_group
 from runs.queries.flaky import named_like
 from runs.queries.marks import Mark
 from runs.vocabulary import RunStatus
@@ -277,7 +277,8 @@ def _usual(branches: Sequence[str], default: str) -> str:
 
 
 def _columns(project: Project, suite: Suite, branch: str, count: int) -> list[Column]:
-    runs = Run.objects.filter(suite=suite, branch=branch, status__in=_SHOWN).newest_first()[:count]
+    found = Run.objects.filter(suite=suite, branch=branch, status__in=_SHOWN)
+    runs = with_largest_group(found).newest_first()[:count]
     shown = sorted(runs, key=lambda run: run.number)
     outages = outages_of(shown, default_branch=project.default_branch)
     return [Column(run=run, outage=outages.get(run.pk)) for run in shown]
