@@ -48,6 +48,11 @@ app.conf.update(
             "schedule": settings.REAP_INTERVAL_SECONDS,
             "options": {"expires": settings.REAP_INTERVAL_SECONDS * 2},
         },
+        "judge what was forgotten": {
+            "task": "runs.tasks.judge_forgotten",
+            "schedule": 300.0,
+            "options": {"expires": 300},
+        },
         "queue due schedules": {
             "task": "runs.tasks.queue_due_schedules",
             "schedule": 10.0,

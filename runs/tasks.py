@@ -20,7 +20,7 @@ from runs.actions.samples import load_samples as load
 from runs.actions.schedules import enqueue_due
 from runs.actions.sending import forget_sent as forget
 from runs.actions.sending import send_delivery as send
-from runs.actions.sweep import sweep
+from runs.actions.sweep import ring_for_unjudged, sweep
 from runs.actions.uploads import ingest_upload as ingest
 from runs.actions.webhooks import handle_delivery as handle
 from runs.dispatch import Work
@@ -100,6 +100,12 @@ def sweep_runs() -> None:
     """Resolve runs whose worker fell silent, ring again for what waits, remove what they left on disk."""
     if not sweep().was_skipped:
         sweep_checkouts()
+
+
+@shared_task(name="runs.tasks.judge_forgotten")
+def judge_forgotten() -> None:
+    """Have runs judged whose judging was lost."""
+    ring_for_unjudged()
 
 
 @shared_task(name="runs.tasks.queue_due_schedules")

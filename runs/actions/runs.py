@@ -42,7 +42,7 @@ TRY_LIMIT = 2
 
 _ACTIVE = sorted(ACTIVE)
 #: Runs that end so say something about their tests.
-_TELLING = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
+TELLING = {RunStatus.PASSED, RunStatus.FAILED, RunStatus.TIMED_OUT}
 #: NULL for a run that never began.
 _ELAPSED_MS = """
     CASE WHEN started_at <= statement_timestamp()
@@ -485,7 +485,7 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
     )
     Shard.objects.filter(run__in=finished, finished_at=None).update(status=ending.status, finished_at=Now())
     for run_id in finished:
-        if ending.status in _TELLING:
+        if ending.status in TELLING:
             decide_verdict(run_id)
             after_commit(Work.JUDGE_RUN, run_id)
         count_run(run_id)

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from django.db.models import F, Q, Value
+from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Greatest, Least, Now
 
 from runs.actions.holding import tend_held
 from runs.actions.locks import Lock, alone_with
-from runs.actions.runs import resolve_lapsed_run
+from runs.actions.runs import TELLING, resolve_lapsed_run
 from runs.actions.uploads import settle_overdue
 from runs.dispatch import Work, ring
-from runs.models import Delivery, Run, Upload
+from runs.models import Blame, Delivery, Run, Upload
 from runs.vocabulary import DeliveryStatus, RunStatus, UploadStatus
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,10 @@ RING_AGAIN_AT_LAST = timedelta(minutes=5)
 SEND_AFTER = timedelta(seconds=2)
 #: Of one sweep, so that a long queue does not flood the broker.
 RING_LIMIT = 50
+#: When the judging of a finished run is taken for lost, and how long it is looked for, among the newest runs.
+JUDGED_AFTER = timedelta(minutes=10)
+JUDGED_WITHIN = timedelta(days=1)
+NEWEST_RUNS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,28 @@ def _ring_for_uploads() -> Iterator[int]:
         if not ring(Work.INGEST_UPLOAD, upload_id):
             return
         yield upload_id
+
+
+def ring_for_unjudged() -> tuple[int, ...]:
+    """Ring again for runs whose failures were never looked at: who judged them died, or the bell was lost.
+
+    A run without failures is not missed: the suite's next run judges its tests as well.
+    """
+    newest = Run.objects.order_by("-pk").values("pk")[:NEWEST_RUNS]
+    lost = Run.objects.filter(
+        Q(failed_count__gt=0) | Q(errored_count__gt=0),
+        pk__in=newest,
+        status__in=sorted(TELLING),
+        finished_at__gt=Now() - JUDGED_WITHIN,
+        finished_at__lt=Now() - JUDGED_AFTER,
+        results_removed_at=None,
+    ).exclude(Exists(Blame.objects.filter(run=OuterRef("pk"))))
+    rung: list[int] = []
+    for run_id in list(lost.order_by("pk").values_list("pk", flat=True)[:RING_LIMIT]):
+        if not ring(Work.JUDGE_RUN, run_id):
+            break
+        rung.append(run_id)
+    return tuple(rung)
 
 
 def _ring_for_deliveries() -> Iterator[int]:

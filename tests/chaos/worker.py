@@ -33,10 +33,13 @@ def _die_with_the_tests() -> None:
 
 
 class Worker:
-    """One worker with its children, beat included, in a process group of its own."""
+    """One worker with its children in a process group of its own: beat, if wanted, and who does the work."""
 
-    def __init__(self, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, variables: Mapping[str, str], *, slots: int = 2, has_beat: bool = True
+    ) -> None:
         self.folder = folder
+        self._words = ["--concurrency", str(slots), *(["-B"] if has_beat else [])]
         self._variables = {**os.environ, **QUICK, **variables}
         self._lives = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -48,14 +51,14 @@ class Worker:
             path.read_text("utf-8", "replace") for path in sorted(self.folder.glob("worker-*.log"))
         )
 
-    def start(self) -> None:
+    def start(self, *, within_seconds: float = 30) -> None:
         """Start it and return once it takes work."""
         self._lives += 1
         log = self.folder / f"worker-{self._lives}.log"
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "celery", "-A", "itdash", "worker", "-B", "--concurrency", "2"),
+                    *(sys.executable, "-m", "celery", "-A", "itdash", "worker", *self._words),
                     *("-Q", "runs,default,ingest,send,judge", "--without-gossip", "--without-mingle"),
                     # In memory: its file, opened by two processes at once, can be found locked.
                     *("--loglevel", "INFO", "--scheduler", "celery.beat:Scheduler"),
@@ -68,7 +71,7 @@ class Worker:
                 start_new_session=True,
                 preexec_fn=_die_with_the_tests,  # noqa: PLW1509 - one call that takes no lock
             )
-        wait_until(lambda: " ready." in log.read_text("utf-8", "replace"), deadline_seconds=30)
+        wait_until(lambda: " ready." in log.read_text("utf-8", "replace"), deadline_seconds=within_seconds)
 
     @property
     def is_alive(self) -> bool:
@@ -85,6 +88,11 @@ class Worker:
         """Kill only the process that executes a run; the worker replaces it."""
         assert pid in [child.pid for child in psutil.Process(self._alive().pid).children(recursive=True)]
         os.kill(pid, signal.SIGKILL)
+
+    def kill_children(self) -> None:
+        """Kill all who do the work, as a machine does whose memory is full; the worker replaces them."""
+        for child in psutil.Process(self._alive().pid).children():
+            child.kill()
 
     def ask_to_stop(self, *, within_seconds: float) -> None:
         """Stop it as a deployment does."""

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from runs.actions.runs import advance_run, claim_run, queue_run
-from runs.actions.sweep import Sweep, sweep
+from runs.actions.sweep import Sweep, ring_for_unjudged, sweep
 from runs.dispatch import Work
-from runs.models import Run, Upload
+from runs.models import Blame, Run, Upload
 from runs.vocabulary import RunStatus, Trigger
-from tests.factories import make_project, make_run
+from tests.factories import make_case, make_project, make_run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,3 +129,20 @@ def test_two_sweeps_do_not_sweep_at_once() -> None:
 
     assert hold_and_sweep().was_skipped
     assert not sweep().was_skipped
+
+
+def test_runs_whose_failures_nobody_looked_at_are_judged_again_after_a_while() -> None:
+    def ended(minutes_ago: float, status: RunStatus = RunStatus.FAILED, *, failed: int = 1) -> Run:
+        moment = seconds_ago(60 * minutes_ago)
+        return make_run(status=status, finished_at=moment, test_count=1, failed_count=failed)
+
+    ended(9)
+    ended(11, RunStatus.PASSED, failed=0)
+    ended(11, RunStatus.ERRORED)  # says nothing about its tests
+    ended(25 * 60)
+    looked_at = ended(11)
+    case = make_case(looked_at.suite)
+    Blame.objects.create(project=looked_at.project, run=looked_at, case=case, run_at=looked_at.run_at)
+    lost = ended(11)
+
+    assert ring_for_unjudged() == (lost.pk,)
