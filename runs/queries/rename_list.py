@@ -11,7 +11,7 @@ from django.db.models import Count, F, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 
 from runs.analytics.renames import RenameKind
-from runs.models import Project, Rename, TestCase
+from runs.models import Project, Rename, Result, TestCase
 from runs.vocabulary import RenameStatus
 
 #: Pairs shown of one move; the others are decided with it, or come after these.
@@ -28,6 +28,8 @@ class Pair:
     """Two cases that look like one, or that were decided to be."""
 
     rename: Rename
+    #: They were joined, and a report held both since: they are two.
+    is_refuted: bool = False
 
     @property
     def former(self) -> TestCase:
@@ -82,17 +84,29 @@ class RenamePage:
 
 
 def rename_page(project: Project, *, view: str) -> RenamePage:
-    """Two queries; three where something waits and is asked for."""
+    """Two queries; three where something waits, or is joined, and is asked for."""
     own = renames_of(project)
     if view == "decided":
-        decided = own.filter(status__in=_DECIDED).order_by("-decided_at", "-pk")[:DECIDED_SHOWN]
-        return RenamePage(view, [], [Pair(one) for one in decided], waiting_count(project))
+        decided = list(own.filter(status__in=_DECIDED).order_by("-decided_at", "-pk")[:DECIDED_SHOWN])
+        return RenamePage(view, [], _decided(decided), waiting_count(project))
     waiting = own.filter(status=RenameStatus.PROPOSED)
     counts = {
         tuple(row[:-1]): row[-1]
         for row in waiting.order_by(*_MOVE).values_list(*_MOVE).annotate(count=Count("pk"))
     }
     return RenamePage("", _moves(waiting, counts) if counts else [], [], sum(counts.values()))
+
+
+def _decided(renames: Sequence[Rename]) -> list[Pair]:
+    joined = [one.new_id for one in renames if one.status == RenameStatus.CONFIRMED]
+    # A former name has results of its own only where the present one was in the same report.
+    held_both = (
+        set(Result.objects.filter(case__in=joined).values_list("case_id", flat=True)) if joined else ()
+    )
+    return [
+        Pair(one, is_refuted=one.status == RenameStatus.CONFIRMED and one.new_id in held_both)
+        for one in renames
+    ]
 
 
 def renames_of(project: Project) -> QuerySet[Rename]:

@@ -28,6 +28,7 @@ from runs.models import (
     Suite,
     TestCase,
 )
+from runs.queries.rename_list import rename_page
 from runs.vocabulary import RunStatus
 from tests.factories import NOW, make_run, make_suite
 
@@ -222,6 +223,8 @@ def test_a_run_that_holds_both_names_keeps_both_results_until_they_are_parted() 
 
     ended(suite, 6, *STAYS, OLD, f"{NEW}!")
 
+    [told_as_one] = rename_page(suite.project, view="decided").decided
+    assert told_as_one.is_refuted
     rows = Result.objects.filter(run__number=6, case__in=[rename.old_id, rename.new_id])
     assert set(rows.values_list("case__class_name", "outcome")) == {("a.Pay", "passed"), ("b.Pay", "failed")}
     part_rename(rename=rename, by=None)
