@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import mimetypes
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Protocol
 
 from django.core.files import File
 from django.core.files.storage import default_storage
+from django.db import transaction
 
 from runs.models import Artifact
 
@@ -44,10 +46,15 @@ def keep_artifact(*, run_id: int, shard: int, path: str, stream: Readable) -> Ar
             "storage_name": name,
         },
     )
-    for one in earlier:
-        with suppress(OSError):  # left behind: nothing refers to it
-            default_storage.delete(one)
+    # Not before the row that names the new one is there for good.
+    transaction.on_commit(partial(_forget, earlier))
     return artifact
+
+
+def _forget(names: Sequence[str]) -> None:
+    for name in names:
+        with suppress(OSError):  # left behind: nothing refers to it
+            default_storage.delete(name)
 
 
 class _Passing(File):  # type: ignore[type-arg]  # generic only in the stubs
