@@ -33,10 +33,15 @@ SELECT s.case_id, s.run_id, s.run_at, s.outcome, run.branch, run.pull_request <>
 ) s JOIN runs_run run ON run.id = s.run_id ORDER BY s.run_at DESC, s.run_id DESC
 """
 # Services that are held responsible for sightings, by the runs and cases of these; each failure counts once.
+# What was found in these runs is gathered first: else PostgreSQL may read what was found in all there are.
 _SERVICES = """
+WITH blamed AS MATERIALIZED (
+    SELECT run_id, case_id, services FROM runs_blame
+    WHERE run_id = ANY(%(those)s) AND services <> '{}'
+)
 SELECT b.services, count(*) FROM unnest(%(runs)s::bigint[], %(cases)s::bigint[]) AS s (run_id, case_id)
-JOIN runs_blame b ON b.run_id = s.run_id AND b.case_id = s.case_id
-WHERE b.services <> '{}' GROUP BY b.services ORDER BY b.services
+JOIN blamed b ON b.run_id = s.run_id AND b.case_id = s.case_id
+GROUP BY b.services ORDER BY b.services
 """
 # From what is counted with the end of each run, so that a run in which a thousand tests failed alike is one.
 _HISTORIES = """
@@ -234,7 +239,8 @@ def _services(seen: Sequence[_Sighting]) -> tuple[list[tuple[str, int]], int]:
     if not seen:
         return [], 0
     wanted = list({(run, case) for case, run, *_ in seen})
-    values = {"runs": [run for run, _ in wanted], "cases": [case for _, case in wanted]}
+    runs, cases = [run for run, _ in wanted], [case for _, case in wanted]
+    values: dict[str, Any] = {"runs": runs, "cases": cases, "those": list(set(runs))}
     counts: Counter[str] = Counter()
     blamed = 0
     with connection.cursor() as cursor:

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from django.db.models import Q, QuerySet
 
 from runs.models import CaseState, Project, Quarantine, Run, Suite, TestCase
-from runs.queries.run_page import recent_strips
+from runs.queries.run_page import recent_strips, strip_of, with_strips
 from runs.vocabulary import Flakiness
 
 PAGE_SIZE = 30
@@ -191,7 +191,7 @@ class Board:
 
 
 def board(project: Project, wanted: BoardFilter, *, now: datetime) -> Board:
-    """At most six queries: quarantines, states, suites, a search, the page's tests and their strips."""
+    """At most five queries: quarantines, states, suites, a search, the page's tests with their strips."""
     held = {one.case_id: one for one in _quarantines(project, now)}
     ranked = _ranked(project, held, now)
     lost_ms = sum(one.lost_ms for one in ranked)
@@ -201,8 +201,8 @@ def board(project: Project, wanted: BoardFilter, *, now: datetime) -> Board:
     shown = staged[wanted.after : wanted.after + PAGE_SIZE]
     costly = [one for one in ranked if one.lost_ms]
     named = costly[:NAMED]
-    cases = TestCase.objects.select_related("suite", "state").in_bulk({one.case for one in (*shown, *named)})
-    strips = recent_strips([one.case for one in shown])
+    found = with_strips(TestCase.objects.select_related("suite", "state"))
+    cases = found.in_bulk({one.case for one in (*shown, *named)})
 
     def row(one: _Ranked, rank: int) -> BoardRow:
         case = cases[one.case]
@@ -212,7 +212,7 @@ def board(project: Project, wanted: BoardFilter, *, now: datetime) -> Board:
             stage=one.stage,
             state=getattr(case, "state", None),
             quarantine=held.get(one.case),
-            strip=strips.get(one.case, ""),
+            strip=strip_of(case),
             share=one.lost_ms / lost_ms if lost_ms else 0.0,
         )
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, Q, TextField
+from django.db.models import OuterRef, Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from environments.models import Environment
@@ -35,6 +35,8 @@ RESULT_LIMIT = 100
 STRIP_LENGTH = 20
 SUITE_SAMPLE = 10
 EVENT_LIMIT = 400
+#: By what name `with_strips` tells a test's last outcomes.
+_PAST = "last_outcomes"
 #: Of failures that nobody looked at.
 NOTHING_FOUND: Mapping[int, Blame] = {}
 #: Of failures whose past nobody asked for.
@@ -348,14 +350,22 @@ def recent_strips(case_ids: Sequence[int]) -> dict[int, str]:
     """The last results of some cases as marks, oldest first: one query, one index look-up each."""
     if not case_ids:
         return {}
+    return {
+        case.pk: strip_of(case) for case in with_strips(TestCase.objects.filter(pk__in=case_ids).only("pk"))
+    }
+
+
+def with_strips(cases: QuerySet[TestCase]) -> QuerySet[TestCase]:
+    """Tests that bring along what `strip_of` tells of them; one index look-up each."""
     # As text: the driver does not know arrays of an enumeration.
     outcome = Cast("outcome", TextField())
     past = Result.objects.filter(case=OuterRef("pk")).order_by("-run_at").values_list(outcome)[:STRIP_LENGTH]
-    rows = TestCase.objects.filter(pk__in=case_ids).annotate(past=ArraySubquery(past))
-    return {
-        case_id: "".join(result_mark(outcome) for outcome in reversed(outcomes))
-        for case_id, outcomes in rows.values_list("pk", "past")
-    }
+    return cases.annotate(**{_PAST: ArraySubquery(past)})
+
+
+def strip_of(case: TestCase) -> str:
+    """The last results, as marks, of a test that was read by `with_strips`; oldest first."""
+    return "".join(result_mark(outcome) for outcome in reversed(getattr(case, _PAST)))
 
 
 def usual_duration(run: Run) -> int | None:

@@ -166,7 +166,7 @@ def test_the_board_asks_as_much_of_many_tests_as_of_one(client: Client) -> None:
             client.get("/p/shop/flaky/?q=test")
         counts.append(len(queries))
 
-    assert counts == [8, 8]
+    assert counts == [7, 7]
 
 
 def test_before_anything_is_known_the_board_says_what_would_be_here(client: Client) -> None:
