@@ -134,10 +134,11 @@ def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> Sto
             _ingest(reports, place)
         elif reports:
             _refuse_late(reports)
-    told = list(Report.objects.filter(pk__in=report_ids).order_by("pk"))
+    if len(reports) < len(report_ids):
+        reports = list(Report.objects.filter(pk__in=report_ids).order_by("pk"))
     if is_kept:
-        _keep_attachments(run, shard, told)
-    return _stored(run_id, told)
+        _keep_attachments(run, shard, reports)
+    return _stored(run_id, reports)
 
 
 def _keep_attachments(run: Run, shard: int, reports: Sequence[Report]) -> None:

@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from django.conf import settings
+from django.contrib.postgres.expressions import ArraySubquery
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, Sum
@@ -142,12 +143,12 @@ def ingest_upload(upload_id: int) -> UploadStatus | None:
     with alone_with(Lock.UPLOAD, upload_id) as is_alone:
         if not is_alone or not _count_try(upload_id):
             return None
-        upload = Upload.objects.select_related("run").get(pk=upload_id)
+        own = Report.objects.filter(upload=OuterRef("pk")).order_by("pk").values("pk")
+        upload = Upload.objects.select_related("run").annotate(own=ArraySubquery(own)).get(pk=upload_id)
         if upload.try_count > TRY_LIMIT:
             return _give_up(upload)
-        reports = Report.objects.filter(upload_id=upload_id).order_by("pk").values_list("pk", flat=True)
         try:
-            stored = ingest_reports(run_id=upload.run_id, shard=upload.shard, report_ids=list(reports))
+            stored = ingest_reports(run_id=upload.run_id, shard=upload.shard, report_ids=upload.own)
         except (ConnectionError, PermissionError):
             # Storage is away, or lets nobody in: as long as that lasts the upload waits, and loses nothing.
             Upload.objects.filter(pk=upload_id).update(try_count=F("try_count") - 1)
