@@ -20,6 +20,8 @@ from runs.actions.audit import note_change
 from runs.actions.blaming import blame_run
 from runs.actions.judging import judge_run
 from runs.actions.pacing import pace_run
+from runs.ingestion.attachments import Attachment
+from runs.ingestion.details import Details, SuiteDetails, packed, packed_suites
 from runs.models import (
     Channel,
     Delivery,
@@ -27,6 +29,7 @@ from runs.models import (
     Project,
     Quarantine,
     Report,
+    ResultDetails,
     Run,
     Service,
     Suite,
@@ -250,7 +253,28 @@ def _run(suite: Suite, words: str, at: datetime, index: int) -> Run:
         text="E   " + words,
         duration_ms=1200 if index < RUN_COUNT // 2 else 4800,
     )
+    if is_last:
+        _tell(run, words)
     return run
+
+
+def _tell(run: Run, words: str) -> None:
+    """What reports say besides, of every test that did not pass and of a suite."""
+    properties = ((words[:200], words[:2_000]), ("link", "javascript:alert(1)"))
+    told = Details(properties, (Attachment(words[:200], words[:1_000], words[:100]),), words)
+    ResultDetails.objects.bulk_create(
+        ResultDetails(
+            run_at=run.run_at, run=run, case_id=case, number=1, attachment_count=1, body=packed(told)
+        )
+        for case in run.results.exclude(outcome=Outcome.PASSED).values_list("case_id", flat=True)
+    )
+    Report.objects.create(
+        run=run,
+        name="suites.xml",
+        size=1,
+        sha256="1" * 64,
+        suite_properties=packed_suites([SuiteDetails((words,), 2, properties)]),
+    )
 
 
 def _hold(environment: Environment, now: datetime) -> None:
