@@ -152,8 +152,8 @@ def _keep_attachments(run: Run, shard: int, reports: Sequence[Report]) -> None:
             problems = [StoredProblem(report.name, reason)]
             report.status = UploadStatus.STORED
         elif kept.names:
-            held = f"{len(kept.names):,} file{'s' if len(kept.names) > 1 else ''} of the archive"
-            reason = f"{held} are kept as attachments that reports of the run name."
+            count = f"{len(kept.names):,}"
+            reason = f"Of the archive, {count} that reports of the run name are kept as attachments."
             others = [one for one in problems if one.reason != NOTHING_TO_READ]
             if others != problems:
                 problems = others

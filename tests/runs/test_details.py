@@ -117,7 +117,7 @@ def test_files_that_reports_name_are_kept_where_they_came_along() -> None:
         "note.txt": "rejected",
     }
     told = [problem.reason for problem in stored.problems if problem.file == "all.zip"]
-    assert told[-1].startswith("1 file of the archive")
+    assert told[-1].startswith("Of the archive, 1 that")
     [says] = details_of(run, TestCase.objects.get(name="says"))
     assert [file.path for file in says.files if file.is_kept] == [
         "/ci/out/a.png",
