@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -16,7 +14,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from environments.probes import wait_until
 from runs.models import User
-from tests.browser.quiet_network import inside, make_network
 from tests.conftest import ROOT, chromium
 from tests.factories import make_user
 from tests.sign_in_servers import Servers, sign_in_servers
@@ -36,27 +33,9 @@ START_SECONDS = 60
 
 
 @pytest.fixture(scope="session")
-def network() -> Iterator[int | None]:
-    """Made once, as the site stays in it."""
-    made = make_network()
-    yield made
-    if made is not None:
-        os.close(made)
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _quiet(network: int | None) -> Iterator[None]:
-    """Only these tests are in it: others reach containers by their addresses."""
-    with inside(network):
-        yield
-
-
-@pytest.fixture(scope="session")
-def providers(network: int | None) -> Iterator[Servers]:
+def providers() -> Iterator[Servers]:
     """The servers that people sign in with beside their passwords."""
-    with ExitStack() as stack:
-        with inside(network):
-            servers = stack.enter_context(sign_in_servers())
+    with sign_in_servers() as servers:
         yield servers
 
 
@@ -76,21 +55,18 @@ def variables(
 
 
 @pytest.fixture(scope="session")
-def site(
-    variables: dict[str, str], network: int | None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
+def site(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with collected, hashed, compressed static files."""
     address = variables["ITDASH_PUBLIC_URL"]
     port = address.rpartition(":")[2]
     manage = [sys.executable, str(ROOT / "manage.py"), "collectstatic", "--noinput", "--verbosity=0"]
     subprocess.run(manage, env=variables, check=True, timeout=120)
     log = tmp_path_factory.mktemp("log") / "server.log"
-    with log.open("wb") as output, inside(network):
+    with log.open("wb") as output:
         command = [sys.executable, "-m", "uvicorn", "itdash.asgi:application", "--port", port]
         server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
     try:
-        with inside(network):
-            wait_until(lambda: answers(address), deadline_seconds=START_SECONDS)
+        wait_until(lambda: answers(address), deadline_seconds=START_SECONDS)
         yield address
     finally:
         end(server)
@@ -153,7 +129,7 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture(scope="package")
-def browser(_quiet: None, network: int | None) -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Chromium, closed before the tests of other packages: they may want an event loop of their own.
 
     Playwright's synchronous interface keeps a loop in this thread while it is open. The rows written beside
@@ -161,8 +137,7 @@ def browser(_quiet: None, network: int | None) -> Iterator[Browser]:
     """
     with pytest.MonkeyPatch.context() as patch, sync_playwright() as playwright:
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
-        program = (network is not None and shutil.which("chromium-headless-shell")) or chromium()
-        found = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        found = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         yield found
         found.close()
 
