@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from celery import shared_task  # noqa: TID251 - here is where tasks live
 from django.conf import settings
+from django.db import transaction
 
 from runs.actions.blaming import blame_failures
 from runs.actions.judging import judge_by_suite
@@ -57,8 +58,10 @@ def judge_run(run_id: int) -> None:
     """
     run = Run.objects.select_related("project").filter(pk=run_id).first()
     if run is not None and run.is_finished:
-        _, evidence = judge_by_suite(run)
-        pace_by(run, evidence)
+        with transaction.atomic():
+            # Nobody judges the suite before both are done: the evidence holds for both.
+            _, evidence = judge_by_suite(run)
+            pace_by(run, evidence)
         blame_failures(run)
     propose_renames(run_id)
 

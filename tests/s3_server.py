@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from environments.probes import wait_until
 from itdash.supervisor import die_with_parent
+from tests.ports import free_ports
 
 PROGRAM = Path(sys.executable).with_name("weed")
 BUCKET = "files-of-tests"
@@ -109,15 +109,6 @@ def s3_server() -> Iterator[Bucket]:
             sys.stdout.write((folder / "log").read_text("utf-8", "replace")[-5_000:])
             raise
         yield bucket
-
-
-def free_ports(count: int) -> list[int]:
-    """So many different ones that nobody listens on now."""
-    with ExitStack() as stack:
-        listeners = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in listeners:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in listeners]
 
 
 def _has_bucket(bucket: Bucket, process: subprocess.Popen[bytes]) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import pytest
 
 from environments.probes import wait_until
 from tests.conftest import ROOT, missing
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.engine
 
@@ -130,9 +130,7 @@ class Installation:
 
 @pytest.fixture(scope="module")
 def installation(compose_binary: str, image: str) -> Iterator[Installation]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = int(free.getsockname()[1])
+    [port] = free_ports(1)
     variables = {
         "ITDASH_IMAGE": image,
         "POSTGRES_IMAGE": "itdash-lab/postgres:17",

@@ -31,15 +31,13 @@ from runs.models import Quarantine, Rename, Result, Run, Suite, TestCase
 #: What makes a case that case, for people and for reports.
 _NAMED: Final = ("identity", "path", "class_name", "name", "parameters", "variant", "file", "line")
 
-_RUNS_OF = """
-SELECT c.id, r.run_id FROM unnest(%(cases)s::bigint[]) AS c (id) JOIN runs_result r ON r.case_id = c.id
-"""
 _LIST = """
 CREATE TEMPORARY TABLE shifted ON COMMIT DROP AS
 SELECT p.source, p.target, r.run_at, r.run_id, r.outcome, r.duration_ms
 FROM unnest(%(sources)s::bigint[], %(targets)s::bigint[]) AS p (source, target)
 JOIN runs_result r ON r.case_id = p.source
 """
+_LISTED = "SELECT source, array_agg(run_id ORDER BY run_id) FROM shifted GROUP BY source"
 #: Of each source only the results of these runs, or those after one except some.
 _ONLY = """
 JOIN jsonb_to_recordset(%(wanted)s::jsonb) AS w (source bigint, runs bigint[], after bigint, former bigint[])
@@ -68,19 +66,20 @@ def join(renames: Sequence[Rename], *, moment: datetime) -> None:
     """
     pairs = {one.new_id: one.old_id for one in renames}
     cases = _locked(renames)
-    runs = _runs_of(sorted(pairs))
     newest = Run.objects.aggregate(newest=Max("pk"))["newest"] or 0
     lifted = _take_quarantines(pairs, moment)
     _list_results(pairs)
+    runs = _runs_listed()
     _shift()
     join_months(pairs)
-    join_paces(renames[0].suite_id, pairs)
+    # In the order in which a run is judged: whoever waits for one lock holds none that comes after it.
     forget_verdicts(renames[0].suite_id, list(pairs))
+    join_paces(renames[0].suite_id, pairs)
     for one in renames:
         old, new = cases[one.old_id], cases[one.new_id]
         names = list(TestCase.objects.filter(same_as=new).values_list("pk", flat=True))
         one.undo = {
-            "runs": runs[new.pk],
+            "runs": runs.get(new.pk, []),
             "after": newest,
             "former": [],
             "names": names,
@@ -137,15 +136,6 @@ def _locked(renames: Sequence[Rename]) -> dict[int, TestCase]:
     }
 
 
-def _runs_of(cases: Sequence[int]) -> dict[int, list[int]]:
-    found: defaultdict[int, list[int]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(_RUNS_OF, {"cases": list(cases)})
-        for case, run in cursor.fetchall():
-            found[case].append(run)
-    return {case: sorted(found[case]) for case in cases}
-
-
 def _list_results(targets: dict[int, int], *, wanted: list[dict[str, Any]] | None = None) -> None:
     """Name in `shifted` the results that are to change hands; `wanted` narrows them."""
     values: dict[str, Any] = {"sources": list(targets), "targets": list(targets.values())}
@@ -155,6 +145,13 @@ def _list_results(targets: dict[int, int], *, wanted: list[dict[str, Any]] | Non
             _LIST + (_ONLY if wanted is not None else ""), values | {"wanted": json.dumps(wanted or [])}
         )
         cursor.execute("ANALYZE shifted")
+
+
+def _runs_listed() -> dict[int, list[int]]:
+    """The runs of the listed results, by their cases."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LISTED)
+        return dict(cursor.fetchall())
 
 
 def _shift() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connection, transaction
 from django.utils import timezone
@@ -21,6 +21,9 @@ from runs.analytics.durations import ALGORITHM_VERSION, DEFAULTS, standing_alert
 from runs.analytics.samples import median
 from runs.models import Run
 from runs.queries.evidence import SuiteEvidence, evidence_of_suite
+
+if TYPE_CHECKING:
+    from django.db.backends.utils import CursorWrapper
 
 #: Passes kept of each test.
 KEPT: Final = 100
@@ -204,11 +207,13 @@ def pace_run(run_id: int) -> int:
     run = Run.objects.select_related("project").filter(pk=run_id).first()
     if run is None or not run.is_finished:
         return 0
-    return pace_by(run, evidence_of_suite(run.suite_id, default_branch=run.project.default_branch))
+    with transaction.atomic():
+        wait_for(Lock.DURATIONS, run.suite_id)
+        return pace_by(run, evidence_of_suite(run.suite_id, default_branch=run.project.default_branch))
 
 
 def pace_by(run: Run, evidence: SuiteEvidence) -> int:
-    """The same for a finished run, by what was read of its suite before."""
+    """The same for a finished run, by what was read of its suite since nobody else could judge it."""
     seen = evidence.runs.get(run.pk)
     if seen is None or not seen.on_default_branch:
         return 0
@@ -234,10 +239,7 @@ def _restore(suite_id: int, survivors: Mapping[int, int], fresh: str, forget: st
     with connection.cursor() as cursor:
         cursor.execute(_STORE.format(fresh=fresh), values)
         cursor.execute(forget, values)
-        cursor.execute(_CANDIDATES_OF, values)
-        paces = [judge_pace(case, ms, runs) for case, ms, runs in cursor.fetchall()]
-        if paces:
-            cursor.execute(_JUDGED, _columns(paces))
+        _judge(cursor, _CANDIDATES_OF, values)
 
 
 def _values() -> dict[str, Any]:
@@ -264,12 +266,17 @@ def _store(run_id: int, at: datetime, *, counts: bool) -> int:
             if special:
                 cursor.execute(_FORGET, values)
                 cursor.execute(_STORE.format(fresh=_PLACED), values)
-            cursor.execute(_CANDIDATES, values)
-            paces = [judge_pace(case, ms, runs) for case, ms, runs in cursor.fetchall()]
-            if paces:
-                cursor.execute(_JUDGED, _columns(paces))
+            _judge(cursor, _CANDIDATES, values)
             cursor.execute("DELETE FROM itdash_paced_1")
     return int(touched)
+
+
+def _judge(cursor: CursorWrapper, candidates: str, values: Mapping[str, Any]) -> None:
+    """Judge those that may be slower, or were."""
+    cursor.execute(candidates, values)
+    paces = [judge_pace(case, ms, runs) for case, ms, runs in cursor.fetchall()]
+    if paces:
+        cursor.execute(_JUDGED, _columns(paces))
 
 
 def judge_pace(case: int, milliseconds: Sequence[int], runs: Sequence[int]) -> Pace:

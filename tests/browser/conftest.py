@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from environments.probes import wait_until
 from runs.models import User
 from tests.conftest import ROOT, chromium
 from tests.factories import make_user
+from tests.ports import free_ports
 from tests.sign_in_servers import Servers, sign_in_servers
 
 ARGUMENTS = [
@@ -47,7 +47,7 @@ def variables(
     return os.environ | {
         "DATABASE_URL": database_url(),
         "ITDASH_DATA_DIR": str(tmp_path_factory.mktemp("site")),
-        "ITDASH_PUBLIC_URL": f"http://127.0.0.1:{free_port()}",
+        "ITDASH_PUBLIC_URL": f"http://127.0.0.1:{free_ports(1)[0]}",
         "ITDASH_ENGINE": "local",
         "DJANGO_SETTINGS_MODULE": "itdash.settings",
         **providers.variables(),
@@ -104,13 +104,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def database_url() -> str:

@@ -47,8 +47,8 @@ from tests.chaos.test_killed_workers import database_url
 from tests.chaos.worker import Worker
 from tests.conftest import ROOT
 from tests.factories import make_member, make_project
+from tests.ports import free_ports
 from tests.runs.api.test_access import bearer
-from tests.s3_server import free_ports
 
 pytestmark = [pytest.mark.chaos, pytest.mark.django_db(transaction=True)]
 

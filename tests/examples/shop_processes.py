@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from environments.engine import LogLine, ServiceState, ServiceStatus
 from environments.probes import wait_until
 from tests.conftest import ROOT
 from tests.controls import NoDepths
+from tests.ports import free_ports
 
 SHOP = ROOT / "examples" / "shop"
 TOKEN = "sample-control-token"
@@ -165,11 +165,3 @@ def shop_variables(ports: Mapping[str, int]) -> dict[str, str]:
         f"{name.upper().replace('-', '_')}_URL": f"http://127.0.0.1:{port}" for name, port in ports.items()
     }
     return {**addresses, "PATH": os.environ["PATH"], "SHOP_TOKEN": "sample", "SHOP_FLAKE_RATE": "0"}
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -19,6 +18,7 @@ from runs.models import Delivery, Project
 from runs.vocabulary import DeliveryStatus
 from tests.factories import make_user
 from tests.news import FAILED, PASSED, have, let_loopback_hear, mail_channel, make_shop, send_all
+from tests.ports import free_ports
 
 pytestmark = pytest.mark.django_db
 
@@ -62,9 +62,7 @@ class MailBox:
 @pytest.fixture
 def mail_box(settings: Settings) -> Iterator[MailBox]:
     box = MailBox()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     settings.MAILERS = {"default": mailer(f"smtp://127.0.0.1:{port}?tls=off", timeout_seconds=5)}

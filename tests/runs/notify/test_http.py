@@ -14,6 +14,7 @@ import pytest
 from runs.notify.addresses import read_networks
 from runs.notify.errors import AddressRefusedError, NoAnswerError
 from runs.notify.http import ANSWER_LIMIT, Answer, HttpRequest, check_url, send
+from tests.ports import free_ports
 from tests.standins import Heard, Reply, StandIn
 
 LOOPBACK = read_networks("127.0.0.0/8")
@@ -142,9 +143,7 @@ def test_what_is_no_address_of_the_web_is_refused(url: str) -> None:
 
 
 def test_nobody_there_is_no_answer() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
 
     with pytest.raises(NoAnswerError, match="could not be spoken to") as found:
         get(f"http://127.0.0.1:{port}/")
