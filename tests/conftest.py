@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import hypothesis
 import pytest
 from pytest_django import DjangoDbBlocker
+
+from environments.probes import DeadlineExceededError, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 #: `make fuzz`: long, and anew each time.
@@ -116,6 +119,48 @@ def _quick_settings() -> Iterator[None]:
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     hashers = ["tests.factories.OneRound"]
     with override_settings(STORAGES=settings.STORAGES | {"staticfiles": plain}, PASSWORD_HASHERS=hashers):
+        yield
+
+
+def others_at_work() -> int:
+    """How many other connections to the tests' database are in a transaction: processes beside the tests."""
+    from django.db import connection  # noqa: PLC0415 - settings are not read before the servers are up
+
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND backend_type = 'client backend' AND pid <> pg_backend_pid() AND state <> 'idle'"
+        )
+        row = cursor.fetchone()
+    return int(row[0])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _emptied_whoever_is_at_work() -> Iterator[None]:
+    """Tables are emptied after a test though a process beside it, a worker say, may be using them still.
+
+    Emptying locks one table after the other, in an order that nobody else keeps: whoever meets it in a circle
+    is waited for, and if the server ended the emptying, it is done again.
+    """
+    from django.core.management.base import CommandError  # noqa: PLC0415 - as above
+    from django.db import OperationalError  # noqa: PLC0415
+    from django.test import TransactionTestCase  # noqa: PLC0415
+
+    empty = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+
+    def empty_in_peace(case: TransactionTestCase) -> None:
+        with suppress(DeadlineExceededError):
+            wait_until(lambda: not others_at_work(), deadline_seconds=5)
+        for _ in range(4):
+            try:
+                return empty(case)
+            except CommandError as error:
+                if not isinstance(error.__cause__, OperationalError):
+                    raise
+        return empty(case)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_in_peace)
         yield
 
 

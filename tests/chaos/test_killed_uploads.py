@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -45,7 +46,7 @@ from runs.models import (
 from runs.vocabulary import Role, RunStatus, Scope, UploadStatus
 from tests.chaos.test_killed_workers import database_url
 from tests.chaos.worker import Worker
-from tests.conftest import ROOT
+from tests.conftest import ROOT, others_at_work
 from tests.factories import make_member, make_project
 from tests.ports import free_ports
 from tests.runs.api.test_access import bearer
@@ -153,10 +154,21 @@ def answers(address: str) -> bool:
 
 
 @pytest.fixture
-def site(processes: Site) -> Site:
+def site(processes: Site, transactional_db: None) -> Iterator[Site]:
+    """The processes with a project, left when they rest: the next test begins with none."""
     processes.project = make_project("shop", default_branch="main")
     processes.headers = bearer(processes.project, Scope.UPLOAD)
-    return processes
+    yield processes
+    wait_until(are_at_rest, deadline_seconds=30)
+
+
+def are_at_rest() -> bool:
+    """Whether nobody touches the database for half a second."""
+    for _ in range(5):
+        if others_at_work():
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @pytest.fixture
