@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,8 @@ import hypothesis
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from environments.probes import DeadlineExceededError, wait_until
+from environments.errors import DeadlineExceededError
+from environments.probes import wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 #: `make fuzz`: long, and anew each time.
@@ -146,18 +147,20 @@ def _emptied_whoever_is_at_work() -> Iterator[None]:
     from django.db import OperationalError  # noqa: PLC0415
     from django.test import TransactionTestCase  # noqa: PLC0415
 
-    empty = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]
+    empty: Callable[[TransactionTestCase], None] = TransactionTestCase.__dict__["_fixture_teardown"]
 
     def empty_in_peace(case: TransactionTestCase) -> None:
         with suppress(DeadlineExceededError):
             wait_until(lambda: not others_at_work(), deadline_seconds=5)
         for _ in range(4):
             try:
-                return empty(case)
+                empty(case)
             except CommandError as error:
                 if not isinstance(error.__cause__, OperationalError):
                     raise
-        return empty(case)
+            else:
+                return
+        empty(case)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_in_peace)
