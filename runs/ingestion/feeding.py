@@ -46,6 +46,8 @@ class Walk(Protocol):
 
     cases: list[CaseRead]
     root: str
+    #: Whether what was fed holds ampersands, so that attributes are to be `mended`.
+    has_ampersands: bool
 
 
 def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
@@ -61,6 +63,8 @@ def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
             if not walk.root:
                 beginning += chunk
                 _refuse_entities(beginning)
+            # Most reports hold none, and each attribute is looked at. Some encodings write them otherwise.
+            walk.has_ampersands = walk.has_ampersands or b"&" in chunk or b"<" not in beginning
             parser.feed(chunk)
             if walk.cases:
                 yield _taken(walk)
@@ -93,6 +97,18 @@ def begun(stream: BinaryIO) -> tuple[bytes, str, BinaryIO]:
         except (etree.XMLSyntaxError, _FoundError):
             break
     return beginning, root.name, cast("BinaryIO", _Rewound(beginning, stream))
+
+
+def mended(attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """Return an element's attributes as they stand in the document.
+
+    Where entities are not to be expanded, libxml2 gives `&#38;` for every ampersand of an attribute, whether
+    it was written `&amp;` or `&#38;`, and `&#38;lt;` for `&amp;lt;`. Texts of elements are given as they are.
+    """
+    for value in attributes.values():
+        if "&" in value:
+            return {name: value.replace(_AMPERSAND, "&") for name, value in attributes.items()}
+    return attributes
 
 
 def _parser(target: Any) -> etree.XMLParser:  # noqa: ANN401 - the stubs ask for more than the parser does
@@ -176,3 +192,27 @@ class _Rewound(io.RawIOBase):
             piece, self._beginning = self._beginning[:cut], self._beginning[cut:]
             return piece
         return self._stream.read(size)
+
+
+class _Ampersand:
+    """A target that sees how an ampersand of an attribute is given."""
+
+    given = ""
+
+    def start(self, _tag: str, attributes: Mapping[str, str]) -> None:
+        self.given = attributes["is"]
+
+    def close(self) -> None:
+        """Ask for nothing more."""
+
+
+def _ampersand() -> str:
+    target = _Ampersand()
+    parser = _parser(target)
+    parser.feed(b'<ampersand is="&amp;"/>')
+    parser.close()
+    return target.given
+
+
+#: As this libxml2 gives it: another one may mend it, and then nothing is replaced.
+_AMPERSAND = _ampersand()

@@ -30,7 +30,7 @@ from runs.ingestion.elements import (
     says_skipped,
 )
 from runs.ingestion.errors import NotAReportError, ReportLimitError
-from runs.ingestion.feeding import DEPTH_LIMIT, read_xml, refuse_outside
+from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
 from runs.ingestion.formats import REPORT_ROOTS, describe_root
 from runs.ingestion.identity import case_identity, longer_chain
 from runs.ingestion.report import (
@@ -93,6 +93,7 @@ class _Walk:
         self.summary = summary
         self.cases: list[CaseRead] = []
         self.root = ""
+        self.has_ampersands = False
         self._case_limit = case_limit
         self._depth = 0
         self._kinds: dict[str, Kind] = {}
@@ -122,6 +123,8 @@ class _Walk:
         kind = self._kinds.get(tag)
         if kind is None:
             kind = self._learn(tag)
+        if self.has_ampersands:
+            attributes = mended(attributes)
         if kind is _CASE:
             if self._case is not None:
                 self._outer_cases.append(self._case)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar
 
 from runs.ingestion.errors import ReportLimitError
-from runs.ingestion.feeding import DEPTH_LIMIT, read_xml, refuse_outside
+from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
 from runs.ingestion.report import OUTPUT_LIMIT, CaseRead, ReportSummary
 from runs.ingestion.tally import Tally
 from runs.ingestion.text import TextSink
@@ -66,6 +66,7 @@ class RecordWalk(Tally, ABC):
     def __init__(self, case_limit: int | None) -> None:
         super().__init__(case_limit)
         self.root = ""
+        self.has_ampersands = False
         self._depth = 0
         #: The open elements from the outermost record on; how many children and characters it may still have.
         self._open: list[Element | None] = []
@@ -97,6 +98,8 @@ class RecordWalk(Tally, ABC):
             reason = f"Elements are nested deeper than {DEPTH_LIMIT:,}."
             raise ReportLimitError(reason)
         local = tag.rpartition("}")[2]
+        if self.has_ampersands:
+            attributes = mended(attributes)
         self.root = self.root or local
         if self._open:
             self._start_child(Element(local, attributes))

@@ -501,3 +501,19 @@ def test_errors_of_files_that_are_no_reports_are_the_same_by_either_way(corpus: 
             with pytest.raises(type(caught.value)) as own:
                 list(JUnitReader(io.BytesIO(data)).batches())
             assert (own.value.reason, own.value.line) == (caught.value.reason, caught.value.line), path
+
+
+def test_an_ampersand_of_an_attribute_is_one() -> None:
+    nunit = (
+        "<test-run>"
+        "<test-case fullname='Shop.A.Pays(&amp;)' classname='Shop.A' name='Pays(&amp;)' result='Passed'/>"
+        "</test-run>"
+    )
+    xunit = (
+        "<assemblies><assembly><collection>"
+        "<test name='Shop.A.Pays(a: &#38;)' type='Shop.A' method='Pays' result='Pass'/>"
+        "</collection></assembly></assemblies>"
+    )
+
+    assert [case.name for case in read(nunit)[0]] == ["Pays(&)"]
+    assert [case.name for case in read(xunit)[0]] == ["Pays(a: &)"]

@@ -169,6 +169,21 @@ def test_it_does_not_matter_how_the_bytes_arrive(size: int) -> None:
     assert case.attempts[0].failure.text == "ü"
 
 
+def test_an_ampersand_of_an_attribute_is_one() -> None:
+    case = only(
+        "<testsuite name='R&amp;D'><testcase classname='a&#38;b' name='pays [x &amp; y] &amp;lt; &#38;#38;'>"
+        "<properties><property name='url' value='http://x.example/?a=1&amp;b=2'/></properties>"
+        "<failure type='T&amp;' message='1 &amp;&amp; 2 &lt; 3'>4 &amp; 5</failure></testcase></testsuite>"
+    )
+
+    assert (case.path, case.class_name, case.name) == ("R&D", "a&b", "pays [x & y] &lt; &#38;")
+    assert case.properties == (("url", "http://x.example/?a=1&b=2"),)
+    [attempt] = case.attempts
+    assert attempt.failure is not None
+    assert (attempt.failure.kind, attempt.failure.message) == ("T&", "1 && 2 < 3")
+    assert attempt.failure.text == "4 & 5"
+
+
 def test_playwrights_projects_are_variants() -> None:
     suite = '<testsuite name="a.spec.ts" hostname="{}"><testcase classname="a.spec.ts" name="t"/></testsuite>'
     xml = f'<testsuites id="" name="">{suite.format("chromium")}{suite.format("firefox")}</testsuites>'
