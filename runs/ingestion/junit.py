@@ -32,7 +32,7 @@ from runs.ingestion.elements import (
 from runs.ingestion.errors import NotAReportError, ReportLimitError
 from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
 from runs.ingestion.formats import REPORT_ROOTS, describe_root
-from runs.ingestion.identity import case_identity, longer_chain
+from runs.ingestion.identity import CaseIdentities, longer_chain
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     OUTPUT_LIMIT,
@@ -95,6 +95,7 @@ class _Walk:
         self.root = ""
         self.has_ampersands = False
         self._case_limit = case_limit
+        self._identities = CaseIdentities()
         self._depth = 0
         self._kinds: dict[str, Kind] = {}
         self._case: OpenCase | None = None
@@ -329,7 +330,7 @@ class _Walk:
                 int(line) if line and line.isdecimal() and len(line) < 10 else None,  # noqa: PLR2004 - 32 bits
                 variant,
                 attempts,
-                case_identity(suite.chain, class_name, name, file, variant),
+                self._identities.of(suite.chain, class_name, name, file, variant),
                 tuple(case.details.properties) if case.details else (),
                 (case.details.services or suite.services) if case.details else (),
                 attachments_of(case.details) if case.details else (),

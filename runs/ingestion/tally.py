@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from runs.ingestion.attachments import Attachment, kept_attachments
 from runs.ingestion.errors import ReportLimitError
-from runs.ingestion.identity import case_identity, longer_chain
+from runs.ingestion.identity import CaseIdentities, longer_chain
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     MESSAGE_LIMIT,
@@ -57,6 +57,7 @@ class Tally:
         self.summary = ReportSummary()
         self.cases: list[CaseRead] = []
         self._case_limit = case_limit
+        self._identities = CaseIdentities()
         self._chains: dict[tuple[str, ...], tuple[str, str]] = {}
 
     def add(
@@ -87,6 +88,7 @@ class Tally:
             for own, value in properties:
                 services = more_services(services, value) if own in SERVICE_PROPERTIES else services
         self._count([one.outcome for one in attempts])
+        file = source.file if source.is_identifying else ""
         self.cases.append(
             CaseRead(
                 path,
@@ -96,7 +98,7 @@ class Tally:
                 source.line,
                 variant,
                 tuple(attempts),
-                case_identity(chain, class_name, name, source.file if source.is_identifying else "", variant),
+                self._identities.of(chain, class_name, name, file, variant),
                 properties,
                 services,
                 kept_attachments(attachments) if attachments else (),

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.ingestion.identity import case_identity, longer_chain, split_parameters, stable_file, stable_name
+from runs.ingestion.identity import (
+    CaseIdentities,
+    case_identity,
+    longer_chain,
+    split_parameters,
+    stable_file,
+    stable_name,
+    without_checkout,
+)
 from runs.ingestion.junit import JUnitReader
 
 #: What XML can hold.
@@ -63,6 +71,13 @@ def test_parameters_are_part_of_it() -> None:
         ("order-12345678901234", "order-12345678901234"),
         ("release-2026", "release-2026"),
         ("v20261121065419123", "v20261121065419123"),
+        ("job-2026-11-21T06.54-344bc89", "job"),
+        ("job-2026-11-21T06.54-checkout", "job-checkout"),
+        ("nightly_2026-11-21_06-54-19", "nightly"),
+        ("api 20261121-065419", "api"),
+        ("api-20261121T065419Z", "api"),
+        ("api-20261121-1", "api-20261121-1"),
+        ("sprint 2026-11-21", "sprint 2026-11-21"),
     ],
 )
 def test_time_stamps_leave_the_names_of_suites(name: str, stable: str) -> None:
@@ -83,6 +98,74 @@ def test_time_stamps_leave_the_names_of_suites(name: str, stable: str) -> None:
 )
 def test_files_are_named_as_on_every_machine(file: str, stable: str) -> None:
     assert stable_file(file) == stable
+
+
+@pytest.mark.parametrize(
+    ("name", "stable"),
+    [
+        ("/home/runner/work/shop/shop/src/cart/index.js", "src/cart/index.js"),
+        ("D:\\a\\shop\\shop\\src\\cart\\index.js", "src/cart/index.js"),
+        ("/__w/shop/shop/src/cart/index", "src/cart/index"),
+        ("/var/lib/jenkins/workspace/shop@2/phpunit.xml", "shop/phpunit.xml"),
+        ("C:\\ci\\workspace\\shop\\phpunit.xml", "shop/phpunit.xml"),
+        ("/home/vsts/work/1/s/tests/unit", "tests/unit"),
+        ("/opt/agent/work/0123456789abcdef/tests/unit", "tests/unit"),
+        ("/var/lib/buildkite-agent/builds/ip-10-0-0-7-1/acme/shop/t", "acme/shop/t"),
+        ("/home/gitlab-runner/builds/3yGtCg4g/0/acme/shop/t", "acme/shop/t"),
+        ("/builds/acme/shop/t", "acme/shop/t"),
+        # Addresses of an API, paths of nobody's checkout, and what only looks absolute.
+        ("/api/v1/users", "/api/v1/users"),
+        ("/tmp/me/a.yml:5", "/tmp/me/a.yml:5"),
+        ("App\\Tests\\work\\CartTest", "App\\Tests\\work\\CartTest"),
+        ("tests/workspace/x", "tests/workspace/x"),
+    ],
+)
+def test_suites_and_classes_are_named_from_the_checkout_on(name: str, stable: str) -> None:
+    assert without_checkout(name) == stable
+    assert case_identity(longer_chain("", name), name, "t") == case_identity(
+        longer_chain("", stable), stable, "t"
+    )
+
+
+@pytest.mark.parametrize(
+    ("monday", "tuesday"),
+    [
+        ("t[<Cart object at 0x7f3a5c1d2e80>]", "t[<Cart object at 0x7f11aa22bb33>]"),
+        ("t_0_lt_Cart_object_at_0x10e4d5b50_gt_", "t_0_lt_Cart_object_at_0x10aa4f350_gt_"),
+        ("[1] com.shop.Cart@1b2c3d4e", "[1] com.shop.Cart@5f4e3d2"),
+        ("[1] Cart$$Lambda$14/0x0000000800c03000@1b2c3d", "[1] Cart$$Lambda/0x00007f1a04001000@77cc11"),
+        ("TestCart/&{0xc000012345}", "TestCart/&{0xc0004abcde}"),
+    ],
+)
+def test_addresses_in_memory_leave_the_names_of_cases(monday: str, tuesday: str) -> None:
+    assert CaseIdentities().of("", "c", monday) == CaseIdentities().of("", "c", tuesday)
+    both = CaseIdentities()
+    assert both.of("", "c", monday) != both.of("", "c", tuesday), "in one report they are two"
+    assert both.of("", "c", monday) == both.of("", "c", monday), "and the same again is a retry"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("t[0xff0000]", "t[0x00ff00]"),
+        ("t[at 0xbeef]", "t[at 0xcafe]"),
+        ("mails ann@deadbeef.org", "mails ann@cafebabe.org"),
+        ("uses checkout@8ade135", "uses checkout@1f2e3d4"),
+        ("t[8080]", "t[8081]"),
+        ("t[123e4567-e89b-12d3-a456-426614174000]", "t[123e4567-e89b-12d3-a456-426614174001]"),
+        ("t[<Cart object at 0x7f3a5c1d2e80>]", "t[<Cart object at >]"),
+    ],
+)
+def test_what_may_mean_something_stays_in_the_names_of_cases(first: str, second: str) -> None:
+    assert CaseIdentities().of("", "c", first) != CaseIdentities().of("", "c", second)
+
+
+def test_a_report_made_of_addresses_alone_is_held_in_bounded_memory() -> None:
+    cases = CaseIdentities(addressed_limit=2)
+
+    found = {cases.of("", "c", f"t[<Cart object at 0x7f00000000{n:02}>]") for n in range(4)}
+
+    assert len(found) == 4
 
 
 @given(texts)
