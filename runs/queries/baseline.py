@@ -31,7 +31,7 @@ def runs_of_branch(suite_id: int, branch: str, *, before: int | None = None) -> 
     found = telling_runs(suite_id).filter(branch=branch, pull_request="")
     if before is not None:
         found = found.filter(number__lt=before)
-    return list(found.newest_first()[:LOOKED_AT])
+    return list(found.select_related("requested_by").newest_first()[:LOOKED_AT])
 
 
 def base_runs(run: Run) -> list[Run]:

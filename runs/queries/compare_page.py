@@ -10,6 +10,7 @@ from django.db import connection
 
 from runs.analytics.comparison import Change, Difference
 from runs.models import Failure, Project, Run, Suite, TestCase
+from runs.models.runs import RunQuerySet
 from runs.queries.baseline import base_runs, last_green, runs_of_branch, telling_runs
 from runs.queries.comparison import Row, RunComparison, compare_runs
 from runs.queries.settings import SettingsDiff, settings_diff
@@ -212,7 +213,11 @@ class _Choice:
             return self.numbered.get(asked)
         if asked == self.project.default_branch:
             return next(iter(runs_of_branch(self._suite_id, asked)), None)
-        return telling_runs(self._suite_id).filter(branch=asked).newest_first().first()
+        return self._telling.filter(branch=asked).newest_first().first()
+
+    @property
+    def _telling(self) -> RunQuerySet:
+        return telling_runs(self._suite_id).select_related("requested_by")
 
     @property
     def _suite_id(self) -> int:
@@ -220,7 +225,7 @@ class _Choice:
 
     def _newest(self) -> Run | None:
         self.head_words = "the newest"
-        return telling_runs(self._suite_id).newest_first().first()
+        return self._telling.newest_first().first()
 
     def _usual_base(self) -> Run | None:
         if self.head is None:

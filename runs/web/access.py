@@ -168,7 +168,7 @@ def run_for(request: HttpRequest, slug: str, number: int, *, needs: Role = Role.
     """The run of that number in the project; refuses as `project_for` does."""
     access = project_for(request, slug, needs=needs)
     run = (
-        Run.objects.select_related("suite", "requested_by", "rerun_of", "pinned_by")
+        Run.objects.select_related("suite", "requested_by", "rerun_of", "pinned_by", "verdict_base")
         .filter(project=access.project, number=number)
         .first()
     )

@@ -119,7 +119,8 @@ class Follower:
         return Changes(html=html, cursor=self.cursor, is_finished=is_finished)
 
     def _read_run(self) -> None:
-        run = Run.objects.select_related("suite", "requested_by", "rerun_of").get(pk=self.access.run.pk)
+        told = Run.objects.select_related("suite", "requested_by", "rerun_of", "pinned_by", "verdict_base")
+        run = told.get(pk=self.access.run.pk)
         run.project = self.access.project
         self.access = RunAccess(project=self.access.project, role=self.access.role, run=run)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import cast
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import connection, connections
+from django.db import connections
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient, Client
-from django.test.utils import CaptureQueriesContext
 
 from runs.models import LogChunk, Run
 from runs.queries.live import is_settled
@@ -25,8 +22,6 @@ from runs.web.access import RunAccess
 from runs.web.live import Follower, View, message
 from tests.factories import NOW, make_event, make_project, make_run, make_suite
 from tests.rows import add_environment, add_log, add_results
-
-BUDGETS = Path(__file__).parents[2] / "query_budgets.json"
 
 
 class Clock:
@@ -73,25 +68,6 @@ def test_the_first_look_brings_everything_and_the_next_only_what_changed() -> No
     assert 'id="events"' in html
     assert "postgres is ready" in html
     assert 'id="run-head"' not in html
-
-
-@pytest.mark.django_db
-def test_following_a_run_keeps_to_its_query_budgets() -> None:
-    run = running()
-    environment = add_environment(run, {"postgres": (0.1, 0.2, None)})
-    follower = follow(run)
-    follower.changes()
-    asked = {}
-
-    with CaptureQueriesContext(connection) as queries:
-        follower.changes()
-    asked["while it stands still"] = len(queries)
-    environment.services.update(ready_at=NOW + timedelta(seconds=1.5))
-    with CaptureQueriesContext(connection) as queries:
-        assert "1.5 s" in follower.changes().html
-    asked["when it changed"] = len(queries)
-
-    assert asked == json.loads(BUDGETS.read_text())["following a run"]
 
 
 @pytest.mark.django_db
