@@ -7,6 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain
+from typing import NamedTuple
 
 from runs.analytics.flakiness import FlakeState
 from runs.analytics.samples import median, percentile, ratio
@@ -51,8 +52,8 @@ class SlowerThresholds:
     base_count: int = 10
 
 
-@dataclass(frozen=True, slots=True)
-class CaseResult:
+# Tuples, as these two are made by the thousand.
+class CaseResult(NamedTuple):
     """A test's result in one of the two sets.
 
     `seconds` is of its passes there: one of a run, several of a branch's history.
@@ -63,8 +64,7 @@ class CaseResult:
     seconds: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """One test that differs; `place` is told of tests that fail here, where the base branch is known."""
 
     case: int
@@ -101,6 +101,38 @@ class Comparison:
             for one in self.differences
             if one.change is Change.BROKE or (one.change is Change.NEW_TEST and one.is_failing)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeCounts:
+    """How many tests changed in which way; new failures are what broke, and new tests that fail."""
+
+    counts: Mapping[Change, int]
+    new_failures: int
+
+
+class Kind(NamedTuple):
+    """Tests that have the same outcomes, None where they are not, and are known to be as flaky."""
+
+    base: Outcome | None
+    head: Outcome | None
+    state: FlakeState
+    number: int
+
+
+def count_changes(kinds: Iterable[Kind]) -> ChangeCounts:
+    """Count what `compare` would tell of these tests, had they no durations: one of a kind tells for all."""
+    limits = SlowerThresholds()
+    counts = dict.fromkeys(Change, 0)
+    new_failures = 0
+    for kind in kinds:
+        old, new = (None if outcome is None else CaseResult(0, outcome) for outcome in (kind.base, kind.head))
+        change = _change(old, new, kind.state, limits)
+        if change:
+            counts[change] += kind.number
+            if change is Change.BROKE or (change is Change.NEW_TEST and kind.head in FAILING):
+                new_failures += kind.number
+    return ChangeCounts(counts, new_failures)
 
 
 def compare(

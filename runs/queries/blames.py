@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from runs.analytics.blame import EvidenceKind
 from runs.models import Blame, Run
@@ -110,43 +110,60 @@ def blames_of_cases(run: Run, cases: Sequence[int]) -> dict[int, Blame]:
     return {blame.case_id: blame for blame in Blame.objects.filter(run=run, case__in=cases)}
 
 
-def group_blame(found: Sequence[Blame]) -> GroupBlame | None:
-    """Tell some failures' blames as one; None when none was looked at."""
-    if not found:
+class BlameKind(NamedTuple):
+    """What was found of so many failures alike, as `Blame` keeps it."""
+
+    suspects: list[dict[str, Any]]
+    ruled_out: list[dict[str, Any]]
+    unwatched: list[str]
+    number: int
+
+
+def group_blame(
+    found: Sequence[BlameKind], counted: Sequence[tuple[Sequence[str], int]]
+) -> GroupBlame | None:
+    """Tell what was found of some failures as one; None when none was looked at.
+
+    `counted` has all of the failures, those that no service is blamed for too.
+    """
+    if not counted:
         return None
-    counts = Counter(service for blame in found for service in blame.services)
+    counts: Counter[str] = Counter()
+    for blamed, number in counted:
+        for service in blamed:
+            counts[service] += number
     services = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    lines = _lines(found, {service for service, _ in services})
-    strengths = [suspect["strength"] for blame in found for suspect in blame.suspects if suspect["rank"] == 1]
-    suspected = {suspect["service"] for blame in found for suspect in blame.suspects}
+    lines = _lines(found, set(counts))
+    strengths = [suspect["strength"] for kind in found for suspect in kind.suspects if suspect["rank"] == 1]
+    suspected = {suspect["service"] for kind in found for suspect in kind.suspects}
     ruled_out = {
         one["service"]: ", ".join(one["reasons"])
-        for blame in reversed(found)
-        for one in blame.ruled_out
+        for kind in reversed(found)
+        for one in kind.ruled_out
         if one["service"] not in suspected
     }
     return GroupBlame(
-        failure_count=len(found),
-        blamed_count=sum(1 for blame in found if blame.services),
+        failure_count=sum(number for _, number in counted),
+        blamed_count=sum(number for blamed, number in counted if blamed),
         services=services,
         strength=max(strengths, key=_STRENGTHS.index, default="") if services else "",
         evidence=lines[:EVIDENCE_LIMIT],
         lesser=sorted(suspected - set(counts)),
         ruled_out=[NotIt(service, ruled_out[service]) for service in sorted(ruled_out)][:RULED_OUT_LIMIT],
-        unwatched=sorted({name for blame in found for name in blame.unwatched} - suspected),
+        unwatched=sorted({name for kind in found for name in kind.unwatched} - suspected),
         hidden_count=max(0, len(lines) - EVIDENCE_LIMIT) + max(0, len(ruled_out) - RULED_OUT_LIMIT),
     )
 
 
-def _lines(found: Sequence[Blame], blamed: set[str]) -> list[EvidenceLine]:
+def _lines(found: Sequence[BlameKind], blamed: set[str]) -> list[EvidenceLine]:
     """The distinct observations, those against the blamed services first, the strongest first."""
     seen: dict[tuple[str, str, str], EvidenceLine] = {}
-    for blame in found:
-        for suspect in blame.suspects:
+    for kind in found:
+        for suspect in kind.suspects:
             for one in suspect["evidence"]:
                 key = (suspect["service"], one["kind"], one["detail"])
-                known = seen.get(key)
-                seen[key] = evidence_line(suspect["service"], one, count=known.count + 1 if known else 1)
+                count = kind.number + (seen[key].count if key in seen else 0)
+                seen[key] = evidence_line(suspect["service"], one, count=count)
     kinds = list(EvidenceKind)
     return sorted(
         seen.values(),

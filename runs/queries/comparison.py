@@ -15,10 +15,13 @@ from django.db import connection
 
 from runs.analytics.comparison import (
     CaseResult,
+    ChangeCounts,
     Comparison,
     Difference,
+    Kind,
     SlowerThresholds,
     compare,
+    count_changes,
     is_slower,
 )
 from runs.analytics.flakiness import FlakeState
@@ -59,34 +62,47 @@ UNION ALL
 SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL FROM both_runs WHERE is_calm
 """
 # What did not pass in one of the two is read once; only what passed in the other is looked up there.
-_NOTABLE = """
+_PAIRS = """
 WITH base AS MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
-    WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed' LIMIT %(limit)s
+    WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed'
+      AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[])) LIMIT %(limit)s
 ), head AS MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
-    WHERE run_at = %(head_at)s AND run_id = %(head)s AND outcome <> 'passed' LIMIT %(limit)s
+    WHERE run_at = %(head_at)s AND run_id = %(head)s AND outcome <> 'passed'
+      AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[])) LIMIT %(limit)s
 ), both_runs AS MATERIALIZED (
     SELECT coalesce(b.case_id, h.case_id) AS case_id, b.outcome, b.duration_ms, b.failure_id,
            h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure
     FROM base b FULL JOIN head h ON h.case_id = b.case_id
+), pairs AS (
+    SELECT n.case_id, coalesce(n.outcome, b.outcome) AS outcome,
+           coalesce(n.duration_ms, b.duration_ms) AS duration_ms,
+           coalesce(n.failure_id, b.failure_id) AS failure_id,
+           coalesce(n.head_outcome, h.outcome) AS head_outcome,
+           coalesce(n.head_ms, h.duration_ms) AS head_ms,
+           coalesce(n.head_failure, h.failure_id) AS head_failure
+    FROM both_runs n
+    LEFT JOIN LATERAL (
+        SELECT r.outcome, r.duration_ms, r.failure_id FROM runs_result r
+        WHERE n.outcome IS NULL AND r.case_id = n.case_id AND r.run_at = %(base_at)s
+          AND r.run_id + 0 = %(base)s
+        OFFSET 0
+    ) b ON true
+    LEFT JOIN LATERAL (
+        SELECT r.outcome, r.duration_ms, r.failure_id FROM runs_result r
+        WHERE n.head_outcome IS NULL AND r.case_id = n.case_id AND r.run_at = %(head_at)s
+          AND r.run_id + 0 = %(head)s
+        OFFSET 0
+    ) h ON true
 )
-SELECT n.case_id, coalesce(n.outcome, b.outcome), coalesce(n.duration_ms, b.duration_ms),
-       coalesce(n.failure_id, b.failure_id), coalesce(n.head_outcome, h.outcome),
-       coalesce(n.head_ms, h.duration_ms), coalesce(n.head_failure, h.failure_id)
-FROM both_runs n
-LEFT JOIN LATERAL (
-    SELECT r.outcome, r.duration_ms, r.failure_id FROM runs_result r
-    WHERE n.outcome IS NULL AND r.case_id = n.case_id AND r.run_at = %(base_at)s AND r.run_id + 0 = %(base)s
-    OFFSET 0
-) b ON true
-LEFT JOIN LATERAL (
-    SELECT r.outcome, r.duration_ms, r.failure_id FROM runs_result r
-    WHERE n.head_outcome IS NULL AND r.case_id = n.case_id AND r.run_at = %(head_at)s
-      AND r.run_id + 0 = %(head)s
-    OFFSET 0
-) h ON true
 """
+_NOTABLE = f"{_PAIRS} SELECT * FROM pairs"  # noqa: S608 - of constants
+_KINDS = f"""{_PAIRS}
+SELECT p.outcome, p.head_outcome, coalesce(s.flakiness, 'healthy'), count(*)
+FROM pairs p LEFT JOIN runs_casestate s ON s.case_id = p.case_id
+GROUP BY 1, 2, 3
+"""  # noqa: S608 - of constants
 _STATES = """
 SELECT case_id, flakiness FROM runs_casestate WHERE case_id = ANY(%s) AND flakiness <> 'healthy'
 """
@@ -116,26 +132,39 @@ class RunComparison:
     selected_count: int | None
 
 
-def compare_runs(
-    base: Run, head: Run, *, notable_only: bool = False, main: Run | None = None
-) -> RunComparison:
+def compare_runs(base: Run, head: Run, *, main: Run | None = None) -> RunComparison:
     """Compare two runs of one suite; four statements, whatever their size.
 
     `main` is the newest run of the default branch: what fails there too is told (`Difference.place`).
     """
-    is_partial = notable_only or base.test_count + head.test_count > CASE_LIMIT
-    selected = _selected(base, head)
-    before, after, calm = (_notable if is_partial else _whole)(base, head, selected)
+    is_partial = base.test_count + head.test_count > CASE_LIMIT
+    values = _values(base, head)
+    # Of a large run's tests those that did not pass in one of the two; of the others nothing is known then.
+    statement, limit = (
+        (_NOTABLE, {"limit": NOTABLE_LIMIT}) if is_partial else (_WHOLE, {"least_ms": _LEAST_MS})
+    )
+    before, after, calm = _rows(statement, values | limit)
     turned = {case for case, row in [*before.items(), *after.items()] if row.outcome in FAILING}
     slow = set() if is_partial else _beyond_usual(before, after)
     result = compare(
-        _results(before, slow=set() if notable_only else None),
+        _results(before),
         _results(after, slow=slow),
         states=_states(turned),
         base_failing=failing_cases_of(main) if main is not None and main.pk != head.pk else None,
     )
     result = replace(result, unchanged_count=result.unchanged_count + calm)
+    selected = values["selected"]
     return RunComparison(base, head, result, before, after, is_partial, len(selected) if selected else None)
+
+
+def changes(base: Run, head: Run) -> ChangeCounts:
+    """How many tests that did not pass in one of the two changed; one statement, counted where they are."""
+    with connection.cursor() as cursor:
+        cursor.execute(_KINDS, _values(base, head) | {"limit": NOTABLE_LIMIT})
+        return count_changes(
+            Kind(old and _OUTCOMES[old], new and _OUTCOMES[new], FlakeState[state.upper()], number)
+            for old, new, state, number in cursor.fetchall()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,34 +206,13 @@ def usual_base(head: Run) -> Run | None:
 type _Rows = dict[int, Row]
 
 
-def _whole(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
-    """Both runs' rows that may differ, and how many others there are."""
-    return _rows(
-        _WHOLE,
-        base,
-        head,
-        selected=None if selected is None else sorted(selected),
-        least_ms=_LEAST_MS,
-    )
-
-
-def _notable(base: Run, head: Run, selected: set[int] | None) -> tuple[_Rows, _Rows, int]:
-    """Both runs' rows of the cases that did not pass in one of them; of the others nothing is known."""
-    before, after, _ = _rows(_NOTABLE, base, head, limit=NOTABLE_LIMIT)
-    if selected is not None:
-        before = {case: row for case, row in before.items() if case in selected}
-        after = {case: row for case, row in after.items() if case in selected}
-    return before, after, 0
-
-
-def _rows(statement: str, base: Run, head: Run, **values: int | list[int] | None) -> tuple[_Rows, _Rows, int]:
+def _rows(statement: str, values: Mapping[str, Any]) -> tuple[_Rows, _Rows, int]:
     """What a statement says of both runs; a row without a case counts the others."""
-    runs: dict[str, Any] = {"base": base.pk, "base_at": base.run_at, "head": head.pk, "head_at": head.run_at}
     before: _Rows = {}
     after: _Rows = {}
     calm = 0
     with connection.cursor() as cursor:
-        cursor.execute(statement, values | runs)
+        cursor.execute(statement, values)
         for case, old, old_ms, old_failure, new, new_ms, new_failure in cursor.fetchall():
             if case is None:
                 calm = old_ms
@@ -213,6 +221,18 @@ def _rows(statement: str, base: Run, head: Run, **values: int | list[int] | None
             if new is not None:
                 after[case] = Row(_OUTCOMES[new], new_ms, new_failure)
     return before, after, calm
+
+
+def _values(base: Run, head: Run) -> dict[str, Any]:
+    """What both runs are known by, and what to compare."""
+    selected = _selected(base, head)
+    return {
+        "base": base.pk,
+        "base_at": base.run_at,
+        "head": head.pk,
+        "head_at": head.run_at,
+        "selected": None if selected is None else sorted(selected),
+    }
 
 
 #: Milliseconds that a slower test takes longer, a little less.

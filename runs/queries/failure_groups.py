@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Min
@@ -26,23 +26,43 @@ SIGHTING_LIMIT, TEXT_LIMIT = 20_000, 5_000
 #: Rows listed on the page.
 TESTS, RUNS, BRANCHES, SERVICES = 50, 25, 12, 8
 
-_SIGHTINGS = """
-SELECT s.case_id, s.run_id, s.run_at, s.outcome, run.branch, run.pull_request <> '' FROM (
+# Sightings, newest first, no more than so many. Each statement below counts the same ones.
+_SEEN = """
+WITH found AS MATERIALIZED (
     SELECT case_id, run_id, run_at, outcome FROM runs_result
-    WHERE failure_id = ANY(%(failures)s) AND run_at > %(since)s ORDER BY run_at DESC LIMIT %(limit)s
-) s JOIN runs_run run ON run.id = s.run_id ORDER BY s.run_at DESC, s.run_id DESC
-"""
-# Services that are held responsible for sightings, by the runs and cases of these; each failure counts once.
-# What was found in these runs is gathered first: else PostgreSQL may read what was found in all there are.
-_SERVICES = """
-WITH blamed AS MATERIALIZED (
-    SELECT run_id, case_id, services FROM runs_blame
-    WHERE run_id = ANY(%(those)s) AND services <> '{}'
+    WHERE failure_id = ANY(%(failures)s) AND run_at > %(since)s
+    ORDER BY run_at DESC, run_id DESC, case_id LIMIT %(limit)s + 1
+), seen AS MATERIALIZED (
+    SELECT * FROM found ORDER BY run_at DESC, run_id DESC, case_id LIMIT %(limit)s
 )
-SELECT b.services, count(*) FROM unnest(%(runs)s::bigint[], %(cases)s::bigint[]) AS s (run_id, case_id)
+"""
+# Counted where they are, as twenty thousand rows would take longer to come here than to be found.
+_SIGHTINGS = f"""{_SEEN}
+, of_runs AS (
+    SELECT run_id, count(*) AS number, count(*) FILTER (WHERE outcome = 'flaky') AS retried
+    FROM seen GROUP BY run_id
+), of_cases AS (
+    SELECT case_id, count(*) AS number, max(run_at) AS last_at FROM seen GROUP BY case_id
+)
+SELECT 'run', run.id, s.number, s.retried, run.run_at, run.branch, run.pull_request <> ''
+FROM of_runs s JOIN runs_run run ON run.id = s.run_id
+UNION ALL
+(SELECT 'case', case_id, number, 0, last_at, '', false FROM of_cases
+ ORDER BY number DESC, last_at DESC, case_id LIMIT %(tests)s)
+UNION ALL
+SELECT 'all', (SELECT count(*) FROM of_cases), (SELECT count(*) FROM found), 0, NULL, '', false
+"""  # noqa: S608 - of constants
+# Services that sightings are held against; each failure counts once. What was found in these runs is gathered
+# first, and they are named: else PostgreSQL may read what was found in all there are.
+_SERVICES = f"""{_SEEN}
+, blamed AS MATERIALIZED (
+    SELECT run_id, case_id, services FROM runs_blame
+    WHERE run_id = ANY(%(runs)s) AND services <> '{{}}'
+)
+SELECT b.services, count(*) FROM seen s
 JOIN blamed b ON b.run_id = s.run_id AND b.case_id = s.case_id
 GROUP BY b.services ORDER BY b.services
-"""
+"""  # noqa: S608 - of constants
 # From what is counted with the end of each run, so that a run in which a thousand tests failed alike is one.
 _HISTORIES = """
 WITH main AS MATERIALIZED (
@@ -172,79 +192,97 @@ def group_page(project: Project, fingerprint: bytes, *, now: datetime) -> Failur
         return None
     ids = list(own.order_by("-pk").values_list("pk", flat=True)[: TEXT_LIMIT + 1])
     first = own.aggregate(first=Min("first_seen_at"))["first"] or newest.first_seen_at
-    rows = _sightings(ids[:TEXT_LIMIT], since=now - WINDOW)
-    seen = rows[:SIGHTING_LIMIT]
-    tests = Counter(case for case, *_ in seen)
-    runs = Counter(run for _, run, *_ in seen)
+    wanted = {"failures": ids[:TEXT_LIMIT], "since": now - WINDOW, "limit": SIGHTING_LIMIT}
+    seen = _sightings(wanted)
     default = project.default_branch
-    on_main = {run for _, run, _, _, branch, is_asked in seen if branch == default and not is_asked}
-    services, blamed = _services(seen)
+    services, blamed = _services(wanted, [run.id for run in seen.runs])
     return FailureGroupPage(
         fingerprint=fingerprint.hex(),
         failure=newest,
         text_count=len(ids),
         first_seen_at=first,
-        last_seen_at=seen[0][2] if seen else None,
-        count=len(seen),
-        retried_count=sum(1 for row in seen if row[3] == "flaky"),
-        is_cut=len(rows) > SIGHTING_LIMIT or len(ids) > TEXT_LIMIT,
-        run_count=len(runs),
-        test_count=len(tests),
-        main_count=len(on_main),
-        tests=_tests(tests, seen),
-        runs=_runs(runs),
-        branches=_branches(seen),
+        last_seen_at=seen.runs[0].at if seen.runs else None,
+        count=sum(run.number for run in seen.runs),
+        retried_count=sum(run.retried for run in seen.runs),
+        is_cut=seen.is_cut or len(ids) > TEXT_LIMIT,
+        run_count=len(seen.runs),
+        test_count=seen.test_count,
+        main_count=sum(1 for run in seen.runs if run.branch == default and not run.is_asked),
+        tests=_tests(seen.tests),
+        runs=_runs(seen.runs),
+        branches=Counter(run.branch for run in seen.runs if run.branch).most_common(BRANCHES),
         services=services,
         blamed_count=blamed,
-        days=_days(seen, now),
+        days=_days(seen.runs, now),
     )
 
 
-type _Sighting = tuple[int, int, datetime, str, str, bool]
+class _OfRun(NamedTuple):
+    """A run's sightings; `is_asked` when it is of a pull request."""
+
+    id: int
+    number: int
+    retried: int
+    at: datetime
+    branch: str
+    is_asked: bool
 
 
-def _sightings(failures: Sequence[int], *, since: datetime) -> list[_Sighting]:
-    """Newest first: case, run, moment, outcome, branch, whether for a pull request."""
+class _OfTest(NamedTuple):
+    """A test's sightings."""
+
+    id: int
+    number: int
+    last_at: datetime
+
+
+class _Sightings(NamedTuple):
+    """Runs, the newest first; the tests that failed so most often; how many tests in all."""
+
+    runs: list[_OfRun]
+    tests: list[_OfTest]
+    test_count: int
+    is_cut: bool
+
+
+def _sightings(wanted: Mapping[str, Any]) -> _Sightings:
+    """One query."""
+    runs: list[_OfRun] = []
+    tests: list[_OfTest] = []
+    test_count, is_cut = 0, False
     with connection.cursor() as cursor:
-        values: dict[str, Any] = {"failures": list(failures), "since": since, "limit": SIGHTING_LIMIT + 1}
-        cursor.execute(_SIGHTINGS, values)
-        rows: list[_Sighting] = cursor.fetchall()
-    return rows
+        cursor.execute(_SIGHTINGS, {**wanted, "tests": TESTS})
+        for kind, key, number, retried, at, branch, is_asked in cursor.fetchall():
+            if kind == "run":
+                runs.append(_OfRun(key, number, retried, at, branch, is_asked))
+            elif kind == "case":
+                tests.append(_OfTest(key, number, at))
+            else:
+                test_count, is_cut = key, number > wanted["limit"]
+    runs.sort(key=lambda run: (run.at, run.id), reverse=True)
+    return _Sightings(runs, tests, test_count, is_cut)
 
 
-def _tests(counts: Mapping[int, int], seen: Iterable[_Sighting]) -> list[TestSeen]:
-    chosen = [case for case, _ in Counter(counts).most_common(TESTS)]
-    last: dict[int, datetime] = {}
-    for case, _, at, *_ in seen:
-        last.setdefault(case, at)
-    cases = TestCase.objects.in_bulk(chosen)
-    return [TestSeen(cases[case], counts[case], last[case]) for case in chosen if case in cases]
+def _tests(seen: Sequence[_OfTest]) -> list[TestSeen]:
+    cases = TestCase.objects.in_bulk([one.id for one in seen])
+    return [TestSeen(cases[one.id], one.number, one.last_at) for one in seen if one.id in cases]
 
 
-def _runs(counts: Mapping[int, int]) -> list[RunSeen]:
-    """The newest runs: sightings come newest first, and a counter keeps that order."""
-    chosen = list(counts)[:RUNS]
-    runs = Run.objects.select_related("suite").in_bulk(chosen)
-    return [RunSeen(runs[run], counts[run]) for run in chosen if run in runs]
+def _runs(seen: Sequence[_OfRun]) -> list[RunSeen]:
+    """The newest."""
+    chosen = seen[:RUNS]
+    runs = Run.objects.select_related("suite").in_bulk([one.id for one in chosen])
+    return [RunSeen(runs[one.id], one.number) for one in chosen if one.id in runs]
 
 
-def _branches(seen: Iterable[_Sighting]) -> list[tuple[str, int]]:
-    """Branches with the number of their runs that have it."""
-    runs = {(branch, run) for _, run, _, _, branch, _ in seen}
-    return Counter(branch for branch, _ in runs if branch).most_common(BRANCHES)
-
-
-def _services(seen: Sequence[_Sighting]) -> tuple[list[tuple[str, int]], int]:
+def _services(wanted: Mapping[str, Any], runs: Sequence[int]) -> tuple[list[tuple[str, int]], int]:
     """Services that these failures are held against, and how many of them any is blamed for."""
-    if not seen:
+    if not runs:
         return [], 0
-    wanted = list({(run, case) for case, run, *_ in seen})
-    runs, cases = [run for run, _ in wanted], [case for _, case in wanted]
-    values: dict[str, Any] = {"runs": runs, "cases": cases, "those": list(set(runs))}
     counts: Counter[str] = Counter()
     blamed = 0
     with connection.cursor() as cursor:
-        cursor.execute(_SERVICES, values)
+        cursor.execute(_SERVICES, {**wanted, "runs": list(runs)})
         for services, count in cursor.fetchall():
             blamed += count
             for name in services:
@@ -252,7 +290,9 @@ def _services(seen: Sequence[_Sighting]) -> tuple[list[tuple[str, int]], int]:
     return counts.most_common(SERVICES), blamed
 
 
-def _days(seen: Iterable[_Sighting], now: datetime) -> list[tuple[date, int]]:
-    counts = Counter(at.date() for _, _, at, *_ in seen)
+def _days(seen: Iterable[_OfRun], now: datetime) -> list[tuple[date, int]]:
+    counts: Counter[date] = Counter()
+    for run in seen:
+        counts[run.at.date()] += run.number
     first = now.date() - timedelta(days=DAYS - 1)
     return [(day, counts[day]) for day in (first + timedelta(days=index) for index in range(DAYS))]

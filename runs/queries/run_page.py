@@ -16,31 +16,25 @@ from django.db.models.functions import Cast
 from environments.models import Environment
 from runs.analytics.comparison import Change
 from runs.ingestion.details import SuiteDetails
-from runs.models import Artifact, Blame, Event, Failure, Report, Result, Run, Shard, TestCase
-from runs.queries.blames import GroupBlame, blames_of_cases, group_blame
+from runs.models import Artifact, Event, Report, Result, Run, Shard, TestCase
 from runs.queries.boot import Boot, boots
-from runs.queries.comparison import compare_runs, usual_base
+from runs.queries.comparison import changes, usual_base
 from runs.queries.environments import Standing, standing
-from runs.queries.failure_groups import GroupHistory, histories
 from runs.queries.log import SHOWN_CHUNKS, LogView, log_view
 from runs.queries.marks import Mark, result_mark
 from runs.queries.progress import MARK, Progress, progress
 from runs.queries.quarantine import Gate, gate_of
 from runs.queries.result_details import suite_properties
+from runs.queries.run_failures import RunFailures, run_failures
 from runs.queries.run_records import first_results, results_of
-from runs.vocabulary import FAILING, Outcome, RunStatus, Verdict
+from runs.vocabulary import Outcome, RunStatus, Verdict
 
-FAILURE_LIMIT = 500
 RESULT_LIMIT = 100
 STRIP_LENGTH = 20
 SUITE_SAMPLE = 10
 EVENT_LIMIT = 400
 #: By what name `with_strips` tells a test's last outcomes.
 _PAST = "last_outcomes"
-#: Of failures that nobody looked at.
-NOTHING_FOUND: Mapping[int, Blame] = {}
-#: Of failures whose past nobody asked for.
-NOWHERE_ELSE: Mapping[bytes, GroupHistory] = {}
 _PLACE = re.compile(r"\d{1,4}\.\d{1,9}\.\d{1,18}", re.ASCII)
 #: The kind of event under which execution keeps what it saw of a failed environment.
 ENVIRONMENT_FAILED = "environment_failed"
@@ -61,21 +55,6 @@ class ResultRow:
     result: Result
     case: TestCase
     strip: str
-
-
-@dataclass(frozen=True, slots=True)
-class FailureGroup:
-    """Failures that are the same failure."""
-
-    key: str
-    failure: Failure | None
-    results: list[Result]
-    #: Which service is to blame; None while nobody looked.
-    blame: GroupBlame | None = None
-    #: Where else it was seen; None for failures without a text.
-    history: GroupHistory | None = None
-    #: In hexadecimal, as the group's own page is addressed; empty without a text.
-    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +98,7 @@ class RunPage:
 
     run: Run
     now: datetime
-    groups: list[FailureGroup]
+    failures: RunFailures
     failing_count: int
     shards: list[Shard]
     boots: list[Boot]
@@ -205,13 +184,12 @@ def run_page(
 
     A page that follows its run is sent the log's lines beside its sections: it asks for none here.
     """
-    failures = failing_results(run)
     reports = list(Report.objects.filter(run=run).order_by("shard", "name")[:100])
     events = list(Event.objects.filter(run=run).exclude(kind=MARK).order_by("at", "id")[:EVENT_LIMIT])
     return RunPage(
         run=run,
         now=now,
-        groups=grouped(failures, _blames(run, failures), _histories(run, failures)),
+        failures=run_failures(run),
         failing_count=run.failed_count + run.errored_count,
         shards=list(Shard.objects.filter(run=run).order_by("number")),
         boots=boots(run.pk, now),
@@ -230,28 +208,19 @@ def run_page(
 
 
 def against(run: Run) -> Against | None:
-    """Measure the run against the last green one of the default branch before it; four queries."""
+    """Measure the run against the last green one of the default branch before it; two queries."""
     base = usual_base(run) if run.test_count and run.results_removed_at is None else None
     if base is None:
         return None
-    found = compare_runs(base, run, notable_only=True)
+    found = changes(base, run)
     known = base.duration_ms is not None and run.duration_ms is not None and not run.selection
     return Against(
         base=base,
         is_green=base.verdict == Verdict.PASS,
-        new_failures=len(found.result.new_failures),
-        counts=found.result.counts,
+        new_failures=found.new_failures,
+        counts=found.counts,
         change_ms=(run.duration_ms or 0) - (base.duration_ms or 0) if known else None,
     )
-
-
-def _blames(run: Run, failures: Sequence[Result]) -> dict[int, Blame]:
-    return blames_of_cases(run, [one.case_id for one in failures]) if run.is_finished else {}
-
-
-def _histories(run: Run, failures: Sequence[Result]) -> dict[bytes, GroupHistory]:
-    prints = {bytes(result.failure.fingerprint) for result in failures if result.failure}
-    return histories(run, sorted(prints))
 
 
 def evidence_in(event: Event) -> list[Evidence]:
@@ -266,37 +235,6 @@ def evidence_in(event: Event) -> list[Evidence]:
             log_tail=[str(line) for line in seen.get("log_tail", [])],
         )
         for seen in event.data.get("evidence", [])
-    ]
-
-
-def failing_results(run: Run) -> list[Result]:
-    """Failed and errored results, in the report's order, at most `FAILURE_LIMIT`."""
-    if not (run.failed_count or run.errored_count):
-        return []
-    found = results_of(run).filter(outcome__in=sorted(FAILING)).order_by("position", "case_id")
-    return first_results(run, found, "case__state", "failure", limit=FAILURE_LIMIT)
-
-
-def grouped(
-    failures: Sequence[Result],
-    blames: Mapping[int, Blame] = NOTHING_FOUND,
-    known: Mapping[bytes, GroupHistory] = NOWHERE_ELSE,
-) -> list[FailureGroup]:
-    """By fingerprint, the largest group first; results without a text are one group."""
-    groups: dict[bytes, list[Result]] = {}
-    for result in failures:
-        fingerprint = bytes(result.failure.fingerprint) if result.failure else b""
-        groups.setdefault(fingerprint, []).append(result)
-    return [
-        FailureGroup(
-            key=fingerprint.hex()[:12] or "none",
-            failure=members[0].failure,
-            results=members,
-            blame=group_blame([blames[one.case_id] for one in members if one.case_id in blames]),
-            history=known.get(fingerprint),
-            fingerprint=fingerprint.hex(),
-        )
-        for fingerprint, members in sorted(groups.items(), key=lambda item: -len(item[1]))
     ]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runs.analytics.comparison import CaseResult, Change, Place, compare, is_slower
+from runs.analytics.comparison import CaseResult, Change, Kind, Place, compare, count_changes, is_slower
 from runs.analytics.flakiness import FlakeState
 from runs.vocabulary import FAILING, Outcome
 
@@ -147,3 +147,30 @@ def test_every_test_is_counted_once(base: list[CaseResult], head: list[CaseResul
     assert len(cases) + found.unchanged_count == len({result.case for result in [*base, *head]})
     assert sum(found.counts.values()) == len(cases)
     assert all(one.head in FAILING for one in found.new_failures)
+
+
+KINDS = st.lists(
+    st.builds(
+        Kind,
+        base=st.none() | st.sampled_from(list(Outcome)),
+        head=st.none() | st.sampled_from(list(Outcome)),
+        state=st.sampled_from(list(FlakeState)),
+        number=st.integers(1, 3),
+    ).filter(lambda kind: kind.base or kind.head),
+    max_size=8,
+)
+
+
+@given(KINDS)
+def test_kinds_of_tests_count_as_their_tests_do_one_by_one(kinds: list[Kind]) -> None:
+    each = list(enumerate(kind for kind in kinds for _ in range(kind.number)))
+
+    alone = compare(
+        [CaseResult(case, kind.base) for case, kind in each if kind.base],
+        [CaseResult(case, kind.head) for case, kind in each if kind.head],
+        states={case: kind.state for case, kind in each},
+    )
+
+    counted = count_changes(kinds)
+    assert counted.counts == alone.counts
+    assert counted.new_failures == len(alone.new_failures)
