@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ninja import Field
 
 from runs.api.answers import Answer
 from runs.api.schemas import ResultOut
-from runs.models import Blame, Result
+from runs.queries.blames import BlameKind
+from runs.queries.run_records import ToldResult
 
 
 class EvidenceOut(Answer):
@@ -47,7 +49,7 @@ class BlameOut(Answer):
     unwatched: list[str] = Field(description="Services of which neither events nor logs are known.")
 
     @classmethod
-    def of(cls, blame: Blame) -> BlameOut:
+    def of(cls, blame: BlameKind) -> BlameOut:
         """Shape what was found."""
         return cls(
             services=blame.services,
@@ -63,9 +65,15 @@ class FailedResultOut(ResultOut):
     blame: BlameOut | None = Field(description="null while nobody looked, and where nothing was looked at.")
 
     @classmethod
-    def failed(cls, result: Result, blame: Blame | None) -> FailedResultOut:
-        """Shape a result whose case and failure are loaded."""
-        return cls(**dict(ResultOut.of(result)), blame=BlameOut.of(blame) if blame else None)
+    def all_of(cls, results: Sequence[ToldResult], blames: Mapping[int, BlameKind]) -> list[FailedResultOut]:
+        """Shape results with what was found of them by case; what was found alike is shaped once."""
+        shaped = {
+            id(blame): BlameOut.of(blame) for blame in {id(one): one for one in blames.values()}.values()
+        }
+        return [
+            cls.of(one, blame=shaped[id(blames[one.case_id])] if one.case_id in blames else None)
+            for one in results
+        ]
 
 
 class FailurePage(Answer):

@@ -11,6 +11,7 @@ from runs.api.schemas import FailureOut, ResultOut, failure_of, seconds
 from runs.ingestion.details import SuiteDetails
 from runs.models import Attempt, Run
 from runs.queries.result_details import NamedFile, ResultPage, Told
+from runs.queries.run_records import ToldResult
 
 
 class PropertyOut(Answer):
@@ -101,8 +102,8 @@ class ResultDetailsOut(ResultOut):
         if page.result is None:
             return None
         page.result.case = page.case
-        return cls(
-            **dict(ResultOut.of(page.result)),
+        return cls.of(
+            ToldResult.of(page.result),
             tries=[AttemptOut.of(attempt) for attempt in page.attempts],
             told=[ToldOut.of(one, page.run) for one in page.told],
         )

@@ -191,7 +191,7 @@ def list_failures(request: HttpRequest, run_id: int, query: Query[FailureQuery])
         limit=query.limit,
     )
     blames = blames_of_cases(run, [row.case_id for row in rows])
-    items = [FailedResultOut.failed(row, blames.get(row.case_id)) for row in rows]
+    items = FailedResultOut.all_of(rows, blames)
     last = [rows[-1].position, rows[-1].case_id] if rows else []
     return page(request, rows, items, limit=query.limit, key=last)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from ninja import Field, Schema
@@ -13,6 +13,7 @@ from runs.api.answers import Answer
 from runs.models import Attempt, Event, Quarantine, Result, Run, TestCase
 from runs.queries.comparison import ToldComparison
 from runs.queries.quarantine import NAME_LIMIT, Gate
+from runs.queries.run_records import ToldResult
 from runs.vocabulary import Outcome, RunStatus, Trigger
 
 
@@ -371,18 +372,19 @@ class ResultOut(Answer):
     failure: FailureOut | None
 
     @classmethod
-    def of(cls, result: Result) -> ResultOut:
-        """Shape a result whose case and failure are loaded."""
+    def of(cls, result: ToldResult, **more: Any) -> Self:  # noqa: ANN401 - named by who has more
+        """Shape a result; `more` is what a kind of result has besides."""
         return cls(
             test_id=result.case_id,
-            class_name=result.case.class_name,
-            name=result.case.name,
-            parameters=result.case.parameters,
+            class_name=result.class_name,
+            name=result.name,
+            parameters=result.parameters,
             outcome=result.outcome,
             duration_seconds=seconds(result.duration_ms),
             attempts=result.attempt_count,
             shard=result.shard,
             failure=failure_of(result),
+            **more,
         )
 
 
@@ -443,7 +445,7 @@ def seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def failure_of(result: Result | Attempt) -> FailureOut | None:
+def failure_of(result: Result | ToldResult | Attempt) -> FailureOut | None:
     """The failure's text; None when nothing failed."""
     if result.failure is None:
         return None

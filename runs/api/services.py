@@ -17,6 +17,7 @@ from runs.api.paging import page, read_cursor
 from runs.api.schemas import Paging
 from runs.models import Blame, Project, Service
 from runs.queries.blamed import blames_before
+from runs.queries.blames import BlameKind
 from runs.queries.service_page import DayCount, counts_by_day
 from runs.queries.services import DAYS, service_heat
 from runs.vocabulary import Scope
@@ -149,5 +150,5 @@ def _failure(blame: Blame, slug: str) -> BlamedFailureOut:
         at=blame.run_at,
         test_id=blame.case_id,
         test=f"{blame.case.name}{blame.case.parameters}",
-        blame=BlameOut.of(blame),
+        blame=BlameOut.of(BlameKind.of(blame)),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from django.db import connection
 
 from runs.analytics.blame import EvidenceKind
 from runs.models import Blame, Run
@@ -103,20 +106,41 @@ class GroupBlame:
         return bool(self.ruled_out) or any(line.at is not None for line in self.evidence)
 
 
-def blames_of_cases(run: Run, cases: Sequence[int]) -> dict[int, Blame]:
-    """What was found of the failures of these tests in the run, by case."""
-    if not cases:
-        return {}
-    return {blame.case_id: blame for blame in Blame.objects.filter(run=run, case__in=cases)}
-
-
 class BlameKind(NamedTuple):
     """What was found of so many failures alike, as `Blame` keeps it."""
 
+    services: list[str]
     suspects: list[dict[str, Any]]
     ruled_out: list[dict[str, Any]]
     unwatched: list[str]
-    number: int
+    number: int = 1
+
+    @classmethod
+    def of(cls, blame: Blame) -> BlameKind:
+        """Of one failure."""
+        return cls(blame.services, blame.suspects, blame.ruled_out, blame.unwatched)
+
+
+_FOUND = """
+SELECT case_id, services, suspects::text, ruled_out::text, unwatched FROM runs_blame
+WHERE run_id = %s AND case_id = ANY(%s)
+"""
+
+
+def blames_of_cases(run: Run, cases: Sequence[int]) -> dict[int, BlameKind]:
+    """What was found of the failures of these tests in the run, by case; the same findings are one object."""
+    if not cases:
+        return {}
+    known: dict[tuple[object, ...], BlameKind] = {}
+    found: dict[int, BlameKind] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_FOUND, [run.pk, list(cases)])
+        for case, services, suspects, ruled_out, unwatched in cursor.fetchall():
+            key = (*services, suspects, ruled_out, *unwatched)
+            if key not in known:
+                known[key] = BlameKind(services, json.loads(suspects), json.loads(ruled_out), unwatched)
+            found[case] = known[key]
+    return found
 
 
 def group_blame(

@@ -161,6 +161,6 @@ def _blames(values: Mapping[str, Any]) -> dict[bytes, GroupBlame | None]:
             if suspects is None:
                 counts[bytes(key)].append((services, int(number)))
             else:
-                one = BlameKind(json.loads(suspects), json.loads(ruled_out), unwatched, int(number))
+                one = BlameKind(services, json.loads(suspects), json.loads(ruled_out), unwatched, int(number))
                 kinds[bytes(key)].append(one)
     return {fingerprint: group_blame(kinds[fingerprint], own) for fingerprint, own in counts.items()}

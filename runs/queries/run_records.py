@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from django.db.models import Q, QuerySet
 
-from runs.models import Event, Project, Result, Run
+from runs.models import Event, Failure, Project, Result, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,51 @@ def runs_before(project: Project, wanted: RunFilter, *, number: int | None, limi
     return list(rows.newest_first()[:limit])
 
 
+class ToldResult(NamedTuple):
+    """A result as the API tells it, without the models behind it: they are made by the thousand."""
+
+    case_id: int
+    class_name: str
+    name: str
+    parameters: str
+    outcome: str
+    duration_ms: int | None
+    attempt_count: int
+    shard: int
+    position: int
+    failure: Failure | None
+
+    @classmethod
+    def of(cls, result: Result) -> ToldResult:
+        """From a result whose case and failure are loaded."""
+        case = result.case
+        return cls(
+            case.pk,
+            case.class_name,
+            case.name,
+            case.parameters,
+            result.outcome,
+            result.duration_ms,
+            result.attempt_count,
+            result.shard,
+            result.position,
+            result.failure,
+        )
+
+
+_TOLD = (
+    *("case_id", "case__class_name", "case__name", "case__parameters", "outcome", "duration_ms"),
+    *("attempt_count", "shard", "position", "failure_id"),
+)
+
+
 def results_after(
     run: Run, *, outcomes: Sequence[str], text: str, position: tuple[int, int] | None, limit: int
-) -> list[Result]:
-    """Up to `limit` results in the report's order, after the one at (position, case)."""
+) -> list[ToldResult]:
+    """Up to `limit` results in the report's order, after the one at (position, case); two queries.
+
+    Each failure is read once, however many results share it.
+    """
     rows = results_of(run)
     if outcomes:
         rows = rows.filter(outcome__in=outcomes)
@@ -51,13 +93,20 @@ def results_after(
     if position is not None:
         place, case = position
         rows = rows.filter(Q(position__gt=place) | Q(position=place, case_id__gt=case))
-    return first_results(run, rows.order_by("position", "case_id"), "case", "failure", limit=limit)
+    found = list(_first(run, rows.order_by("position", "case_id"), limit=limit).values_list(*_TOLD))
+    failures = Failure.objects.in_bulk({row[-1] for row in found if row[-1] is not None})
+    return [ToldResult._make((*row[:-1], failures.get(row[-1]))) for row in found]
 
 
 def first_results(run: Run, ordered: QuerySet[Result], *related: str, limit: int) -> list[Result]:
-    """The first of a run's results in that order: chosen in narrow rows before others are joined to them."""
+    """The first of a run's results in that order, with what is related to them."""
+    return list(_first(run, ordered, limit=limit).select_related(*related))
+
+
+def _first(run: Run, ordered: QuerySet[Result], *, limit: int) -> QuerySet[Result]:
+    """Chosen in narrow rows before others are joined to them."""
     chosen = results_of(run).filter(case__in=ordered.values("case_id")[:limit])
-    return list(chosen.select_related(*related).order_by(*ordered.query.order_by))
+    return chosen.order_by(*ordered.query.order_by)
 
 
 def events_after(run: Run, *, event_id: int, limit: int) -> list[Event]:
