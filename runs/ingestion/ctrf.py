@@ -51,14 +51,14 @@ class CtrfReader:
                     yield self._taken()
         except MalformedReportError as error:
             if not self._items.was_found:
-                raise NotAReportError(describe_json(), line=error.line) from error
+                raise NotAReportError(describe_json(self._items.beginning), line=error.line) from error
             if tally.cases:
                 yield self._taken()
             raise
         if tally.cases:
             yield self._taken()
         if not self._items.was_found:
-            raise NotAReportError(describe_json())
+            raise NotAReportError(describe_json(self._items.beginning))
 
     def _taken(self) -> list[CaseRead]:
         cases, self._tally.cases = self._tally.cases, []

@@ -14,8 +14,9 @@ from typing import Any, BinaryIO, Protocol, cast
 from lxml import etree
 
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError, UnsafeReportError
-from runs.ingestion.formats import describe_bytes
+from runs.ingestion.formats import describe_bytes, describe_doctype, describe_text, mend_of
 from runs.ingestion.report import CaseRead, ReportSummary
+from runs.ingestion.sections import Sections
 
 CHUNK_BYTES = 128 * 1024
 #: What may come before the root element; a longer prologue is no report's.
@@ -24,6 +25,10 @@ DEPTH_LIMIT = 1_000
 
 _POSITION = re.compile(r",? line \d+, column \d+.*$", re.DOTALL)
 _BLANK = b"\xef\xbb\xbf \t\r\n"
+#: What may stand before a document type. Each part begins with other signs: none is tried in two ways.
+_BEFORE_TYPE = re.compile(
+    rb"(?:\xff\xfe|\xfe\xff)?(?:[\xef\xbb\xbf\s]++|<\?.*?\?>|<!--.*?-->)*+<!DOCTYPE", re.DOTALL
+)
 
 
 class ReportReader(Protocol):
@@ -57,15 +62,20 @@ def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
         ReportError: as `ReportReader.batches`.
     """
     parser = _parser(walk)
+    sections = Sections()
     beginning = b""
     try:
         while chunk := stream.read(CHUNK_BYTES):
             if not walk.root:
                 beginning += chunk
                 _refuse_entities(beginning)
+<<<<<<< HEAD
             # Most reports hold none, and each attribute is looked at. Some encodings write them otherwise.
             walk.has_ampersands = walk.has_ampersands or b"&" in chunk or b"<" not in beginning
             parser.feed(chunk)
+=======
+            parser.feed(sections.divided(chunk))
+>>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
             if walk.cases:
                 yield _taken(walk)
         if not beginning.strip(_BLANK):
@@ -81,16 +91,20 @@ def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
 
 
 def begun(stream: BinaryIO) -> tuple[bytes, str, BinaryIO]:
-    """Return how the document begins, its root element's name, and a stream that gives it from the start.
+    """Return how the document begins, its root element, and a stream that gives it from the start.
 
-    The name is empty where none is found: by then, or ever.
+    The root is named as lxml does, with its namespace in braces; empty where none is found.
     """
     beginning = b""
     root = _Root()
     parser = _parser(root)
     while not root.name and len(beginning) <= PROLOGUE_LIMIT_BYTES and (chunk := stream.read(CHUNK_BYTES)):
         beginning += chunk
-        if b"<!ENTITY" in beginning.replace(b"\0", b"") or describe_bytes(beginning):
+        if (
+            is_json(beginning)
+            or _entities_at(beginning.replace(b"\0", b"")) >= 0
+            or describe_bytes(beginning)
+        ):
             break
         try:
             parser.feed(chunk)
@@ -130,32 +144,51 @@ def _taken(walk: Walk) -> list[CaseRead]:
 def _refuse_entities(beginning: bytes) -> None:
     """Nobody's test tool declares entities, so they are not weighed, only refused."""
     plain = beginning.replace(b"\0", b"")  # UTF-16
-    if b"<!ENTITY" in plain:
+    place = _entities_at(plain)
+    if place >= 0:
         reason = "The document declares entities (<!ENTITY …>), which is never done by a test tool."
-        raise UnsafeReportError(reason, line=plain[: plain.index(b"<!ENTITY")].count(b"\n") + 1)
+        raise UnsafeReportError(reason, line=plain.count(b"\n", 0, place) + 1)
     if len(beginning) > PROLOGUE_LIMIT_BYTES:
         reason = "No element within the first MiB."
         raise ReportLimitError(reason)
 
 
-def refuse_outside(public_id: str | None, system_id: str | None) -> None:
+def is_json(beginning: bytes) -> bool:
+    """Whether a document begins as an object in JSON, which PowerShell writes in UTF-16."""
+    return beginning[:4_096].replace(b"\0", b"").lstrip(_BLANK + b"\xff\xfe").startswith(b"{")
+
+
+def _entities_at(beginning: bytes) -> int:
+    """Where entities are declared, -1 for nowhere: only a document type does, and text may speak of them."""
+    before = _BEFORE_TYPE.match(beginning)
+    return beginning.find(b"<!ENTITY", before.end()) if before else -1
+
+
+def refuse_outside(root: str, public_id: str | None, system_id: str | None) -> None:
     """Refuse a document type that points to another file.
 
     Raises:
+        NotAReportError: it does, and names what is no report anyway, such as a page or a coverage report.
         UnsafeReportError: it does.
     """
     if public_id or system_id:
+        known = describe_doctype(root)
+        if known:
+            raise NotAReportError(known, line=1)
         reason = f"The document type points to another file ({system_id or public_id}); it is not opened."
         raise UnsafeReportError(reason, line=1)
 
 
 def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
     line = error.position[0] or 1
-    other = describe_bytes(beginning)
+    other = describe_bytes(beginning) or describe_text(beginning)
     if other:
         return NotAReportError(other, line=line)
     said = _POSITION.sub("", error.msg or "").strip().rstrip(".") or "no reason given"
-    return MalformedReportError(f"Not well-formed XML: {said}.", line=line)
+    # How the parser calls a section that never ends.
+    said = said.replace("Unregistered error message", "it breaks off")
+    mend = mend_of(said, beginning)
+    return MalformedReportError(f"Not well-formed XML: {said}. {mend}".rstrip(), line=line)
 
 
 class _FoundError(Exception):
@@ -168,7 +201,7 @@ class _Root:
     name = ""
 
     def start(self, tag: str, _attributes: Mapping[str, str]) -> None:
-        self.name = tag.rpartition("}")[2]
+        self.name = tag
         raise _FoundError
 
     def close(self) -> None:

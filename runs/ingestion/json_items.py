@@ -9,11 +9,15 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from runs.ingestion.errors import MalformedReportError, ReportLimitError
+from runs.ingestion.formats import JSON_LOOKED_AT
 
 CHUNK_BYTES = 128 * 1024
 #: Characters of one item; one string cannot be longer either.
 ITEM_LIMIT = 8 * 1024 * 1024
 DEPTH_LIMIT = 200
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_MARK_BYTES = 2
+_SPELLED = {"utf-16": "UTF-16", "utf-8-sig": "UTF-8"}
 
 #: Strings and signs; a lone quote is a string whose end has not come yet. Numbers and words are between them.
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},:"]', re.DOTALL)
@@ -31,6 +35,8 @@ class JsonItems:
         self._stream = stream
         self._path = list(path)
         self.was_found = False
+        #: How the document begins, once it was begun.
+        self.beginning = ""
         #: What was read and is not done with, the line it begins in, how far it was looked at and dealt with.
         self._text = ""
         self._line = 1
@@ -51,17 +57,20 @@ class JsonItems:
             MalformedReportError: what follows is no JSON.
             ReportLimitError: too deep, or an item too long.
         """
-        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        chunk = self._stream.read(max(CHUNK_BYTES, _MARK_BYTES))
+        encoding = "utf-16" if chunk.startswith(_UTF_16) else "utf-8-sig"
+        decoder = codecs.getincrementaldecoder(encoding)()
         is_last = False
         while not is_last:
-            chunk = self._stream.read(CHUNK_BYTES)
             is_last = not chunk
             try:
                 self._text += decoder.decode(chunk, final=is_last)
             except UnicodeDecodeError as error:
-                raise self._malformed(f"no UTF-8 ({error.reason})", len(self._text)) from error
+                raise self._malformed(f"no {_SPELLED[encoding]} ({error.reason})", len(self._text)) from error
+            self.beginning = self.beginning or self._text[:JSON_LOOKED_AT]
             yield from self._read_on()
             self._forget_what_is_done()
+            chunk = self._stream.read(CHUNK_BYTES) if not is_last else b""
         if not self._ended:
             raise self._malformed("it ends before its last bracket is closed", len(self._text))
         if self._text.strip():

@@ -52,6 +52,7 @@ class NUnitWalk(RecordWalk):
         if tag == "property" and self._properties:
             name, value = attributes.get("name", ""), attributes.get("value", "")
             self.summary.keep_suite_property(self._properties[-1], name, value)
+        self.is_known = True
         if tag != "test-suite":
             return
         self.summary.suite_count += 1

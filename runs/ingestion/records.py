@@ -7,8 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar
 
+<<<<<<< HEAD
 from runs.ingestion.errors import ReportLimitError
 from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
+=======
+from runs.ingestion.errors import NotAReportError, ReportLimitError
+from runs.ingestion.feeding import DEPTH_LIMIT, read_xml, refuse_outside
+from runs.ingestion.formats import describe_root
+>>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
 from runs.ingestion.report import OUTPUT_LIMIT, CaseRead, ReportSummary
 from runs.ingestion.tally import Tally
 from runs.ingestion.text import TextSink
@@ -66,7 +72,12 @@ class RecordWalk(Tally, ABC):
     def __init__(self, case_limit: int | None) -> None:
         super().__init__(case_limit)
         self.root = ""
+<<<<<<< HEAD
         self.has_ampersands = False
+=======
+        #: Whether an element was seen that only this format has.
+        self.is_known = False
+>>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
         self._depth = 0
         #: The open elements from the outermost record on; how many children and characters it may still have.
         self._open: list[Element | None] = []
@@ -85,11 +96,20 @@ class RecordWalk(Tally, ABC):
     def record(self, element: Element) -> None:
         """Take a record that is not within another."""
 
+    def refuse_others(self) -> None:
+        """Refuse another format whose root has the same name; call it at the end.
+
+        Raises:
+            NotAReportError: nothing in it was of this format.
+        """
+        if not self.is_known and not self.summary.case_count and not self.summary.suite_error_count:
+            raise NotAReportError(describe_root(self.root))
+
     # --- the parser calls these ---------------------------------------------------------------------
 
-    def doctype(self, _name: str, public_id: str | None, system_id: str | None) -> None:
+    def doctype(self, name: str, public_id: str | None, system_id: str | None) -> None:
         """See a document type."""
-        refuse_outside(public_id, system_id)
+        refuse_outside(name, public_id, system_id)
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
         """See an element begin."""
@@ -153,4 +173,5 @@ class RecordReader:
 
     def batches(self) -> Iterator[list[CaseRead]]:
         """Yield the cases; see `ReportReader.batches`."""
-        return read_xml(self._stream, self._walk)
+        yield from read_xml(self._stream, self._walk)
+        self._walk.refuse_others()

@@ -52,6 +52,8 @@ _OUTCOMES = {
 _RESULTS = frozenset(
     {"UnitTestResult", "TestResultAggregation", "TestResult", "WebTestResult", "GenericTestResult"}
 )
+#: What stands in a test run. CppUnit's and AUnit's own reports have the same root and none of these.
+_PARTS = frozenset({"Results", "TestDefinitions", "ResultSummary", "TestSettings", "TestLists", "Times"})
 _RUN_PROBLEMS = frozenset({"error", "failed", "aborted", "timeout"})
 
 #: A test's class and assembly.
@@ -79,6 +81,7 @@ class TrxReader:
                 pass
             spool.seek(0)
             yield from read_xml(copy, self._walk)
+            self._walk.refuse_others()
 
 
 def _until_fault(batches: Iterator[list[CaseRead]]) -> Iterator[list[CaseRead]]:
@@ -124,6 +127,7 @@ class _Results(RecordWalk):
 
     @override
     def container(self, tag: str, attributes: Mapping[str, str]) -> None:
+        self.is_known = self.is_known or tag in _PARTS
         if tag == "Times":
             self.summary.timestamp = self.summary.timestamp or attributes.get("start", "")
 

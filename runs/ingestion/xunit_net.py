@@ -35,6 +35,8 @@ class XUnitNetWalk(RecordWalk):
 
     @override
     def container(self, tag: str, attributes: Mapping[str, str]) -> None:
+        # Maven's assembly descriptors have no name.
+        self.is_known = self.is_known or tag == "assemblies" or "name" in attributes
         if tag == "assembly":
             self.summary.suite_count += 1
             self._assembly = file_name(attributes.get("name", ""))
