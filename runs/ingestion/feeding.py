@@ -69,13 +69,9 @@ def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
             if not walk.root:
                 beginning += chunk
                 _refuse_entities(beginning)
-<<<<<<< HEAD
             # Most reports hold none, and each attribute is looked at. Some encodings write them otherwise.
             walk.has_ampersands = walk.has_ampersands or b"&" in chunk or b"<" not in beginning
-            parser.feed(chunk)
-=======
             parser.feed(sections.divided(chunk))
->>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
             if walk.cases:
                 yield _taken(walk)
         if not beginning.strip(_BLANK):

@@ -30,15 +30,9 @@ from runs.ingestion.elements import (
     says_skipped,
 )
 from runs.ingestion.errors import NotAReportError, ReportLimitError
-<<<<<<< HEAD
 from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
-from runs.ingestion.formats import REPORT_ROOTS, describe_root
-from runs.ingestion.identity import CaseIdentities, longer_chain
-=======
-from runs.ingestion.feeding import DEPTH_LIMIT, read_xml, refuse_outside
 from runs.ingestion.formats import REPORT_ROOTS, describe_empty, describe_root
-from runs.ingestion.identity import case_identity, longer_chain
->>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
+from runs.ingestion.identity import CaseIdentities, longer_chain
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     OUTPUT_LIMIT,
@@ -102,13 +96,10 @@ class _Walk:
         self.summary = summary
         self.cases: list[CaseRead] = []
         self.root = ""
-<<<<<<< HEAD
         self.has_ampersands = False
-=======
         #: The root with its namespace, and how many test cases the outermost suites say that they hold.
         self.tag = ""
         self.declared = 0
->>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
         self._case_limit = case_limit
         self._identities = CaseIdentities()
         self._depth = 0

@@ -7,14 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, ClassVar
 
-<<<<<<< HEAD
-from runs.ingestion.errors import ReportLimitError
-from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
-=======
 from runs.ingestion.errors import NotAReportError, ReportLimitError
-from runs.ingestion.feeding import DEPTH_LIMIT, read_xml, refuse_outside
+from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
 from runs.ingestion.formats import describe_root
->>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
 from runs.ingestion.report import OUTPUT_LIMIT, CaseRead, ReportSummary
 from runs.ingestion.tally import Tally
 from runs.ingestion.text import TextSink
@@ -72,12 +67,9 @@ class RecordWalk(Tally, ABC):
     def __init__(self, case_limit: int | None) -> None:
         super().__init__(case_limit)
         self.root = ""
-<<<<<<< HEAD
         self.has_ampersands = False
-=======
         #: Whether an element was seen that only this format has.
         self.is_known = False
->>>>>>> a0bac99 (Name files that are no reports for what they are, tell faults with their mend, and read logs of any length, so that nothing is called malformed that a tool wrote well)
         self._depth = 0
         #: The open elements from the outermost record on; how many children and characters it may still have.
         self._open: list[Element | None] = []
