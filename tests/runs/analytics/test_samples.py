@@ -26,6 +26,11 @@ def test_a_percentile_lies_on_the_line_between_its_neighbours() -> None:
     assert median([4, 1, 2, 3]) == 2.5
 
 
+@given(NUMBERS)
+def test_the_median_is_the_50th_percentile(values: list[float]) -> None:
+    assert median(values) == percentile(values, 0.5)
+
+
 def test_an_empty_sample_has_no_percentile() -> None:
     with pytest.raises(ValueError, match="empty"):
         median([])
