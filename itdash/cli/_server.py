@@ -12,6 +12,8 @@ import httpx
 from itdash.env import environment
 
 TIMEOUT_SECONDS = 30.0
+#: Until the server has put large files where they are safe.
+FILES_TIMEOUT_SECONDS = 300.0
 #: Connections are tried again at once; a refusal by the server is final.
 CONNECTION_RETRIES = 2
 
@@ -66,11 +68,13 @@ class Server:
         address = f"{self.url.rstrip('/')}/api/v1{path}"
         shown = {"Authorization": f"Bearer {self.token}", **(headers or {})}
         transport = httpx.HTTPTransport(retries=CONNECTION_RETRIES)
+        answered_within = FILES_TIMEOUT_SECONDS if files else TIMEOUT_SECONDS
+        timeout = httpx.Timeout(TIMEOUT_SECONDS, read=answered_within)
         try:
-            with httpx.Client(transport=transport, timeout=TIMEOUT_SECONDS) as client:
+            with httpx.Client(transport=transport, timeout=timeout) as client:
                 answer = client.request(method, address, json=body, data=fields, files=files, headers=shown)
-        except httpx.InvalidURL as error:
-            message = f"{self.url} is no address ({error}). Set --url or ITDASH_URL."
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            message = f"{self.url} is no address ({error}). Set --url or ITDASH_URL to https://…"
             raise ServerError(message) from error
         except httpx.HTTPError as error:
             message = f"{self.url} does not answer ({error}). Check --url or ITDASH_URL, and that it runs."
@@ -82,8 +86,25 @@ class Server:
         if answer.is_error:
             message = f"{_detail(answer)} ({answer.status_code} from {self.url})"
             raise ServerError(message)
-        content: dict[str, Any] = answer.json()
-        return content
+        return _content(answer, self.url)
+
+
+def _content(answer: httpx.Response, url: str) -> dict[str, Any]:
+    if answer.is_redirect:
+        message = (
+            f"{url} sends on to {answer.headers['Location']}. Set --url or ITDASH_URL to where that leads."
+        )
+        raise ServerError(message)
+    try:
+        content = answer.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        message = (
+            f"What answers at {url} is no itdash. Check --url or ITDASH_URL: the address without a path."
+        )
+        raise ServerError(message)
+    return content
 
 
 def _detail(answer: httpx.Response) -> str:
@@ -91,6 +112,8 @@ def _detail(answer: httpx.Response) -> str:
     try:
         return str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
+        if "<html" in answer.text[:1000].lower():
+            return "an HTML page; is this the address of itdash, without a path?"
         return answer.text.strip()[:200] or "no explanation"
 
 

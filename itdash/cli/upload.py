@@ -7,7 +7,7 @@ under other conditions (a matrix) need a suite or a --run-key of their own.
 
 Exit codes: 0 unless the server refuses what it was sent (2) or --fail-on says otherwise (1). A server that
 cannot be reached is told on standard error and never fails the build: the tests' own exit code stands.
-  --fail-on verdict   1 when the run's verdict is fail: quarantined failures do not count
+  --fail-on verdict   1 when the run's verdict is fail (quarantined failures do not count), or it is errored
   --fail-on failure   1 when anything failed or errored, or a report could not be read
   --fail-on never     0 in any case
 """
@@ -37,6 +37,8 @@ EXIT_REFUSED = 2
 PLAIN_FILE_LIMIT = 3
 PLAIN_SIZE_LIMIT_BYTES = 1024 * 1024
 PACKED_ENDINGS = (".gz", ".zip", ".tgz", ".tar")
+#: In an archive a report is known by its name, so what looks like XML is given one; pictures keep theirs.
+NAMED_ENDINGS = (".xml", ".trx", ".json", ".html", ".htm", ".svg")
 ASK_SECONDS = 1.0
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -104,6 +106,9 @@ def _upload(options: argparse.Namespace) -> int:
     except ServerError as error:
         print(f"itdash: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except OSError as error:
+        print(f"itdash: the reports cannot be read: {error}", file=sys.stderr)
+        return EXIT_REFUSED
     _tell(upload)
     return exit_code(upload, options.fail_on)
 
@@ -116,7 +121,8 @@ def found_files(patterns: Sequence[str]) -> list[Path]:
         matches = [path] if path.is_file() else map(Path, sorted(glob.glob(pattern, recursive=True)))  # noqa: PTH207 - patterns may be absolute
         own = [match for match in matches if match.is_file()]
         if not own:
-            print(f"itdash: no file matches {pattern}", file=sys.stderr)
+            mend = f"; it is a folder: say '{path.as_posix()}/**/*.xml'" if path.is_dir() else ""
+            print(f"itdash: no file matches {pattern}{mend}", file=sys.stderr)
         found.update(dict.fromkeys(own))
     if not found:
         message = "There is no report to send. Did the tests write one?"
@@ -148,7 +154,9 @@ def exit_code(upload: dict[str, Any], fail_on: str | None) -> int:
     """Judge a stored upload's run as `--fail-on` asks."""
     totals = upload["run"]["totals"]
     if fail_on == "verdict":
-        return EXIT_FAILED if upload["run"]["verdict"] == "fail" else 0
+        # Of an errored run nobody knows: no gate is passed on a doubt.
+        is_bad = upload["run"]["verdict"] == "fail" or upload["run"]["status"] == "errored"
+        return EXIT_FAILED if is_bad else 0
     if fail_on == "failure":
         is_bad = totals["failed"] or totals["errored"] or upload["status"] != "stored"
         return EXIT_FAILED if is_bad else 0
@@ -228,13 +236,22 @@ def _packed(files: Sequence[Path], into: IO[bytes]) -> IO[bytes]:
     with zipfile.ZipFile(into, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in files:
             name = path.as_posix().lstrip("/")
-            info = zipfile.ZipInfo(name if name.lower().endswith(".xml") else f"{name}.xml", _FIXED_TIME)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            with path.open("rb") as source, archive.open(info, "w") as target:
-                while chunk := source.read(1024 * 1024):
-                    target.write(chunk)
+            with path.open("rb") as source:
+                is_named = name.lower().endswith(NAMED_ENDINGS) or not _looks_like_xml(source)
+                info = zipfile.ZipInfo(name if is_named else f"{name}.xml", _FIXED_TIME)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(info, "w") as target:
+                    while chunk := source.read(1024 * 1024):
+                        target.write(chunk)
     into.seek(0)
     return into
+
+
+def _looks_like_xml(source: IO[bytes]) -> bool:
+    """Whether it begins as XML does, in any encoding; leaves it at its beginning."""
+    beginning = source.read(512).replace(b"\0", b"")
+    source.seek(0)
+    return beginning.lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n").startswith(b"<")
 
 
 def _text_of(path: str) -> str:

@@ -113,14 +113,18 @@ def _keep(kept: Kept, wanted: _Wanted, run: Run, shard: int) -> None:
 
 
 def _is_no_report(report: Report, stream: BinaryIO) -> bool:
-    """Whether it was refused for being something else: a report that is broken stays a problem."""
-    if report.status != UploadStatus.REJECTED:
+    """Whether it was refused or left out for being something else: a broken report stays a problem."""
+    if report.status == UploadStatus.PARTIAL or report.case_count:
         return False
     beginning = stream.read(512)
     stream.seek(0)
-    if not may_be_report(beginning) or describe_bytes(beginning):
+    if not may_be_report(beginning):
         return True
-    return any(problem["reason"] == NOTHING_TO_READ for problem in report.problems)
+    if report.status != UploadStatus.REJECTED:
+        return False
+    return bool(describe_bytes(beginning)) or any(
+        problem["reason"] == NOTHING_TO_READ for problem in report.problems
+    )
 
 
 def _names_in(report: Report, stream: BinaryIO) -> list[str]:

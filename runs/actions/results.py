@@ -22,6 +22,7 @@ from runs.ingestion.archive import NOTHING_TO_READ, Budget, Member, members_of
 from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
+from runs.ingestion.formats import REPORT_ENDINGS, describe_text, may_be_report
 from runs.ingestion.readers import report_reader
 from runs.ingestion.report import CaseRead, ReportSummary, clean, cut
 from runs.models import Report, Run
@@ -35,7 +36,10 @@ PROBLEM_LIMIT = 200
 TERM_IS_OVER = (
     "The results of this run's month are not kept any more: their term is over (ITDASH_KEEP_RESULTS_DAYS)."
 )
+#: Of files that are sent beside reports, unless a report names them.
+_NO_REPORT = "It is no report and was left out: no report of the run names it."
 _READ_BYTES = 1024 * 1024
+_BEGINNING_BYTES = 512
 _USUAL_BYTES_OF_A_CASE = 150
 _USUAL_PACKING = 10
 
@@ -218,6 +222,10 @@ class _Reading:
     def read(self) -> None:
         budget = Budget(packed_bytes=self.report.size)
         with default_storage.open(self.report.storage_name, "rb") as stream:
+            if self._is_beside(stream.read(_BEGINNING_BYTES)):
+                self._add(StoredProblem(self.report.name, _NO_REPORT))
+                return
+            stream.seek(0)
             try:
                 for member in members_of(self.report.name, cast("BinaryIO", stream), budget):
                     self._read_member(member, budget)
@@ -227,6 +235,15 @@ class _Reading:
             names = ", ".join(budget.left_out)
             reason = f"{budget.left_out_count} files of the archive are no reports and were left out: {names}"
             self._add(StoredProblem(self.report.name, reason))
+
+    def _is_beside(self, beginning: bytes) -> bool:
+        """Whether this came beside the reports of an upload and is none, by its name as by its content.
+
+        What is named like a report and is none has lost something: that is for the reader to say.
+        """
+        is_named_so = self.report.name.lower().endswith(REPORT_ENDINGS)
+        is_other = not may_be_report(beginning) and bool(describe_text(beginning))
+        return self.report.upload_id is not None and not is_named_so and is_other
 
     def _read_member(self, member: Member, budget: Budget) -> None:
         try:

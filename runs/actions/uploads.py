@@ -35,6 +35,7 @@ from runs.actions.results import (
     save_file,
 )
 from runs.actions.runs import open_uploaded_run, settle_uploaded_run
+from runs.actions.uploaded_facts import add_facts
 from runs.dispatch import Work, after_commit
 from runs.ingestion.report import clean
 from runs.models import Project, Report, Result, Run, Upload
@@ -78,11 +79,16 @@ class Received:
 
 
 def receive_upload(
-    *, project: Project, fields: UploadFields, files: Sequence[ReportFile], idempotency_key: str = ""
+    *,
+    project: Project,
+    fields: UploadFields,
+    files: Sequence[ReportFile],
+    idempotency_key: str = "",
+    notes: Sequence[str] = (),
 ) -> Received:
     """Put the files into storage and ask for their results to be stored.
 
-    The same upload again, by key or by run and content, is the first one.
+    The same upload again, by key or by run and content, is the first one. `notes` are told with its problems.
 
     Raises:
         InvalidValueError: a value that cannot be.
@@ -104,7 +110,8 @@ def receive_upload(
                 next_number(project)
                 known = _known(project, fields, content, idempotency_key)
             if known is None:
-                return Received(_create(project, fields, kept, content, idempotency_key), is_new=True)
+                upload = _create(project, fields, kept, content, idempotency_key, notes)
+                return Received(upload, is_new=True)
     except BaseException:
         _forget(kept)
         raise
@@ -172,20 +179,29 @@ def _count_try(upload_id: int) -> bool:
 
 
 def _create(
-    project: Project, fields: UploadFields, kept: Sequence[KeptFile], content: str, idempotency_key: str
+    project: Project,
+    fields: UploadFields,
+    kept: Sequence[KeptFile],
+    content: str,
+    idempotency_key: str,
+    notes: Sequence[str],
 ) -> Upload:
+    told = {
+        "branch": fields.branch,
+        "commit": fields.commit.lower(),
+        "pull_request": fields.pull_request,
+        "ci_url": fields.ci_url,
+    }
+    tags, environment = dict(fields.tags), dict(fields.environment)
     run, is_new_run = open_uploaded_run(
         project=project,
         suite=fields.suite,
         run_key=fields.run_key or None,
         shards=fields.shards,
         started_at=fields.started_at,
-        branch=fields.branch,
-        commit=fields.commit.lower(),
-        pull_request=fields.pull_request,
-        ci_url=fields.ci_url,
-        tags=dict(fields.tags),
-        environment_facts=dict(fields.environment),
+        tags=tags,
+        environment_facts=environment,
+        **told,
     )
     if run.results_removed_at is not None or not are_results_kept(run.run_at):
         message = (
@@ -214,6 +230,8 @@ def _create(
     if fields.shards is not None and fields.shards != run.shards_expected:
         reason = f"It says that there are {fields.shards} shards; another upload said {run.shards_expected}."
         upload.problems.append({"file": "", "line": None, "reason": reason})
+    said = [] if is_new_run else add_facts(run, told=told, tags=tags, environment=environment)
+    upload.problems += [{"file": "", "line": None, "reason": clean(one)} for one in (*notes, *said)]
     if upload.problems:
         upload.save(update_fields=["problems"])
     after_commit(Work.INGEST_UPLOAD, upload.pk)

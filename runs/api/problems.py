@@ -18,6 +18,13 @@ CONTENT_TYPE = "application/problem+json"
 MALFORMED = "The body cannot be read: send one JSON object, in UTF-8. The API is described at /api/v1/docs."
 
 
+_DESCRIBED = "The API is described at /api/v1/docs."
+#: What to do where a value is missing or wrong, when there is more to say.
+_MENDS = {
+    "file.files": "Send the reports as files in the form's field “files”: curl -F files=@junit.xml …",
+}
+
+
 class ProblemError(Exception):
     """Ends a request with a problem document."""
 
@@ -59,7 +66,8 @@ def install(api: NinjaAPI) -> None:
     def on_bad_value(_request: HttpRequest, error: ValidationError) -> HttpResponse:
         complaints = [{"where": _where(one["loc"]), "what": one["msg"]} for one in error.errors]
         first = complaints[0]
-        detail = f"{first['where']}: {first['what']}. The API is described at /api/v1/docs."
+        mend = _MENDS.get(first["where"], _DESCRIBED)
+        detail = f"{first['where']}: {first['what']}. {mend}"
         malformed = any(one["type"].startswith("json_") for one in error.errors)
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, detail, problems=complaints)

@@ -35,6 +35,8 @@ from runs.vocabulary import Scope, UploadStatus
 router = Router(tags=["uploads"])
 
 WAIT_LIMIT_SECONDS = 60
+#: Fields and files left out that are named.
+_LEFT_OUT_LIMIT = 20
 _SHARD = re.compile(r"([0-9]{1,9})(?:/([0-9]{1,9}))?")
 _EXTRA = re.compile(r"(env|tag)\.(.{1,200})", re.DOTALL)
 
@@ -286,6 +288,7 @@ def post_upload(
         fields=UploadFields(**form.dict() | _shards(form), environment=_extra(request, "env"), tags=tags),
         files=[ReportFile(file.name or "report.xml", open=partial(_from_start, file)) for file in files],
         idempotency_key=request.headers.get("Idempotency-Key", ""),
+        notes=_left_out(request),
     )
     upload = _awaited(received.upload.pk, seconds=query.wait) if query.wait else received.upload
     is_done = upload.status != UploadStatus.RECEIVED
@@ -394,6 +397,19 @@ class _Unclosed:
 
     def __exit__(self, *_: object) -> None:
         """Leave it open."""
+
+
+def _left_out(request: HttpRequest) -> list[str]:
+    """Say of the form's fields that nobody asks for that they are left out: a name may be misspelt."""
+    fields = [
+        name for name in request.POST if name not in UploadForm.model_fields and not _EXTRA.fullmatch(name)
+    ]
+    told = [f"The field “{name[:100]}” of the form is not known; it was left out." for name in fields]
+    for name in request.FILES:
+        if name != "files":
+            sent = ", ".join(str(file.name)[:100] for file in request.FILES.getlist(name)[:_LEFT_OUT_LIMIT])
+            told.append(f"Reports go into the field “files”; what “{name[:100]}” held was left out: {sent}.")
+    return told[:_LEFT_OUT_LIMIT]
 
 
 def _extra(request: HttpRequest, kind: str) -> dict[str, str]:

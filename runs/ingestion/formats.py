@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+#: Names of reports and of archives of them.
+REPORT_ENDINGS = (".xml", ".trx", ".json", ".gz", ".tgz", ".zip", ".tar")
 REPORT_ROOTS = frozenset({"testsuites", "testsuite", "testcase"})
 
 

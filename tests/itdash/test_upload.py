@@ -132,6 +132,7 @@ def test_waiting_tells_the_results_and_every_problem(
     [
         (GOOD, "verdict", 0),
         (BAD, "verdict", 1),
+        ("<testsuite><testcase name='a'/>", "verdict", 1),
         (BAD, "failure", 1),
         ("<testsuite>", "failure", 1),
         (BAD, "never", 0),
@@ -163,6 +164,64 @@ def test_what_the_gates_said_is_told_and_decides(
     assert (
         "  Fails: 1 new failure against #1 on main, at most 0 allowed; 1 failure" in capsys.readouterr().out
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (301, {"Location": "https://itdash.example.org/api"}, "sends on to https://itdash.example.org/api"),
+        (200, {}, "is no itdash"),
+        (404, {}, "an HTML page"),
+    ],
+)
+def test_what_is_no_itdash_is_told_and_is_an_error(
+    upload: Upload_,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    status: int,
+    headers: dict[str, str],
+    said: str,
+) -> None:
+    class Other(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(b"<html><body>Please sign in")
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Other) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        code = upload(written(tmp_path, "one.xml", GOOD), url=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+
+    assert code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_address_without_a_scheme_is_refused_at_once(
+    upload: Upload_, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upload(written(tmp_path, "one.xml", GOOD), url="itdash.example.org:8000") == 2
+    assert "is no address" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("_worker")
+def test_pictures_may_travel_with_the_reports_and_reports_by_any_name(
+    upload: Upload_, tmp_path: Path
+) -> None:
+    for number in range(3):
+        written(tmp_path, f"out/{number}.junit", GOOD)
+    (tmp_path / "out/shot.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+
+    assert upload(f"{tmp_path}/out/*", "--fail-on", "failure") == 0
+    assert Run.objects.get().test_count == 3
 
 
 @pytest.mark.usefixtures("_worker")
@@ -212,6 +271,13 @@ def test_a_refusal_says_what_to_do_and_is_an_error(
 def test_no_report_at_all_is_an_error(upload: Upload_, tmp_path: Path) -> None:
     assert upload(f"{tmp_path}/*.xml") == 2
     assert upload(f"{tmp_path}/*.xml", "--fail-on", "never") == 0
+
+
+def test_a_folder_is_no_report_and_says_how_to_name_those_in_it(
+    upload: Upload_, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert upload(tmp_path) == 2
+    assert f"say '{tmp_path}/**/*.xml'" in capsys.readouterr().err
 
 
 def test_a_server_that_stumbles_is_tried_again_with_the_same_key(upload: Upload_, tmp_path: Path) -> None:

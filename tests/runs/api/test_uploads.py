@@ -285,6 +285,46 @@ def test_a_file_that_came_before_is_counted_once(client: Client, project: Projec
     assert "counted once" in Upload.objects.get(pk=again).problems[0]["reason"]
 
 
+def test_what_a_later_upload_says_of_the_run_is_taken_over_or_told_as_a_difference(
+    client: Client, project: Project
+) -> None:
+    send(client, project, GOOD, run_key="r", commit="9c1f0e2", tag__os="linux")
+    send(client, project, BAD, run_key="r", branch="main", commit="9c1f0e2aa0", tag__os="mac", tag__py="3.13")
+    other = {"branch": "dev", "commit": "9c1f0e2", "pull_request": "7"}
+    third = send(client, project, BAD, name="b.xml", run_key="r", **other).json()["upload"]["id"]
+
+    run = Run.objects.get()
+    assert (run.branch, run.commit, run.pull_request) == ("main", "9c1f0e2aa0", "7")
+    assert run.tags == {"os": "linux", "py": "3.13"}
+    assert [one["reason"] for one in Upload.objects.get(pk=third).problems] == [
+        "It says that the branch is dev; an upload before said main, which holds."
+    ]
+
+
+def test_what_the_form_holds_besides_is_named_and_left_out(client: Client, project: Project) -> None:
+    names_one = GOOD.replace(b"/>", b"><system-out>[[ATTACHMENT|named.png]]</system-out></testcase>")
+    pictures = [SimpleUploadedFile(name, b"\x89PNG\r\n\x1a\n") for name in ("named.png", "other.png")]
+    more = {
+        "file": SimpleUploadedFile("b.xml", GOOD),
+        "files": [SimpleUploadedFile("a.xml", names_one), *pictures],
+    }
+    answer = client.post(
+        f"/api/v1/projects/{project.slug}/uploads",
+        {"suite": "checkout", "brnach": "main", **more},
+        headers=bearer(project, Scope.UPLOAD),
+    )
+    ingest_upload(answer.json()["upload"]["id"])
+
+    upload = Upload.objects.get()
+    assert [one["reason"] for one in upload.problems] == [
+        "The field “brnach” of the form is not known; it was left out.",
+        "Reports go into the field “files”; what “file” held was left out: b.xml.",
+        "It is no report: it is kept as an attachment that a report of the run names.",
+        "It is no report and was left out: no report of the run names it.",
+    ]
+    assert (upload.status, upload.run.status, Result.objects.count()) == ("stored", RunStatus.PASSED, 1)
+
+
 def test_ringing_twice_stores_once(client: Client, project: Project) -> None:
     send(client, project, BAD)
     upload_id = Upload.objects.get().pk
