@@ -436,3 +436,11 @@ def counted() -> dict[str, int]:
         cursor.execute(ask, [list(tables)])
         found = dict(cursor.fetchall())
     return {table: found[table] for table in tables}
+
+
+def database_bytes() -> int:
+    """What the database takes on disk."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        [size] = cursor.fetchone()
+    return int(size)

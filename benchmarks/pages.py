@@ -108,11 +108,12 @@ def main() -> int:
             use(options.kept, Path(folder))
             return 0 if measure(options.rounds, only) else 1
     with tempfile.TemporaryDirectory(prefix="itdash-bench-") as folder, server(Path(folder)):
-        from benchmarks.history import build, counted  # noqa: PLC0415 - once the server is up
+        from benchmarks.history import build, counted, database_bytes  # noqa: PLC0415 - once the server is up
 
         print(f"{options.results:,} results", flush=True)
         build(options.results, until=datetime.now(tz=UTC))
         print(", ".join(f"{count:,} in {table}" for table, count in counted().items()), flush=True)
+        print(f"{database_bytes() / 1024**3:.1f} GiB in the database", flush=True)
         is_kept = measure(options.rounds, only)
         if options.keep:
             print(f"left up: --kept '{os.environ['DATABASE_URL']}'", flush=True)

@@ -37,10 +37,23 @@ _BUFFER_BYTES = 64 * 1024
 _PLACE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.ASCII)
 _TOTAL = re.compile(r"bytes \d+-\d+/(\d+)")
 _MISSING = frozenset({"404", "NoSuchKey", "NotFound"})
-_REFUSED = frozenset({"401", "403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_UNKNOWN = frozenset({"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"})
+_REFUSED = frozenset({"401", "403", "AccessDenied"})
 _NO_CREDENTIALS = (
     "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the machine a role"
 )
+
+
+class BucketMissingError(ConnectionError):
+    """There is no such bucket: nothing is lost, and it may be made yet."""
+
+
+class KeysMissingError(PermissionError):
+    """Nobody said who itdash is to the server."""
+
+
+class KeysUnknownError(PermissionError):
+    """The server does not know this key, or it has another secret, or its time is over."""
 
 
 class Client(Protocol):
@@ -327,6 +340,7 @@ def told(bucket: str, name: str = "") -> Iterator[None]:
         BotoCoreError,
         ClientError,
         NoCredentialsError,
+        PartialCredentialsError,
     )
 
     where = f"{name} in bucket {bucket}" if name else f"bucket {bucket}"
@@ -334,9 +348,9 @@ def told(bucket: str, name: str = "") -> Iterator[None]:
         yield
     except ClientError as error:
         raise _as_os_error(error, where) from error
-    except NoCredentialsError as error:
+    except (NoCredentialsError, PartialCredentialsError) as error:
         message = f"{where}: {_NO_CREDENTIALS}"
-        raise PermissionError(message) from error
+        raise KeysMissingError(message) from error
     except Boto3Error as error:
         cause = error.__context__
         if isinstance(cause, ClientError):
@@ -353,9 +367,11 @@ def _as_os_error(error: ClientError, where: str) -> OSError:
     said = f"{where}: {code} {reason}".rstrip()
     if code in _MISSING:
         return FileNotFoundError(said)
+    if code in _UNKNOWN:
+        return KeysUnknownError(said)
     if code in _REFUSED:
         return PermissionError(said)
-    return ConnectionError(said)
+    return BucketMissingError(said) if code == "NoSuchBucket" else ConnectionError(said)
 
 
 def _code(error: ClientError) -> str:

@@ -304,6 +304,8 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
     "root": {"handlers": ["stderr"], "level": ENV.log_level},
+    # Each process would say where it found its credentials, among a command's own words.
+    "loggers": {"botocore.credentials": {"level": "WARNING"}},
 }
 structlog.configure(
     processors=[

@@ -20,8 +20,10 @@ from pathlib import Path
 
 import psycopg
 import redis
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile
+from django.db import DatabaseError
 
 from environments import wheels
 from environments.docker_engine import DockerEngine
@@ -29,11 +31,13 @@ from environments.docker_engine.helper import HelperImage
 from environments.engine import Feature, Room
 from environments.errors import EnvironmentFailedError
 from environments.subnets import Pool
-from itdash.cli._django import add_data_dir
+from itdash.cli._django import add_data_dir, set_up_django
+from itdash.cli._room import Disk, Outlook, disk_of, kinds_told, told
 from itdash.embedded import Running, find_running
 from itdash.env import environment
-from itdash.s3 import S3Storage
+from itdash.s3 import BucketMissingError, KeysMissingError, KeysUnknownError, S3Storage
 from itdash.storages import file_storage
+from runs.analytics.storage import Stored
 
 OLDEST_POSTGRES = 15
 NEEDED_BYTES = 2 * 1024**3
@@ -83,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         git,
         lambda: database(running),
         lambda: broker(running),
-        lambda: storage(data_dir),
+        lambda: storage(data_dir, running),
         *([bucket] if environment().storage else []),
         lambda: clock(running),
     ]
@@ -196,20 +200,67 @@ def broker(running: Running | None) -> Finding:
     return Finding("broker", State.WORKS, f"{name} {version} answers")
 
 
-def storage(data_dir: Path) -> Finding:
-    """Where reports, checkouts and the embedded servers' data lie."""
+def storage(data_dir: Path, running: Running | None) -> Finding:
+    """Where reports, checkouts and the embedded servers' data lie, and for how long there is room."""
     place = next(folder for folder in (data_dir, *data_dir.parents) if folder.exists())
     try:
         tempfile.TemporaryFile(dir=place).close()
     except OSError as error:
         mend = "Choose a folder that this account can write to, with --data-dir or ITDASH_DATA_DIR."
         return Finding("storage", State.BROKEN, f"{place} cannot be written: {error.strerror}", mend)
-    free = shutil.disk_usage(place).free
-    text = f"{data_dir}, {free / 1024**3:.1f} GiB free"
-    if free < NEEDED_BYTES:
+    disk = disk_of(data_dir, place)
+    text = f"{data_dir}, {disk.free / 1024**3:.1f} GiB free"
+    ahead, forecast = _forecast(data_dir, running, disk)
+    whole = "more than " if disk.is_cut else ""
+    features = (
+        Feature("disk", is_there=True, text=f"{disk.free / disk.total:.0%} of {told(disk.total)} free"),
+        Feature("data folder", is_there=True, text=f"{whole}{told(disk.taken)}"),
+        *forecast,
+    )
+    if disk.free < NEEDED_BYTES:
         mend = f"Make room: below {NEEDED_BYTES // 1024**3} GiB images and databases fail in odd ways."
-        return Finding("storage", State.LIMITED, text, mend)
-    return Finding("storage", State.WORKS, text)
+    elif disk.is_short or (ahead and ahead.is_short):
+        mend = (
+            "Make room, or keep less: `manage.py show_storage` says what takes it and how fast it grows, the "
+            "ITDASH_KEEP_…_DAYS settings how long each kind is kept."
+        )
+    else:
+        return Finding("storage", State.WORKS, text, features=features)
+    return Finding("storage", State.LIMITED, text, mend, features)
+
+
+def _forecast(data_dir: Path, running: Running | None, disk: Disk) -> tuple[Outlook | None, list[Feature]]:
+    """What all projects together store, and for how long there is room; None when the database is mute."""
+
+    def unknown(why: str) -> tuple[None, list[Feature]]:
+        return None, [Feature("forecast", is_there=True, text=f"not known: {why}")]
+
+    if not _database_url(running):
+        return unknown("no database runs on this folder")
+    is_ours = "database_url" not in environment().model_fields_set
+    try:
+        found = _stored(data_dir)
+    except ImproperlyConfigured as error:
+        return unknown(str(error))
+    except DatabaseError as error:
+        return unknown(f"the database says: {str(error).strip().splitlines()[0]}")
+    ahead = Outlook.of(found, free=disk.free, has_database=is_ours, has_files=not environment().storage)
+    features = [Feature("stored", is_there=True, text=kinds_told(found))]
+    if ahead.elsewhere:
+        what = [] if is_ours else ["the database (DATABASE_URL)"]
+        what += ["reports and artifacts (ITDASH_STORAGE)"] if environment().storage else []
+        text = f"{' and '.join(what)}: how much is free there is not known from here"
+        features.append(Feature("elsewhere", is_there=True, text=text))
+    return ahead, [*features, Feature("forecast", is_there=True, text=ahead.words)]
+
+
+def _stored(data_dir: Path) -> list[Stored]:
+    """What there is of each kind, by the database."""
+    if not apps.ready:  # settings are read once
+        set_up_django(data_dir)
+    from runs.queries.storage import stored  # noqa: PLC0415 - settings are named now
+
+    return stored(datetime.now(tz=UTC))
 
 
 def bucket() -> Finding:
@@ -227,17 +278,32 @@ def bucket() -> Finding:
         with storage.open(name) as file:
             is_same = file.read() == BUCKET_TRIAL
         storage.delete(name)
-    except PermissionError as error:
-        mend = "Let the credentials read, write and delete objects below it, and abort uploads in parts."
-        return Finding("bucket", State.BROKEN, f"{place}: {error}", mend)
     except OSError as error:
-        mend = "Check ITDASH_STORAGE and ITDASH_S3_ENDPOINT, that the bucket exists and the server answers."
-        return Finding("bucket", State.BROKEN, f"{place}: {error}", mend)
+        return Finding("bucket", State.BROKEN, f"{place}: {error}", _bucket_mend(error))
     if not is_same:
         mend = "See what stands between itdash and the server: it changes what passes."
         return Finding("bucket", State.BROKEN, f"{place} gave back something else than it was given", mend)
     milliseconds = (time.monotonic() - began_at) * 1000
     return Finding("bucket", State.WORKS, f"{place}, written, read and deleted in {milliseconds:.0f} ms")
+
+
+def _bucket_mend(error: OSError) -> str:
+    """What to do about a bucket that cannot be used, by what the server or its client said."""
+    if isinstance(error, BucketMissingError):
+        return "Make the bucket, or name another one in ITDASH_STORAGE: itdash makes none."
+    if isinstance(error, KeysMissingError):
+        return "Set them for web and workers: in their environment, or in a profile that AWS_PROFILE names."
+    if isinstance(error, KeysUnknownError):
+        return "Correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: the server does not know this pair."
+    if isinstance(error, PermissionError):
+        return (
+            "Let the credentials read, write and delete objects below it, and abort uploads in parts. See "
+            "that the bucket is there, too: some servers call one forbidden that is not."
+        )
+    return (
+        "See that ITDASH_S3_ENDPOINT is the server's address, ITDASH_S3_REGION its region, and that it runs "
+        "and lets this machine in."
+    )
 
 
 def clock(running: Running | None) -> Finding:

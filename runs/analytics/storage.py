@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
+
+#: Days that a forecast reaches: who knows what comes after ten years.
+LOOKED_AHEAD: Final = 3_650
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,8 @@ class Stored:
     daily: float
     #: Days that it is kept; 0 is for ever.
     term: int
+    #: Kept as files, beside the database.
+    is_file: bool = False
 
 
 def size_in(stored: Stored, days: int) -> float:
@@ -34,6 +40,25 @@ def size_in(stored: Stored, days: int) -> float:
 def sizes_in(stored: Sequence[Stored], days: int) -> float:
     """The same of all together; 0 of nothing."""
     return sum(size_in(each, days) for each in stored)
+
+
+def daily(stored: Sequence[Stored]) -> float:
+    """Bytes that came with each of the last days."""
+    return sum(each.daily for each in stored)
+
+
+def days_left(stored: Sequence[Stored], free_bytes: int) -> int | None:
+    """Whole days until all of them together have grown by more than that; None when that takes more than
+    `LOOKED_AHEAD` days, or retention holds them before."""
+    limit = sizes_in(stored, 0) + free_bytes
+    if sizes_in(stored, LOOKED_AHEAD) <= limit:
+        return None
+    # They never shrink: the last day on which there is room is found by halves.
+    enough, too_many = 0, LOOKED_AHEAD
+    while too_many - enough > 1:
+        middle = (enough + too_many) // 2
+        enough, too_many = (middle, too_many) if sizes_in(stored, middle) <= limit else (enough, middle)
+    return enough
 
 
 def end_of_growth(stored: Sequence[Stored]) -> float | None:

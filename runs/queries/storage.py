@@ -80,7 +80,7 @@ def _table(kind: str, tables: list[str], share: Mapping[str, str], term: int, no
 
 def _files(kind: str, share: Mapping[str, str], term: int, now: datetime) -> Stored:
     everything, recent, days = _share(share, now)
-    return Stored(kind, everything, recent / days, term)
+    return Stored(kind, everything, recent / days, term, is_file=True)
 
 
 def _share(share: Mapping[str, str], now: datetime) -> tuple[int, int, float]:

@@ -205,6 +205,10 @@ def test_commands_beside_it_make_a_project_a_token_and_find_the_servers_well(run
     assert (shown.status_code, shown.json()["items"]) == (HTTPStatus.OK, [])
     assert "✓ database  PostgreSQL 18 answers" in doctor.stdout
     assert "✓ broker    Valkey 9" in doctor.stdout
+    # Of an installation that nobody has sent anything to.
+    said = {line.split()[0]: line.split(maxsplit=1)[1] for line in doctor.stdout.splitlines()}
+    assert said["stored"].endswith(" MiB in the database, 0.0 MiB of reports and artifacts")
+    assert said["forecast"] == "nothing grows here"
 
 
 def test_a_name_that_is_taken_is_refused_in_a_sentence(running: Up) -> None:

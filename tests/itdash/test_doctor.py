@@ -87,6 +87,7 @@ def test_a_pool_that_cannot_be_is_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert doctor.engine().state is doctor.State.BROKEN
 
 
+@pytest.mark.django_db
 @pytest.mark.usefixtures("no_engine")
 def test_everything_is_one_document_for_programs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -100,3 +101,8 @@ def test_everything_is_one_document_for_programs(
     assert [part["part"] for part in parts] == ["engine", "git", "database", "broker", "storage", "clock"]
     assert (parts[0]["state"], parts[0]["features"]) == ("broken", [])
     assert parts[0]["mend"] == "Install or start Docker or Podman, or set ITDASH_ENGINE to auto."
+    room = {feature["name"]: feature["text"] for feature in parts[4]["features"]}
+    assert list(room) == ["disk", "data folder", "stored", "elsewhere", "forecast"]
+    # The tests name their database: it may be on any machine.
+    assert room["elsewhere"].startswith("the database (DATABASE_URL): how much is free there")
+    assert room["forecast"] == "nothing grows here"

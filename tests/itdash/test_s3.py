@@ -14,6 +14,7 @@ from typing import cast
 
 import pytest
 from asgiref.sync import async_to_sync
+from botocore.exceptions import ClientError
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
@@ -24,7 +25,7 @@ from pytest_django import Settings
 
 from itdash.cli import doctor
 from itdash.env import Environment
-from itdash.s3 import BLOCK_BYTES, PART_BYTES, Place, S3Storage
+from itdash.s3 import BLOCK_BYTES, PART_BYTES, BucketMissingError, Place, S3Storage, told
 from itdash.storages import file_storage
 from runs.actions.artifacts import keep_artifact
 from runs.actions.retention import Kind, Terms, remove_outlived
@@ -192,10 +193,33 @@ def test_the_doctor_tells_a_bucket_that_can_be_used_from_one_that_cannot(
     assert bucket.all_keys() == before
     away = looked(s3_endpoint="http://127.0.0.1:9")
     assert (away.state, "127.0.0.1:9" in away.text) == (doctor.State.BROKEN, True)
-    assert looked(storage="s3://another-bucket").state is doctor.State.BROKEN
+    assert away.mend.startswith("See that ITDASH_S3_ENDPOINT is the server's address")
+    # These keys may use one bucket: of any other the server says nothing but that.
+    forbidden = looked(storage="s3://another-bucket")
+    assert (forbidden.state, "AccessDenied" in forbidden.text) == (doctor.State.BROKEN, True)
+    assert "See that the bucket is there" in forbidden.mend
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     refused = looked()
-    assert (refused.state, refused.mend.startswith("Let the credentials")) == (doctor.State.BROKEN, True)
+    assert (refused.state, refused.mend.startswith("Correct AWS_ACCESS_KEY_ID")) == (
+        doctor.State.BROKEN,
+        True,
+    )
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    silent = looked()
+    assert (silent.state, silent.mend.startswith("Set them for web")) == (doctor.State.BROKEN, True)
+
+
+def test_a_bucket_that_is_not_there_is_told_from_a_file_and_loses_no_upload() -> None:
+    """An upload whose file is missing is given up; one whose bucket is missing is tried again."""
+    refused = {"Error": {"Code": "NoSuchBucket", "Message": "The specified bucket does not exist."}}
+
+    with (
+        pytest.raises(ConnectionError, match="bucket gone: NoSuchBucket The specified") as caught,
+        told("gone"),
+    ):
+        raise ClientError(refused, "PutObject")
+
+    assert isinstance(caught.value, BucketMissingError)
 
 
 def test_settings_that_cannot_be_say_so() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runs.analytics.storage import Stored, end_of_growth, size_in, sizes_in
+from runs.analytics.storage import Stored, days_left, end_of_growth, size_in, sizes_in
 
 
 def test_what_is_kept_for_ever_grows_on() -> None:
@@ -30,3 +30,21 @@ def test_all_together_and_the_end_of_it() -> None:
 
 def test_nothing_holds_what_grows_and_is_kept_for_ever() -> None:
     assert end_of_growth([Stored("a", 1, 1, 10), Stored("b", 1, 1, 0)]) is None
+
+
+def test_room_lasts_until_what_comes_is_more_than_is_free() -> None:
+    endless = Stored("k", 1_000, 7, 0)
+
+    assert days_left([endless], 69) == 9  # nine times 7 is 63, ten times is 70
+    assert days_left([endless], 70) == 10
+    assert days_left([endless], 6) == 0
+    assert days_left([endless, Stored("k", 0, 3, 5)], 100) == 12  # 15 in five days; then 85 by sevens
+    assert days_left([endless], 7 * 3_650) is None
+
+
+def test_what_retention_holds_in_time_never_fills_the_disk() -> None:
+    held = Stored("k", 100, 10, 30)
+
+    assert days_left([held], 200) is None  # 30 times 10, of which 100 are there
+    assert days_left([held], 199) == 19
+    assert days_left([], 0) is None
