@@ -33,6 +33,8 @@ from itdash.supervisor import Program, StopRequested, Supervisor, guard
 HOME = Path(itdash.__file__).resolve().parent.parent
 WEB_READY_SECONDS = 60.0
 INGEST_SLOTS = 2
+#: How the log of a process ends that could not read its settings.
+SETTINGS_ERROR = "django.core.exceptions.ImproperlyConfigured: "
 #: A worker is asked to finish what it does, then to leave it: its environments are torn down on the way out.
 WORKER_STOP = ((SIGTERM, 1.5), (SIGQUIT, 3.0))
 
@@ -219,9 +221,7 @@ def prepare_files_and_tables(installation: Installation) -> None:
     for name in steps:
         code = installation.supervisor.finish(name)
         if code:
-            log = installation.supervisor.log_of(name)
-            message = f"`{name}` failed with exit code {code}. The end of {log}:\n{tail(log)}"
-            raise CannotStartError(message)
+            raise CannotStartError(why_ended(name, code, installation.supervisor.log_of(name)))
     collected.parent.mkdir(exist_ok=True)
     collected.write_text(present, encoding="utf-8")
     installation.done("database", f"up to date after {time.monotonic() - began_at:.1f} s")
@@ -363,6 +363,13 @@ STEPS = (
     start_workers,
     say_ready,
 )
+
+
+def why_ended(name: str, code: int, log: Path) -> str:
+    """What is wrong with a setting, where that is the reason: a sentence for people; else the log's end."""
+    end = tail(log)
+    _, found, sentence = end.rpartition(SETTINGS_ERROR)
+    return sentence if found else f"`{name}` failed with exit code {code}. The end of {log}:\n{end}"
 
 
 def tail(log: Path, lines: int = 15) -> str:

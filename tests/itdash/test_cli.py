@@ -20,6 +20,7 @@ import pytest
 
 from environments.probes import wait_until
 from itdash import cli
+from itdash.cli.up import why_ended
 from tests.conftest import ROOT
 
 START_SECONDS = 120
@@ -130,6 +131,19 @@ def program(started: Up, *words: str) -> psutil.Process:
     """The oldest of our processes whose command line has all the words."""
     found = [one for one in started.family() if all(word in command_line(one) for word in words)]
     return min(found, key=lambda one: one.create_time())
+
+
+def test_a_setting_that_cannot_be_is_told_without_the_way_there(tmp_path: Path) -> None:
+    log = tmp_path / "migrate.log"
+    log.write_text(
+        'Traceback (most recent call last):\n  File "settings.py", line 206\n'
+        "django.core.exceptions.ImproperlyConfigured: ITDASH_STORAGE: “x” names no bucket.\n"
+    )
+
+    assert why_ended("migrate", 1, log) == "ITDASH_STORAGE: “x” names no bucket."
+    log.write_text("first\nlast\n")
+    told = f"`migrate` failed with exit code 1. The end of {log}:\nfirst\nlast"
+    assert why_ended("migrate", 1, log) == told
 
 
 def test_everything_comes_up_and_says_where_it_is(running: Up) -> None:
