@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,14 +14,21 @@ from runs.ingestion.report import (
     TEXT_LIMIT,
     AttemptRead,
     FailureText,
+    Properties,
     SuiteProperties,
     cut,
+    limited_property,
 )
 from runs.ingestion.text import TextSink
 from runs.ingestion.times import plain_seconds
 from runs.vocabulary import Outcome
 
 _SKIPPING_WORDS = frozenset({"notrun", "suppressed", "skipped", "disabled", "ignored"})
+
+
+#: What TestCafe appends to a test's name: that it passed and failed in turns, and where its screenshots lie.
+_TESTCAFE_ENDING = re.compile(r"(.*?)( \(unstable\))?(?: \(screenshots: (.*)\))?", re.DOTALL)
+_TESTCAFE_LONGEST = 4_000
 
 
 class Kind(IntEnum):
@@ -129,6 +137,7 @@ class OpenSuite:
     services: tuple[str, ...] = ()
     has_own_services: bool = False
     properties: SuiteProperties | None = None
+    is_testcafe: bool = False
 
 
 NO_SUITE = OpenSuite(name="", hostname="", depth=-1, path="", chain="")
@@ -165,6 +174,16 @@ def attachments_of(details: OpenDetails) -> tuple[Attachment, ...]:
     outputs = [details.output, *(one.output for one in details.tries)]
     marked = [attachment(path) for output in outputs if output is not None for path in output.paths]
     return kept_attachments([*details.attachments, *marked]) if marked or details.attachments else ()
+
+
+def testcafe_name(name: str) -> tuple[str, Properties]:
+    """Split what TestCafe appends to a test's name from it: it differs from run to run."""
+    match = _TESTCAFE_ENDING.fullmatch(name[:_TESTCAFE_LONGEST])
+    if match is None or len(name) > _TESTCAFE_LONGEST:
+        return name, ()
+    appended = [("unstable", "true")] if match[2] else []
+    appended += [limited_property("screenshots", match[3])] if match[3] else []
+    return match[1], tuple(appended)
 
 
 def says_skipped(attributes: Mapping[str, str]) -> bool:

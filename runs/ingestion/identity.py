@@ -11,6 +11,9 @@ The identity is a digest of five things, each as the report tells it:
 Suites and classes that are named by an absolute path (ESLint, PHPUnit) are named from the CI's checkout on.
 Not by their last part: ESLint calls its tests alike in every `index.js`, and two tests must not become one.
 
+Browsers that Karma, TestCafe and WebdriverIO put into names of suites and classes are named without their
+versions, which update themselves, and RSpec's suite without the number of parallel_tests' worker.
+
 Machines' names, times, order, shards and counts are no part of it, so neither another runner nor another
 way to slice the suite makes a test a new one.
 """
@@ -18,6 +21,7 @@ way to slice the suite makes a test a new one.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from unicodedata import normalize
 
@@ -62,12 +66,32 @@ _ADDRESS = re.compile(
     r"|((?<!\w)(?:[A-Za-z_]\w*\.)*[A-Z][\w$]*(?:\[\]|;)?)@[0-9a-f]{5,8}(?![\w.@])"
 )
 
+_BROWSER = (
+    r"(?:Chrome|Chromium|Firefox|Safari|Edge|Opera|Electron|PhantomJS|jsdom|IE|Internet Explorer)"
+    r"(?:[ _]Headless)?"
+)
+#: Karma's suites, `Chrome Headless 119.0.6045.105 (Linux x86_64)`; TestCafe's, `Firefox 118.0 / Ubuntu 22`.
+_BROWSER_IN_SUITE = re.compile(
+    rf"({_BROWSER}) \d+(?:\.\d+)+"
+    r"(?: \(([A-Za-z][A-Za-z ]*?)(?: [\d._]+| x86_64)?\)| / ([A-Za-z][A-Za-z ]*?)(?: [\d._]+\w*)?(?=, |$))?"
+)
+#: Karma's classes, `Chrome_Headless_119_0_6045_105_(Linux_x86_64).Cart`; WebdriverIO's,
+#: `chrome.119_0_6045_105.linux.Cart`.
+_BROWSER_IN_CLASS = re.compile(
+    rf"\A(?P<karma>\w{{0,30}}{_BROWSER})_\d+(?:[._]\d+)+"
+    r"_\((?P<system>[A-Za-z]+(?:_[A-Za-z]+)*?)(?:_[\d._]+|_x86_64)?\)(?=\.)"
+    r"|\A(?P<wdio>(?i:chrome|firefox|safari|msedge|microsoftedge|edge)(?:-[a-z-]+)?)\.\d+(?:_\d+)+(?=\.)"
+)
+_WORKER = re.compile(r"(rspec)\d{1,3}")
+_CLASSES_REMEMBERED = 4_096
+_CLASS_REMEMBERED = 300
+
 
 def case_identity(suites: str, class_name: str, name: str, file: str = "", variant: str = "") -> bytes:
     """Return the 16 bytes that name a test case in its suite; `suites` comes from `longer_chain`."""
-    if class_name[:1] == "/" or class_name[1:2] == ":" or class_name[:5] == "file:":
-        class_name = without_checkout(class_name)
-    whole = _PART.join((suites, class_name, name, stable_file(file) if file else "", variant))
+    # Many cases have one class; a hostile report may have many long ones.
+    own = _known_class(class_name) if len(class_name) <= _CLASS_REMEMBERED else stable_class(class_name)
+    whole = _PART.join((suites, own, name, stable_file(file) if file else "", variant))
     if not whole.isascii():
         whole = normalize("NFC", whole)
     return blake2b(whole.encode("utf-8", "replace"), digest_size=16).digest()
@@ -114,8 +138,26 @@ def longer_chain(chain: str, name: str) -> str:
 
 
 def stable_name(name: str) -> str:
-    """Return a suite's name without the time stamps and checkouts that make it new in every run."""
-    return without_checkout(_STAMP.sub("", name).strip())
+    """Return a suite's name without the time stamps, checkouts and versions that make it new in every run."""
+    name = without_checkout(_STAMP.sub("", name).strip())
+    worker = _WORKER.fullmatch(name)
+    if worker:
+        return worker[1]
+    return _BROWSER_IN_SUITE.sub(r"\1 \2\3", name) if "." in name and len(name) <= _CHAIN_LIMIT else name
+
+
+def stable_class(name: str) -> str:
+    """Return a class name without a CI's checkout, and without the version of the browser that it names."""
+    if name[:1] == "/" or name[1:2] == ":" or name[:5] == "file:":
+        return without_checkout(name)
+    return _BROWSER_IN_CLASS.sub(_without_version, name, count=1) if "_" in name[:100] else name
+
+
+_known_class = lru_cache(_CLASSES_REMEMBERED)(stable_class)
+
+
+def _without_version(match: re.Match[str]) -> str:
+    return match["wdio"] or f"{match['karma']}_({match['system']})"
 
 
 def without_checkout(name: str) -> str:

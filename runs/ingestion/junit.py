@@ -28,6 +28,7 @@ from runs.ingestion.elements import (
     attempts_of,
     failure_of,
     says_skipped,
+    testcafe_name,
 )
 from runs.ingestion.errors import NotAReportError, ReportLimitError
 from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
@@ -210,6 +211,7 @@ class _Walk:
             path=joined_path(outer.path, name),
             chain=longer_chain(outer.chain, name),
             services=outer.services,
+            is_testcafe=name.startswith("TestCafe Tests: "),
         )
         self.summary.timestamp = self.summary.timestamp or attributes.get("timestamp", "")
 
@@ -329,6 +331,11 @@ class _Walk:
         class_name = attributes.get("classname", "").strip()
         file = attributes.get("file", "")
         suite = self._suite
+        if suite.is_testcafe:
+            name, appended = testcafe_name(name)
+            if appended:
+                case.details = case.details or OpenDetails()
+                case.details.properties += appended
         variant = suite.hostname if class_name == suite.name else ""
         line = attributes.get("line") or attributes.get("lineno")
         self.cases.append(

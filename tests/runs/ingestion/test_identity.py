@@ -240,3 +240,55 @@ def test_different_tests_of_a_report_never_share_one(cases: list[tuple[str, str,
     found = identities(written(cases, machine="a", stamp="", folder="t", time="2026"))
 
     assert len(set(found)) == len(cases)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Chrome Headless 119.0.6045.105 (Linux x86_64)", "Chrome Headless 131.0.0.0 (Linux x86_64)"),
+        ("HeadlessChrome 83.0.4103 (Linux 0.0.0)", "HeadlessChrome 84.0.1 (Linux 5.4)"),
+        ("Firefox 76.0.3809 (Mac OS X 10.14.6)", "Firefox 77.0 (Mac OS X 10.15)"),
+        (
+            "TestCafe Tests: Chrome 119.0.0.0 / Ubuntu 22.04, Firefox 118.0 / macOS 14",
+            "TestCafe Tests: Chrome 131.0.0.0 / Ubuntu 24.04, Firefox 119.0 / macOS 15.1",
+        ),
+        ("rspec2", "rspec"),
+        ("rspec2", "rspec14"),
+    ],
+)
+def test_browsers_versions_and_workers_are_no_part_of_a_suite(before: str, after: str) -> None:
+    assert longer_chain("", before) == longer_chain("", after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Chrome 119.0 (Linux x86_64)", "Firefox 119.0 (Linux x86_64)"),
+        ("Chrome 119.0 (Linux x86_64)", "Chrome 119.0 (Windows 10)"),
+        ("Chrome 119.0 / Ubuntu 22.04", "Chrome 119.0 / macOS 14"),
+        ("release 1.2.3", "release 1.2.4"),
+        ("rspec-rails2", "rspec-rails3"),
+        ("rspec models 2", "rspec models 3"),
+    ],
+)
+def test_other_suites_stay_apart(before: str, after: str) -> None:
+    assert longer_chain("", before) != longer_chain("", after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "are_one"),
+    [
+        (
+            "Chrome_Headless_119_0_6045_105_(Linux_x86_64).Cart",
+            "Chrome_Headless_131_0_0_0_(Linux_x86_64).Cart",
+            True,
+        ),
+        ("Firefox_76_0_(Mac_OS_X_10_14_6).shop.Cart", "Firefox_77_0_1_(Mac_OS_X_10_15).shop.Cart", True),
+        ("chrome.119_0_6045_105.linux.Cart", "chrome.131_0_0_0.linux.Cart", True),
+        ("chrome.119_0_6045_105.linux.Cart", "firefox.119_0.linux.Cart", False),
+        ("Chrome_119_0_(Linux_x86_64).Cart", "Chrome_119_0_(Windows_10).Cart", False),
+        ("tests.chrome.119_0.test_cart", "tests.chrome.131_0.test_cart", False),
+    ],
+)
+def test_browsers_versions_are_no_part_of_a_class(before: str, after: str, are_one: bool) -> None:
+    assert (case_identity("", before, "t") == case_identity("", after, "t")) is are_one

@@ -379,3 +379,20 @@ def test_hostile_service_names_are_cut_and_counted() -> None:
     )
 
     assert found == ("a" * 250, *(f"s{number}" for number in range(9)))
+
+
+def test_what_testcafe_appends_to_names_becomes_properties() -> None:
+    cases, _ = read(
+        '<testsuite name="TestCafe Tests: Chrome 119.0 / Ubuntu"><testcase classname="Cart" name="adds"/>'
+        '<testcase classname="Cart" name="adds (unstable) (screenshots: /ci/shots/2026-11-21)"/>'
+        '<testcase classname="Cart" name="pays (unstable)"/></testsuite>'
+    )
+
+    assert [(case.name, case.properties) for case in cases] == [
+        ("adds", ()),
+        ("adds", (("unstable", "true"), ("screenshots", "/ci/shots/2026-11-21"))),
+        ("pays", (("unstable", "true"),)),
+    ]
+    assert (
+        only('<testsuite name="s"><testcase name="pays (unstable)"/></testsuite>').name == "pays (unstable)"
+    )
