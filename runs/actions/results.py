@@ -30,7 +30,7 @@ from runs.vocabulary import UploadStatus
 
 #: Test cases taken in one go.
 CASE_LIMIT = 500_000
-#: Problems kept of one report; the last one says how many more there were.
+#: Problems kept of one report; one more says how many are left out.
 PROBLEM_LIMIT = 200
 #: What is said of reports of a run whose results went, or go with the next night.
 TERM_IS_OVER = (
@@ -206,6 +206,7 @@ class _Reading:
         self.case_limit = case_limit
         self.case_count = 0
         self.problems: list[StoredProblem] = []
+        self._left_out_count = 0
         #: What its members tell of suites.
         self.suites = SuitesTold()
         self._taken_count = 0
@@ -301,9 +302,10 @@ class _Reading:
     def _add(self, problem: StoredProblem) -> None:
         if len(self.problems) < PROBLEM_LIMIT:
             self.problems.append(problem)
-        elif len(self.problems) == PROBLEM_LIMIT:
-            reason = f"There are more than {PROBLEM_LIMIT} problems; the rest is left out."
-            self.problems.append(StoredProblem(self.report.name, reason))
+            return
+        self._left_out_count += 1
+        left_out = "1 more problem is" if self._left_out_count == 1 else f"{self._left_out_count:,} more are"
+        self.problems[PROBLEM_LIMIT:] = [StoredProblem(self.report.name, f"{left_out} left out here.")]
 
 
 class _Readable:

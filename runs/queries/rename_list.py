@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import Final
 
 from django.db.models import Count, F, Q, QuerySet, Window
@@ -16,10 +18,12 @@ from runs.vocabulary import RenameStatus
 
 #: Pairs shown of one move; the others are decided with it, or come after these.
 SHOWN_OF_MOVE: Final = 20
-MOVES_SHOWN: Final = 50
+#: Pairs on a page.
+PAIRS_SHOWN: Final = 80
 DECIDED_SHOWN: Final = 100
 _DECIDED: Final = [RenameStatus.CONFIRMED, RenameStatus.REFUSED, RenameStatus.WITHDRAWN, RenameStatus.PARTED]
-#: What tests of one move share.
+#: What tests of one move share: its suite, its kind, the old place and the new one.
+type MoveKey = tuple[int, str, str, str]
 _MOVE: Final = ("suite", "kind", "old_place", "new_place")
 
 
@@ -81,20 +85,42 @@ class RenamePage:
     decided: Sequence[Pair]
     #: Pairs that wait, shown or not.
     waiting_count: int
+    #: Moves that they make, and how many of these come before the first and before the next page's first.
+    move_count: int = 0
+    passed_over: int = 0
+    #: None on the last page.
+    following: int | None = None
 
 
-def rename_page(project: Project, *, view: str) -> RenamePage:
-    """Two queries; three where something waits, or is joined, and is asked for."""
+def rename_page(project: Project, *, view: str, passed_over: int = 0) -> RenamePage:
+    """Two queries; three where something waits, or is joined, and is asked for.
+
+    The largest moves come first; `passed_over` of them are left to former pages.
+    """
     own = renames_of(project)
     if view == "decided":
         decided = list(own.filter(status__in=_DECIDED).order_by("-decided_at", "-pk")[:DECIDED_SHOWN])
         return RenamePage(view, [], _decided(decided), waiting_count(project))
     waiting = own.filter(status=RenameStatus.PROPOSED)
     counts = {
-        tuple(row[:-1]): row[-1]
-        for row in waiting.order_by(*_MOVE).values_list(*_MOVE).annotate(count=Count("pk"))
+        (suite, kind, old_place, new_place): count
+        for suite, kind, old_place, new_place, count in waiting.order_by(*_MOVE)
+        .values_list(*_MOVE)
+        .annotate(count=Count("pk"))
     }
-    return RenamePage("", _moves(waiting, counts) if counts else [], [], sum(counts.values()))
+    largest = sorted(counts, key=lambda key: (-counts[key], key))
+    passed_over = passed_over if passed_over < len(largest) else 0
+    wanted = _that_fit(largest[passed_over:], counts)
+    end = passed_over + len(wanted)
+    return RenamePage(
+        "",
+        _moves(waiting, counts, wanted) if wanted else [],
+        [],
+        sum(counts.values()),
+        move_count=len(largest),
+        passed_over=passed_over,
+        following=end if end < len(largest) else None,
+    )
 
 
 def _decided(renames: Sequence[Rename]) -> list[Pair]:
@@ -126,12 +152,24 @@ def waiting_of_move(rename: Rename) -> list[int]:
     return list(Rename.objects.filter(same, status=RenameStatus.PROPOSED).values_list("pk", flat=True))
 
 
-def _moves(waiting: QuerySet[Rename], counts: dict[tuple[object, ...], int]) -> list[Move]:
-    """The largest moves first."""
-    place = Window(RowNumber(), partition_by=[F(name) for name in _MOVE], order_by="pk")
-    shown = waiting.annotate(place=place).filter(place__lte=SHOWN_OF_MOVE)
-    groups: defaultdict[tuple[object, ...], list[Pair]] = defaultdict(list)
-    for one in shown.order_by("old__name", "pk")[: SHOWN_OF_MOVE * MOVES_SHOWN]:
+def _that_fit(moves: Sequence[MoveKey], counts: Mapping[MoveKey, int]) -> Sequence[MoveKey]:
+    """As many moves as a page has room for, one at least."""
+    left = PAIRS_SHOWN
+    for place, move in enumerate(moves):
+        left -= min(counts[move], SHOWN_OF_MOVE)
+        if left < 0:
+            return moves[: max(place, 1)]
+    return moves
+
+
+def _moves(waiting: QuerySet[Rename], counts: Mapping[MoveKey, int], wanted: Sequence[MoveKey]) -> list[Move]:
+    """The moves that are wanted, in that order, each with its first pairs by name."""
+    any_of = reduce(or_, (Q(**dict(zip(_MOVE, key, strict=True))) for key in wanted))
+    place = Window(RowNumber(), partition_by=[F(name) for name in _MOVE], order_by=["old__name", "pk"])
+    groups: defaultdict[MoveKey, list[Pair]] = defaultdict(list)
+    for one in (
+        waiting.filter(any_of).annotate(place=place).filter(place__lte=SHOWN_OF_MOVE).order_by("place")
+    ):
         groups[one.suite_id, one.kind, one.old_place, one.new_place].append(Pair(one))
-    moves = [Move(pairs, counts.get(key, len(pairs))) for key, pairs in groups.items()]
-    return sorted(moves, key=lambda move: (-move.count, move.first.pk))[:MOVES_SHOWN]
+    # A pair may have been decided in between.
+    return [Move(groups[key], counts[key]) for key in wanted if key in groups]

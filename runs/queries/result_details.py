@@ -12,9 +12,14 @@ from runs.ingestion.attachments import Attachment, found_among
 from runs.ingestion.details import SuiteDetails, SuitesTold, unpacked, unpacked_suites
 from runs.ingestion.report import Properties
 from runs.models import Artifact, Attempt, Report, Result, ResultDetails, Run, TestCase
+from runs.vocabulary import FAILING
 
 #: Files of a run among which those are looked for that its reports name.
 FILE_LIMIT = 5_000
+#: Characters of a text that a page has room for when it shows a few, and when it shows more.
+TEXT_LIMIT = 200_000
+TEXT_LIMIT_OF_MANY = 20_000
+_FEW = 4
 #: Reports of a run whose suites' properties are read.
 REPORT_LIMIT = 1_000
 
@@ -58,6 +63,16 @@ class ResultPage:
     #: Empty for a test that passed or was skipped at once: its result says it all.
     attempts: list[Attempt]
     told: list[Told]
+
+    @property
+    def failed_count(self) -> int:
+        """Attempts that did not pass, of those that are kept."""
+        return sum(attempt.outcome in FAILING for attempt in self.attempts)
+
+    @property
+    def text_limit(self) -> int:
+        """Characters shown of each text: all that is kept, unless there are many."""
+        return TEXT_LIMIT if len(self.attempts) + len(self.outputs) <= _FEW else TEXT_LIMIT_OF_MANY
 
     @property
     def property_count(self) -> int:

@@ -15,6 +15,7 @@ _CONTROL = re.compile(
 )
 LINE_LIMIT = 2_000
 TEXT_LIMIT = 64_000
+WHOLE_LIMIT = 200_000
 
 
 def clean(text: str) -> str:

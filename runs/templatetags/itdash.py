@@ -279,6 +279,12 @@ def readable(value: object, limit: int = text.TEXT_LIMIT) -> str:
 
 
 @register.filter
+def whole(value: object) -> str:
+    """Strangers' text with every line as long as it is, inert; only what no page can carry is cut."""
+    return text.cut(text.clean(str(value)), text.WHOLE_LIMIT)
+
+
+@register.filter
 def one_line(value: object, limit: int = 300) -> str:
     """The first line of strangers' text, inert, cut."""
     return text.one_line(str(value), limit)
@@ -363,8 +369,11 @@ def ago(moment: datetime | None) -> SafeString | str:
 
 @register.filter
 def stamp(moment: datetime | None) -> SafeString | str:
-    """A moment to the second."""
-    return "" if moment is None else _time(moment, f"{moment.astimezone(UTC):%-d %b %H:%M:%S}")
+    """A moment to the second, with its year when that is another."""
+    if moment is None:
+        return ""
+    form = "%-d %b %H:%M:%S" if moment.year == timezone.now().year else "%-d %b %Y, %H:%M:%S"
+    return _time(moment, moment.astimezone(UTC).strftime(form))
 
 
 @register.filter
@@ -427,6 +436,12 @@ def relative(moment: datetime, now: datetime) -> str:
 
 
 @register.filter
+def grouped(count: int) -> str:
+    """A count as people read it: `52,345`."""
+    return f"{count:,}"
+
+
+@register.filter
 def size(count: int | None) -> str:
     """Bytes as people say them."""
     if count is None:
@@ -455,16 +470,6 @@ def is_web_address(url: str) -> bool:
 def rest(value: str) -> str:
     """All lines but the first, inert."""
     return text.readable(value.strip().partition("\n")[2])
-
-
-@register.filter
-def problem(value: object) -> str:
-    """One problem of a report in a line: where, and why."""
-    if not isinstance(value, dict):
-        return text.one_line(str(value))
-    line = f" line {value['line']}" if value.get("line") else ""
-    why = value.get("reason") or value.get("message") or value.get("detail") or ""
-    return text.one_line(f"{value.get('file', '')}{line}: {why}".lstrip(": "))
 
 
 @register.filter

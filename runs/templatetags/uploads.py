@@ -7,6 +7,7 @@ from typing import Any
 from django import template
 from django.templatetags.static import static
 
+from runs.queries import text
 from runs.vocabulary import UploadStatus
 
 register = template.Library()
@@ -24,3 +25,13 @@ def upload_status(value: str, *, only: bool = False) -> dict[str, Any]:
     """What became of an upload or of a file in it: word, shape and colour; `only`: the shape alone."""
     code, glyph, word = UPLOAD_WORDS[UploadStatus(value)]
     return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+
+
+@register.filter
+def problem(value: object) -> str:
+    """One problem of a report in a line: where, and why."""
+    if not isinstance(value, dict):
+        return text.one_line(str(value))
+    line = f" line {value['line']}" if value.get("line") else ""
+    why = value.get("reason") or value.get("message") or value.get("detail") or ""
+    return text.one_line(f"{value.get('file', '')}{line}: {why}".lstrip(": "))

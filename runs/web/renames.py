@@ -14,13 +14,18 @@ from runs.vocabulary import Role
 from runs.web.access import RenameAccess, person, project_for, rename_for, signed_in
 from runs.web.pages import project_page
 
+#: Digits of a count of moves, at most.
+_DIGITS = 6
+
 
 @require_GET
 def rename_list(request: HttpRequest, slug: str) -> HttpResponse:
     """What looks renamed, move by move, or what was decided before."""
     access = project_for(request, slug)
     view = "decided" if request.GET.get("view") == "decided" else ""
-    page = rename_page(access.project, view=view)
+    after = request.GET.get("after", "")
+    passed_over = int(after) if after.isascii() and after.isdigit() and len(after) <= _DIGITS else 0
+    page = rename_page(access.project, view=view, passed_over=passed_over)
     return project_page(request, "tests/renames.html", access, nav="tests", page=page)
 
 

@@ -7,6 +7,7 @@ from django.test import Client
 
 from runs.actions.tokens import create_token
 from runs.models import Project, Rename, TestCase
+from runs.queries import rename_list
 from runs.vocabulary import Role, Scope
 from tests.factories import make_case, make_member, make_project, make_rename, make_suite
 
@@ -34,6 +35,29 @@ def test_a_move_is_confirmed_as_a_whole_and_split_again(client: Client) -> None:
     assert dict(Rename.objects.values_list("pk", "status")) == {first.pk: "confirmed", second.pk: "parted"}
     again = client.post(f"/p/shop/tests/renames/{first.pk}/refuse/", follow=True)
     assert "It was decided before." in again.content.decode()
+
+
+def test_moves_that_do_not_fit_are_on_the_next_page(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rename_list, "PAIRS_SHOWN", 2)
+    project = make_project("shop")
+    suite = make_suite(project)
+    for new in ("Basket", "Bag", "Crate"):
+        old = make_case(suite, f"{new}-test")
+        make_rename(
+            suite, old=old, new=make_case(suite, f"{new}-test", class_name=f"shop.{new}"), new_place=new
+        )
+    client.force_login(make_member(project, Role.MEMBER))
+
+    first = client.get("/p/shop/tests/renames/").content.decode()
+    second = client.get("/p/shop/tests/renames/?after=2").content.decode()
+
+    assert "Moves 1 to 2 of 3, the largest first" in first
+    assert 'href="/p/shop/tests/renames/?after=2"' in first
+    assert "Move 3 of 3" in second
+    shown = [
+        new for page in (first, second) for new in ("Bag", "Basket", "Crate") if f"<bdi>{new}</bdi>" in page
+    ]
+    assert shown == ["Bag", "Basket", "Crate"]
 
 
 def test_the_rule_is_set_where_moves_are_decided(client: Client) -> None:
