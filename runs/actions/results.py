@@ -18,7 +18,7 @@ from django.db.models import Exists, OuterRef
 from runs.actions.attachments import keep_attachments
 from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
-from runs.ingestion.archive import NOTHING_TO_READ, Budget, Member, members_of
+from runs.ingestion.archive import NOTHING_TO_READ, Budget, Member, members_of, place_in_order
 from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
@@ -172,7 +172,7 @@ def _keep_attachments(run: Run, shard: int, reports: Sequence[Report]) -> None:
 def _ingest(reports: Sequence[Report], place: Place) -> None:
     staging = Staging(place, expected_count=sum(map(_expected_count, reports)))
     case_count = 0
-    for report in reports:
+    for report in sorted(reports, key=lambda report: place_in_order(report.name)):
         reading = _Reading(report, staging, CASE_LIMIT - case_count)
         reading.read()
         case_count += reading.case_count

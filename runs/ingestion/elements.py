@@ -11,15 +11,17 @@ from runs.ingestion.attachments import Attachment, OutputSink, attachment, kept_
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     MESSAGE_LIMIT,
+    OUTPUT_LIMIT,
     TEXT_LIMIT,
     AttemptRead,
+    CaseRead,
     FailureText,
     Properties,
     SuiteProperties,
     cut,
     limited_property,
 )
-from runs.ingestion.text import TextSink
+from runs.ingestion.text import TextSink, shortened
 from runs.ingestion.times import plain_seconds
 from runs.vocabulary import Outcome
 
@@ -138,6 +140,9 @@ class OpenSuite:
     has_own_services: bool = False
     properties: SuiteProperties | None = None
     is_testcafe: bool = False
+    #: Whether it says that it holds one case; how many came before it.
+    is_of_one: bool = False
+    cases_before: int = 0
 
 
 NO_SUITE = OpenSuite(name="", hostname="", depth=-1, path="", chain="")
@@ -174,6 +179,15 @@ def attachments_of(details: OpenDetails) -> tuple[Attachment, ...]:
     outputs = [details.output, *(one.output for one in details.tries)]
     marked = [attachment(path) for output in outputs if output is not None for path in output.paths]
     return kept_attachments([*details.attachments, *marked]) if marked or details.attachments else ()
+
+
+def with_output(case: CaseRead, sink: OutputSink) -> CaseRead:
+    """Return a case whose first try also printed this."""
+    first, *others = case.attempts
+    text = sink.text()
+    printed = first._replace(output=shortened(f"{first.output}{text}", OUTPUT_LIMIT))
+    found = kept_attachments([*case.attachments, *map(attachment, sink.paths)])
+    return case._replace(attempts=(printed, *others), attachments=found)
 
 
 def testcafe_name(name: str) -> tuple[str, Properties]:

@@ -29,8 +29,9 @@ from runs.ingestion.elements import (
     failure_of,
     says_skipped,
     testcafe_name,
+    with_output,
 )
-from runs.ingestion.errors import NotAReportError, ReportLimitError
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError
 from runs.ingestion.feeding import DEPTH_LIMIT, mended, read_xml, refuse_outside
 from runs.ingestion.formats import REPORT_ROOTS, describe_empty, describe_root
 from runs.ingestion.identity import CaseIdentities, longer_chain
@@ -81,7 +82,12 @@ class JUnitReader:
         Raises:
             ReportError: as `ReportReader.batches`.
         """
-        yield from read_xml(self._stream, self._walk)
+        try:
+            yield from read_xml(self._stream, self._walk)
+        except MalformedReportError:
+            if self._walk.held is not None:
+                yield [self._walk.held]
+            raise
         if self.summary.case_count:
             return
         if self._walk.root not in REPORT_ROOTS:
@@ -115,6 +121,9 @@ class _Walk:
         self._sink_depth = 0
         self._outer_sinks: list[tuple[TextSink | None, int]] = []
         self._try: OpenTry | None = None
+        #: The only case of a suite while the suite's own output is read: it is that case's.
+        self.held: CaseRead | None = None
+        self._held_sink: OutputSink | None = None
         self._property = ""
         self._property_sink: TextSink | None = None
         self._root_properties = SuiteProperties("")
@@ -188,8 +197,12 @@ class _Walk:
         elif kind is Kind.ITEM:
             self._start_item(attributes)
         elif self._case is None:
-            if kind in {Kind.FAILURE, Kind.ERROR} and self._depth == self._suite.depth + 1:
+            if self._depth != self._suite.depth + 1:
+                return
+            if kind in {Kind.FAILURE, Kind.ERROR}:
                 self._start_suite_error(attributes)
+            elif kind is Kind.SYSTEM_OUT:
+                self._start_suite_output(self._suite)
         elif self._depth == self._case.depth + 1:
             self._start_child(self._case, kind, attributes)
         elif self._try is not None and kind is Kind.SYSTEM_OUT and self._depth == self._case.depth + 2:
@@ -212,6 +225,8 @@ class _Walk:
             chain=longer_chain(outer.chain, name),
             services=outer.services,
             is_testcafe=name.startswith("TestCafe Tests: "),
+            is_of_one=declared == "1",
+            cases_before=self.summary.case_count,
         )
         self.summary.timestamp = self.summary.timestamp or attributes.get("timestamp", "")
 
@@ -221,6 +236,14 @@ class _Walk:
             one = OpenTry(Kind.ERROR, attributes.get("type", ""), attributes.get("message", ""), None)
             self._open_sink(one.text)
             self._try = one
+
+    def _start_suite_output(self, suite: OpenSuite) -> None:
+        """Hold the suite's only case when it failed: what the suite printed is its, in Bazel's reports."""
+        is_only = suite.is_of_one and self.summary.case_count == suite.cases_before + 1 and self.cases
+        if is_only and self.held is None and self.cases[-1].attempts[0].failure is not None:
+            self.held = self.cases.pop()
+            self._held_sink = OutputSink(OUTPUT_LIMIT)
+            self._open_sink(self._held_sink)
 
     def _start_property(self, attributes: Mapping[str, str]) -> None:
         name = attributes.get("name", "")
@@ -306,6 +329,9 @@ class _Walk:
         if sink is not None and sink is self._property_sink:
             self._keep_property(self._property, sink.text().strip())
             self._property, self._property_sink = "", None
+        elif self.held is not None and self._held_sink is not None and sink is self._held_sink:
+            self.cases.append(with_output(self.held, self._held_sink))
+            self.held = self._held_sink = None
         elif self._try is not None and sink is self._try.text:
             if self._case is None:
                 self.summary.suite_errors.append(SuiteError(self._suite.name, failure_of(self._try)))

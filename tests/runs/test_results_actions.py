@@ -114,6 +114,17 @@ def test_the_next_run_meets_the_same_cases_and_failures() -> None:
 
 
 @pytest.mark.django_db
+def test_bazels_earlier_try_comes_first_wherever_it_stands_in_an_upload() -> None:
+    run = make_run()
+    last = report(suite_of('<testcase name="t" time="1"/>'), "test.xml")
+    first = report(suite_of('<testcase name="t" time="2"><failure/></testcase>'), "attempt_1.xml")
+
+    store_reports(run_id=run.pk, shard=1, files=[last, first])
+
+    assert outcomes(run) == {"t": ("flaky", 2)}
+
+
+@pytest.mark.django_db
 def test_a_pass_after_a_failed_try_is_flaky_and_every_try_is_kept() -> None:
     run = make_run()
     flaky = (

@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 
 import pytest
 
@@ -140,3 +141,38 @@ def test_zips_of_other_methods_are_refused_by_name(method: int) -> None:
 
     with pytest.raises(MalformedReportError, match=r"a\.xml is packed by a method"):
         opened("a.zip", packed.getvalue())
+
+
+@pytest.mark.parametrize(
+    "pack", [zipped, tarred, lambda **files: tarred("w", **files)], ids=["zip", "gz", "tar"]
+)
+def test_bazels_earlier_tries_are_read_before_the_last(pack: Callable[..., bytes]) -> None:
+    data = pack(
+        **{
+            "a/test__xml": b"<a3/>",
+            "a/test_attempts/attempt_2__xml": b"<a2/>",
+            "b/test_attempts/attempt_1__xml": b"<b1/>",
+            "b/test__xml": b"<b2/>",
+            "a/test_attempts/attempt_1__xml": b"<a1/>",
+            "shot__png": b"x",
+        }
+    )
+    budget = Budget(packed_bytes=len(data))
+    found = list(opened("logs", data, budget).items())
+
+    names = [name.removeprefix("logs/") for name, _ in found]
+    assert sorted(names) == sorted(set(names))
+    assert len(names) == 5
+    assert names.index("a/test.xml") > names.index("a/test_attempts/attempt_2.xml")
+    assert names.index("a/test.xml") > names.index("a/test_attempts/attempt_1.xml")
+    assert names.index("b/test.xml") > names.index("b/test_attempts/attempt_1.xml")
+    assert dict(found)["logs/a/test.xml"] == b"<a3/>"
+    assert dict(found)["logs/a/test_attempts/attempt_1.xml"] == b"<a1/>"
+    assert (budget.left_out_count, budget.left_out) == (1, ["shot.png"])
+
+
+def test_an_archive_with_a_last_try_only_is_read() -> None:
+    assert opened("a.tgz", tarred(test__xml=XML, other__xml=XML)) == {
+        "a.tgz/test.xml": XML,
+        "a.tgz/other.xml": XML,
+    }

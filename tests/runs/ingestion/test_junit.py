@@ -396,3 +396,29 @@ def test_what_testcafe_appends_to_names_becomes_properties() -> None:
     assert (
         only('<testsuite name="s"><testcase name="pays (unstable)"/></testsuite>').name == "pays (unstable)"
     )
+
+
+BAZEL = """<testsuites><testsuite name="shop/smoke" tests="1" failures="0" errors="1">
+<testcase name="shop/smoke" status="run" time="12"><error message="exited with error code 1"/></testcase>
+<system-out>Generated test.log:<![CDATA[asked the bank [[ATTACHMENT|out/a.png]]]]></system-out>
+</testsuite></testsuites>"""
+
+
+def test_what_a_suite_of_one_failed_case_printed_is_that_cases() -> None:
+    case = only(BAZEL)
+
+    assert case.attempts[0].output == "Generated test.log:asked the bank [[ATTACHMENT|out/a.png]]"
+    assert [one.path for one in case.attachments] == ["out/a.png"]
+    assert only(BAZEL.replace('tests="1"', 'tests="2"')).attempts[0].output == ""
+    assert only(BAZEL.replace("error message", "ok message")).attempts[0].output == ""
+
+
+def test_a_case_is_kept_when_its_suites_output_breaks_off() -> None:
+    reader = JUnitReader(io.BytesIO(BAZEL[:-60].encode()))
+    cases: list[CaseRead] = []
+    with pytest.raises(MalformedReportError):  # noqa: PT012 - what came before the fault is wanted
+        for batch in reader.batches():
+            cases.extend(batch)
+
+    assert [case.name for case in cases] == ["shop/smoke"]
+    assert reader.summary.case_count == 1
