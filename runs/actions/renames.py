@@ -22,6 +22,9 @@ from runs.vocabulary import RenameStatus
 
 #: Joined in one transaction, for which merges wait.
 AT_ONCE: Final = 200
+#: Of the tests of the run before, so many must be there for a move to be borne out without a person: a run of
+#: which nobody said how many shards it has ends with each of them.
+RULE_SHARE: Final = 0.9
 _SUBJECT_LENGTH: Final = 200
 
 
@@ -57,7 +60,7 @@ def propose_renames(run_id: int, *, now: datetime | None = None) -> int:
         if (one.old, one.new) not in known
     ]
     Rename.objects.bulk_create(made, batch_size=1_000, ignore_conflicts=True)
-    if run.project.confirms_moves:
+    if run.project.confirms_moves and run.test_count >= RULE_SHARE * before.test_count:
         _confirm_by_rule(run)
     return len(made)
 

@@ -4,9 +4,9 @@ Two things prove nothing alone and much together: in one run of the whole suite 
 is there that never was. A pair is proposed when nothing else fits either of them as well:
 
 - *moved*: name, parameters and variant are equal; class, file or suites differ. Where several tests share a
-  name, the places decide: the tests of a class go where most of them went, if that is clear both ways. A
-  name that is the only one of its kind moves alone, if the places are alike (`PLACE_FLOOR`) or other tests
-  went the same way.
+  name, the places decide: the tests of a class go where most of them went, if that is clear both ways; else
+  to the place that ends alike (`shop/cart.py`, `store/cart.py`), if others went the same way. A name that is
+  the only one of its kind moves alone, if the places are alike (`PLACE_FLOOR`) or others went the same way.
 - *renamed*: class, file, suites, variant and parameters are equal, and the names alike:
 
       score = 0.8 · name + 0.2 · pace   (the name alone where a duration is unknown)
@@ -15,12 +15,16 @@ is there that never was. A pair is proposed when nothing else fits either of the
   their pairs of letters where that is more: `totals` and `total` share no word but most letters. `pace`
   is the shorter duration by the longer, 50 ms added to both. The score is `SCORE_FLOOR` at least, the best
   that either of the two has, and ahead of the next best by `MARGIN`; anything less clear is not proposed.
+- *renamed on the way*: where `COMPANION_FLOOR` tests or more of a place moved, all to one other place that
+  took in no other's, what is left of the two places is compared as if it were one. A test that moved and was
+  renamed by itself is not found: any name is somewhat like some other.
 
-Moves come first and take their cases out. The parameters of a test are never guessed: `[eur]` is no `[usd]`.
+Moves come first and take their cases out. The parameters of a test are never guessed: `[eur]` is no `[usd]`;
+nor are numbers in its name, which are parameters by another way: `step_1` is no `step_2`.
 
 The order of what is given changes nothing, and each case is in one pair at most. Moves take time in
-proportion to the cases; names are compared in pairs, of `COMPARED_LIMIT` cases on a side at most, and not at
-all where more are missing or new: so many changed names are a move, or not to be told apart.
+proportion to the cases; names are compared in pairs, of what did not move, `COMPARED_LIMIT` cases on a side
+at most, and not at all where more are left: so many changed names are not to be told apart.
 """
 
 from __future__ import annotations
@@ -36,6 +40,8 @@ from typing import Final
 PLACE_FLOOR: Final = 0.5
 SCORE_FLOOR: Final = 0.7
 MARGIN: Final = 0.1
+#: Tests that moved from one place to another before what is left of both is compared.
+COMPANION_FLOOR: Final = 2
 #: Cases missing, and cases new, whose names are compared with each other.
 COMPARED_LIMIT: Final = 200
 #: Tests of one name, on either side, that are told apart by their places.
@@ -103,35 +109,76 @@ def twins_among(missing: Sequence[Candidate], new: Sequence[Candidate]) -> list[
     if not missing or not new:
         return []
     moved = _moved(missing, new)
-    taken = {case for one, other in moved for case in (one.case, other.case)}
+    gone, came = _left(missing, new, moved)
     renamed: list[tuple[Candidate, Candidate]] = []
-    if len(missing) <= COMPARED_LIMIT and len(new) <= COMPARED_LIMIT:
-        left = [one for one in missing if one.case not in taken]
-        renamed = _renamed(left, [one for one in new if one.case not in taken])
-    found = [*_told(moved, RenameKind.MOVED), *_told(renamed, RenameKind.RENAMED)]
+    on_the_way: list[tuple[Candidate, Candidate]] = []
+    if len(gone) <= COMPARED_LIMIT and len(came) <= COMPARED_LIMIT:
+        renamed = _renamed(gone, came, {})
+        on_the_way = _renamed(*_left(gone, came, renamed), _ways_of_places(moved))
+    found = [
+        *_told(moved, RenameKind.MOVED),
+        *_told(renamed, RenameKind.RENAMED),
+        *_told(on_the_way, RenameKind.RENAMED),
+    ]
     return sorted(found, key=lambda twins: twins.old)
 
 
+def _left(
+    missing: Sequence[Candidate], new: Sequence[Candidate], pairs: Sequence[tuple[Candidate, Candidate]]
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Those that are in none of the pairs."""
+    taken = {case for pair in pairs for case in (pair[0].case, pair[1].case)}
+    return [one for one in missing if one.case not in taken], [one for one in new if one.case not in taken]
+
+
+def _ways_of_places(moved: Sequence[tuple[Candidate, Candidate]]) -> dict[Place, Place]:
+    """Where places went as a whole: all that moved from one, and nothing of another."""
+    counts = Counter((old.place, new.place) for old, new in moved)
+    from_here, to_there = Counter(old for old, _ in counts), Counter(new for _, new in counts)
+    return {
+        old: new
+        for (old, new), count in counts.items()
+        if count >= COMPANION_FLOOR and old != new and from_here[old] == to_there[new] == 1
+    }
+
+
 def _moved(missing: Sequence[Candidate], new: Sequence[Candidate]) -> list[tuple[Candidate, Candidate]]:
+    found = list(_unchanged(missing, new))
+    missing, new = _left(missing, new, found)
     old_by_name, new_by_name = _by(missing, _name_of), _by(new, _name_of)
     shared = sorted(old_by_name.keys() & new_by_name.keys())
     votes = _votes(old_by_name, new_by_name, shared)
     best_to = _clear_best((old, new, count) for (old, new), count in votes.items())
     best_from = _clear_best((new, old, count) for (old, new), count in votes.items())
-    found = []
+    went = {old: new for old, new in best_to.items() if best_from.get(new) == old}
+    taken = set(went.values())
+    for old_place, new_place in _same_endings(old_by_name, new_by_name, shared).items():
+        if old_place not in went and new_place not in taken:
+            went[old_place] = new_place
     for name in shared:
         olds, news = old_by_name[name], new_by_name[name]
-        if len(olds) == len(news) == 1:
-            pairs = [(olds[0], news[0])]
-        else:
-            pairs = list(_by_place(olds, news, best_to, best_from))
-        found += pairs
+        is_alone = len(olds) == len(news) == 1
+        found += [(olds[0], news[0])] if is_alone else _by_place(olds, news, went)
     ways = Counter(_way(old, new) for old, new in found)
     return [
         (old, new)
         for old, new in found
         if ways[_way(old, new)] > 1 or _place_likeness(old, new) >= PLACE_FLOOR
     ]
+
+
+def _unchanged(
+    missing: Sequence[Candidate], new: Sequence[Candidate]
+) -> Iterable[tuple[Candidate, Candidate]]:
+    """Pairs that differ in nothing that is told: what an identity is made of has changed."""
+
+    def whole(one: Candidate) -> tuple[tuple[str, str, str], Place]:
+        return _name_of(one), one.place
+
+    old_here, new_here = _by(missing, whole), _by(new, whole)
+    for key in sorted(old_here.keys() & new_here.keys()):
+        if len(old_here[key]) == len(new_here[key]) == 1:
+            yield old_here[key][0], new_here[key][0]
 
 
 def _name_of(one: Candidate) -> tuple[str, str, str]:
@@ -171,22 +218,64 @@ def _clear_best(votes: Iterable[tuple[Place, Place, int]]) -> dict[Place, Place]
     return {one: other for one, (_, other) in best.items() if other is not None}
 
 
+def _same_endings(
+    old_by_name: Mapping[tuple[str, str, str], list[Candidate]],
+    new_by_name: Mapping[tuple[str, str, str], list[Candidate]],
+    shared: Sequence[tuple[str, str, str]],
+) -> dict[Place, Place]:
+    """Where places went by what they are called: `shop/cart.py` to `store/cart.py`, and others the same way.
+
+    For places whose tests are all called alike, so that names tell nothing.
+    """
+    olds = {one.place: one for name in shared for one in old_by_name[name]}
+    news = {one.place: one for name in shared for one in new_by_name[name]}
+    to_there, from_here = _closest(olds, news), _closest(news, olds)
+    ways = {
+        old: _way(olds[old], news[new]) for old, new in to_there.items() if from_here.get(new) == old != new
+    }
+    counts = Counter(ways.values())
+    return {old: to_there[old] for old, way in ways.items() if counts[way] > 1}
+
+
+def _closest(places: Mapping[Place, Candidate], others: Mapping[Place, Candidate]) -> dict[Place, Place]:
+    """For each place the one among the others that ends as it does the farthest, where that is one."""
+    by_ending: defaultdict[str, list[Place]] = defaultdict(list)
+    for other, one in others.items():
+        for ending in _endings(_words_for(one)):
+            by_ending[ending].append(other)
+    closest = {}
+    for place, one in places.items():
+        alike = next((by_ending[end] for end in _endings(_words_for(one)) if end in by_ending), [])
+        if len(alike) == 1:
+            closest[place] = alike[0]
+    return closest
+
+
+def _endings(text: str) -> list[str]:
+    """The text, and what it ends with, part by part; the longest first."""
+    return [text, *(text[len(text) - length :] for length in reversed(_ends(text)))]
+
+
 def _by_place(
-    olds: Sequence[Candidate],
-    news: Sequence[Candidate],
-    best_to: Mapping[Place, Place],
-    best_from: Mapping[Place, Place],
+    olds: Sequence[Candidate], news: Sequence[Candidate], went: Mapping[Place, Place]
 ) -> Iterable[tuple[Candidate, Candidate]]:
     old_at, new_at = _by(olds, lambda one: one.place), _by(news, lambda one: one.place)
     for place, own in old_at.items():
-        target = best_to.get(place)
-        others = new_at.get(target, []) if target is not None and best_from.get(target) == place else []
+        target = went.get(place)
+        others = new_at.get(target, []) if target is not None else []
         if len(own) == len(others) == 1:
             yield own[0], others[0]
 
 
-def _renamed(missing: Sequence[Candidate], new: Sequence[Candidate]) -> list[tuple[Candidate, Candidate]]:
-    old_here, new_here = _by(missing, _place_and_parameters), _by(new, _place_and_parameters)
+def _renamed(
+    missing: Sequence[Candidate], new: Sequence[Candidate], ways: Mapping[Place, Place]
+) -> list[tuple[Candidate, Candidate]]:
+    """Pairs of like names in one place, or with `ways` in a place and where that went."""
+
+    def went(one: Candidate) -> tuple[Place, str, str]:
+        return ways.get(one.place, one.place), one.parameters, one.variant
+
+    old_here, new_here = _by(missing, went), _by(new, _place_and_parameters)
     found: list[tuple[Candidate, Candidate]] = []
     for key in sorted(old_here.keys() & new_here.keys()):
         found += _clearly_alike(old_here[key], new_here[key])
@@ -207,6 +296,10 @@ def _clearly_alike(
     for row, old in enumerate(olds):
         old_name = _Name.of(old.name)
         for column, new in enumerate(news):
+            is_other = old_name.numbers != new_names[column].numbers
+            # Of one name in two places it is known already that nobody knows which went where.
+            if is_other or (old.name == new.name and old.place != new.place):
+                continue
             score = _score(old_name.likeness(new_names[column]), _pace_likeness(old, new))
             if score >= SCORE_FLOOR - MARGIN:
                 scores[row, column] = score
@@ -239,12 +332,14 @@ class _Name:
     whole: str
     words: Counter[str]
     pairs: Counter[str]
+    numbers: Counter[str]
 
     @classmethod
     def of(cls, name: str) -> _Name:
         words = words_of(name)
         letters = "_".join(words)
-        return cls(name, Counter(words), Counter(map("".join, pairwise(letters))))
+        numbers = Counter(word for word in words if word.isdecimal())
+        return cls(name, Counter(words), Counter(map("".join, pairwise(letters))), numbers)
 
     def likeness(self, other: _Name) -> float:
         if self.whole == other.whole:

@@ -23,7 +23,7 @@ class Rename(models.Model):
     new = models.ForeignKey(TestCase, on_delete=models.CASCADE, related_name="+")
     #: Where it was noticed; null when that run is gone.
     run = models.ForeignKey(Run, on_delete=models.SET_NULL, null=True, related_name="+")
-    #: moved: another class, file or suites; renamed: another name in the same place.
+    #: moved: another class, file or suites; renamed: another name, there or where others of its place went.
     kind = models.CharField(max_length=7)
     #: What speaks for it, each in [0, 1]; the pace is null where a duration is not known.
     name_likeness = models.FloatField()

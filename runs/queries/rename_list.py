@@ -51,7 +51,12 @@ class Pair:
         one = self.rename
         moved = one.kind == RenameKind.MOVED
         told = ["same name" if moved else f"name {one.name_likeness:.0%} alike"]
-        told.append(f"place {one.place_likeness:.0%} alike" if moved else "same place")
+        if one.old_place == one.new_place:
+            told.append("same place")
+        else:
+            told.append(
+                f"place {one.place_likeness:.0%} alike" if moved else "gone where others of its place went"
+            )
         if one.pace_likeness is not None:
             told.append(f"duration {one.pace_likeness:.0%} alike")
         return told

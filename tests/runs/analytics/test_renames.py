@@ -64,7 +64,7 @@ def test_each_case_has_one_twin_at_most_and_keeps_its_parameters(
         if twins.kind is RenameKind.MOVED:
             assert (old.name, old.place) != (other.name, other.place) == (old.name, other.place)
         else:
-            assert old.place == other.place
+            assert old.place == other.place or twins.old_place != twins.new_place
             assert old.name != other.name
 
 
@@ -107,6 +107,11 @@ def pairs(missing: list[Candidate], new: list[Candidate]) -> list[tuple[int, int
         ("test_get", "test_put", False),
         ("test_create_user", "test_delete_user", False),
         ("pays", "checks_out", False),
+        # A number is a parameter, wherever it stands: a row's next case, an id made anew, a port.
+        ("creates_a_user_for_order_3", "creates_a_user_for_order_4", False),
+        ("opens 6f1c2a9b-1d2e of the customer", "opens 9a2b7c1d-3f4a of the customer", False),
+        ("test_listens_on_port_53817", "test_listens_on_port_40211", False),
+        ("test_lists_v2_orders", "test_lists_all_v2_orders", True),
     ],
 )
 def test_names_are_compared_by_words_and_letters(old: str, new: str, *, is_one: bool) -> None:
@@ -129,6 +134,51 @@ def test_two_that_fit_as_well_are_not_told_apart() -> None:
 def test_a_common_name_alone_is_no_move() -> None:
     assert pairs([one(1, "test_get")], [one(2, "test_get", class_name="audit.export.Csv")]) == []
     assert pairs([one(1, "test_get")], [one(2, "test_get", class_name="shop.Basket.Cart")]) == [(1, 2)]
+
+
+def test_a_test_may_be_renamed_on_the_way_of_its_class() -> None:
+    names = ["pays", "refunds", "keeps_the_receipt_for_a_year"]
+    gone = [one(n, name, class_name="shop.pay.Card", file="shop/pay.py") for n, name in enumerate(names)]
+    new_names = ["pays", "refunds", "keeps_a_receipt_for_a_year"]
+    came = [
+        one(10 + n, name, class_name="bank.Card", file="bank/card.py") for n, name in enumerate(new_names)
+    ]
+
+    assert pairs(gone, came) == [(0, 10), (1, 11), (2, 12)]
+    [on_the_way] = [twins for twins in twins_among(gone, came) if twins.old == 2]
+    assert (on_the_way.kind, on_the_way.old_place, on_the_way.new_place) == (
+        RenameKind.RENAMED,
+        "shop/pay",
+        "bank/card",
+    )
+    # One companion is chance, and by itself it is not found; nor where its class went two ways.
+    assert pairs(gone[1:], came[1:]) == []
+    assert pairs(gone[2:], came[2:]) == []
+    parted = [*came[:2], replace(came[1], case=20, class_name="bank.Cash", name="holds"), came[2]]
+    elsewhere = [*gone, one(3, "holds", class_name="shop.pay.Card", file="shop/pay.py")]
+    assert (2, 12) not in pairs(elsewhere, parted)
+
+
+def test_a_folder_that_moves_takes_a_hundred_classes_along_and_those_that_changed_their_names() -> None:
+    tests = [(n, f"c{n % 100}", ["opens", "closes", "keeps_all_that_it_holds"][n // 100]) for n in range(300)]
+    gone = [one(n, name, class_name=f"shop.{at}.T", file=f"shop/{at}.py") for n, at, name in tests]
+    came = [
+        replace(
+            old, case=old.case + 1_000, class_name=f"my_{old.class_name}", file=f"my_{old.file}",
+            name="keeps_all_it_holds" if old.case == 207 else old.name,
+        )
+        for old in gone
+    ]  # fmt: skip
+
+    assert pairs(gone, came) == [(n, n + 1_000) for n in range(300)]
+
+
+def test_only_what_differs_in_nothing_is_paired_before_anything_else() -> None:
+    # Identities changed under two classes that share all their names.
+    gone = [one(n, name, class_name=at) for n, (at, name) in enumerate([("a", "x"), ("b", "x"), ("b", "y")])]
+    came = [replace(old, case=old.case + 10) for old in gone]
+
+    assert pairs(gone, came) == [(0, 10), (1, 11), (2, 12)]
 
 
 def test_names_shared_by_classes_follow_their_class() -> None:
