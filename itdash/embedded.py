@@ -28,10 +28,23 @@ from typing import IO
 from environments import wheels
 from itdash.supervisor import Program, Supervisor
 
+
+
+def buffers_mib() -> int:
+    """MiB that PostgreSQL may hold of its tables by itself: an eighth of the machine's, from 128 to 512.
+
+    Suites and their environments need the memory too, and the machine's page cache holds what this does not.
+    """
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+    return max(128, min(machine // 8, 512))
+
+
 POSTGRES_SETTINGS = {
     "max_connections": "200",
-    "shared_buffers": "128MB",
-    "max_wal_size": "1GB",
+    "shared_buffers": f"{buffers_mib()}MB",
+    # After a checkpoint each page that changes is written whole: docs/decisions/0251.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
     "random_page_cost": "1.1",
     "log_min_messages": "warning",
