@@ -29,7 +29,6 @@ from environments import wheels
 from itdash.supervisor import Program, Supervisor
 
 
-
 def buffers_mib() -> int:
     """MiB that PostgreSQL may hold of its tables by itself: an eighth of the machine's, from 128 to 512.
 
