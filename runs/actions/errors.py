@@ -23,5 +23,9 @@ class NotPossibleError(ActionError):
     """Right value, wrong moment: for example cancelling a finished run."""
 
 
+class RunLostError(ActionError):
+    """The run has ended, or is another worker's by now: whoever worked on it writes nothing any more."""
+
+
 class StorageAwayError(ActionError):
     """Files could not be stored now; the same may be tried again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
@@ -16,17 +16,10 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from runs.actions.attachments import keep_attachments
+from runs.actions.errors import RunLostError
 from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
-from runs.ingestion.archive import (
-    NOTHING_TO_READ,
-    Budget,
-    Member,
-    members_of,
-    place_in_order,
-    without_kept,
-)
-from runs.ingestion.attachments import ATTACHMENT_LIMIT
+from runs.ingestion.archive import NOTHING_TO_READ, Budget, Member, members_of, place_in_order
 from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
@@ -46,8 +39,6 @@ TERM_IS_OVER = (
 )
 #: Of files that are sent beside reports, unless a report names them.
 _NO_REPORT = "It is no report and was left out: no report of the run names it."
-#: Characters of a file's name, its end.
-_NAME_LIMIT = 1000
 _READ_BYTES = 1024 * 1024
 _BEGINNING_BYTES = 512
 _USUAL_BYTES_OF_A_CASE = 150
@@ -105,16 +96,26 @@ class StoredReports:
 
 
 def store_reports(
-    *, run_id: int, shard: int = 1, files: Sequence[ReportFile], upload_id: int | None = None
+    *,
+    run_id: int,
+    shard: int = 1,
+    files: Sequence[ReportFile],
+    upload_id: int | None = None,
+    is_ours: Callable[[], bool] | None = None,
 ) -> StoredReports:
     """Keep the files as they are, and what they say as results of the run.
 
     Unreadable reports raise nothing: they come back as problems with file, line and reason, and are kept
     for a person to look at. Of one that breaks off, the test cases before the fault are stored. The same
     report stored twice is stored once. Archives are opened.
+
+    Raises:
+        RunLostError: `is_ours`, asked while nobody else can change the run, says that it is not any more.
+            The files are kept, and nothing of them is a result.
     """
     reports = [keep_report(run_id=run_id, shard=shard, file=file, upload_id=upload_id) for file in files]
-    return ingest_reports(run_id=run_id, shard=shard, report_ids=[report.pk for report in reports])
+    report_ids = [report.pk for report in reports]
+    return ingest_reports(run_id=run_id, shard=shard, report_ids=report_ids, is_ours=is_ours)
 
 
 def keep_report(*, run_id: int, shard: int, file: ReportFile, upload_id: int | None = None) -> Report:
@@ -132,8 +133,14 @@ def keep_report(*, run_id: int, shard: int, file: ReportFile, upload_id: int | N
     return report
 
 
-def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> StoredReports:
-    """Read kept reports into results, all in one transaction; those read before are left as they are."""
+def ingest_reports(
+    *, run_id: int, shard: int, report_ids: Sequence[int], is_ours: Callable[[], bool] | None = None
+) -> StoredReports:
+    """Read kept reports into results, all in one transaction; those read before are left as they are.
+
+    Raises:
+        RunLostError: see `store_reports`.
+    """
     run = Run.objects.only("run_at", "suite_id", "project_id", "results_removed_at").get(pk=run_id)
     is_kept = run.results_removed_at is None and are_results_kept(run.run_at)
     if is_kept:
@@ -146,6 +153,10 @@ def ingest_reports(*, run_id: int, shard: int, report_ids: Sequence[int]) -> Sto
         reports = list(waiting.order_by("pk").select_for_update())
         if reports and is_kept:
             _ingest(reports, place)
+            # Now that the run's row is locked: a run that ended meanwhile was counted without these.
+            if is_ours is not None and not is_ours():
+                message = "The run has ended or is another worker's: its reports are kept and not counted."
+                raise RunLostError(message)
         elif reports:
             _refuse_late(reports)
     if len(reports) < len(report_ids):
@@ -169,25 +180,14 @@ def _keep_attachments(run: Run, shard: int, reports: Sequence[Report]) -> None:
             count = f"{len(kept.names):,}"
             reason = f"Of the archive, {count} that reports of the run name are kept as attachments."
             others = [one for one in problems if one.reason != NOTHING_TO_READ]
-            was_empty = others != problems
-            problems = list(_without_kept(others, kept.names))
-            if was_empty and not problems:
-                report.status = UploadStatus.STORED
+            if others != problems:
+                problems = others
+                report.status = UploadStatus.STORED if not others else report.status
             problems.append(StoredProblem(report.name, reason))
         if kept.problem:
             problems.append(StoredProblem(report.name, kept.problem))
         report.problems = [asdict(problem) for problem in problems]
         report.save(update_fields=["status", "problems"])
-
-
-def _without_kept(problems: Sequence[StoredProblem], names: Collection[str]) -> Iterator[StoredProblem]:
-    """Count files no more as left out that are kept as attachments."""
-    for one in problems:
-        note = without_kept(one.reason, names)
-        if note is None:
-            yield one
-        elif note:
-            yield replace(one, reason=note)
 
 
 def _ingest(reports: Sequence[Report], place: Place) -> None:
@@ -254,9 +254,9 @@ class _Reading:
             except ReportError as error:
                 self._refuse(self.report.name, error)
         if budget.left_out_count:
-            if not self._taken_count and not self._faulty_count:  # JSON, none of which is a report
-                self._refuse(self.report.name, NotAReportError(NOTHING_TO_READ))
-            self._add(StoredProblem(self.report.name, budget.left_out_note()))
+            names = ", ".join(budget.left_out)
+            reason = f"{budget.left_out_count} files of the archive are no reports and were left out: {names}"
+            self._add(StoredProblem(self.report.name, reason))
 
     def _is_beside(self, beginning: bytes) -> bool:
         """Whether this came beside the reports of an upload and is none, by its name as by its content.
@@ -277,7 +277,7 @@ class _Reading:
             if member.is_certain:
                 self._refuse(member.name, error)
             else:
-                budget.leave_out(member.name.removeprefix(f"{self.report.name}/"))
+                budget.leave_out(member.name)
             return
         except ReportError as error:
             self._refuse(member.name, error)
@@ -310,18 +310,7 @@ class _Reading:
             self._add(StoredProblem(name, note))
         for one in summary.suite_errors:
             said = cut(one.failure.message or one.failure.kind or "no reason given", 1_000)
-            suite = cut(one.suite, 1_000)
-            self._add(StoredProblem(name, f"The suite “{suite}” failed outside of its tests: {said}"))
-        more_count = summary.suite_error_count - len(summary.suite_errors)
-        if more_count > 0:
-            reason = f"{more_count:,} more failures outside of tests are only in the raw report."
-            self._add(StoredProblem(name, reason))
-        if summary.attachment_left_count:
-            reason = (
-                f"{summary.attachment_left_count:,} attachments are only named in the raw report: a test "
-                f"case may have {ATTACHMENT_LIMIT} of them."
-            )
-            self._add(StoredProblem(name, reason))
+            self._add(StoredProblem(name, f"The suite “{one.suite}” failed outside of its tests: {said}"))
 
     def _keep_suites(self, name: str, summary: ReportSummary) -> None:
         left_count = summary.suite_property_left_count
@@ -333,9 +322,7 @@ class _Reading:
 
     def _add(self, problem: StoredProblem) -> None:
         if len(self.problems) < PROBLEM_LIMIT:
-            # As a row can hold it: a name in an archive is any bytes.
-            stored = replace(problem, file=clean(problem.file)[-_NAME_LIMIT:], reason=clean(problem.reason))
-            self.problems.append(stored)
+            self.problems.append(problem)
             return
         self._left_out_count += 1
         left_out = "1 more problem is" if self._left_out_count == 1 else f"{self._left_out_count:,} more are"
@@ -418,7 +405,7 @@ class KeptFile:
             while chunk := stream.read(_READ_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
-        return cls(clean(file.name)[-_NAME_LIMIT:], digest.hexdigest(), size, file.storage_name)
+        return cls(clean(file.name)[-1000:], digest.hexdigest(), size, file.storage_name)
 
 
 def save_file(file: ReportFile, digested: KeptFile, folder: str) -> KeptFile:

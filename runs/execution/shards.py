@@ -33,9 +33,10 @@ from environments.lifecycle import (
 )
 from environments.lifecycle.requests import EVERY_SERVICE
 from environments.plan import start_seconds
+from runs.actions.errors import RunLostError
 from runs.actions.events import NewEvent, NewLine
 from runs.actions.results import ReportFile, StoredReports, store_reports
-from runs.actions.runs import Claim, Ending, advance_run
+from runs.actions.runs import Claim, Ending, advance_run, held_run
 from runs.actions.shards import begin_shard, finish_shard, note_shard
 from runs.execution.collect import ARTIFACT_BOUNDS, REPORT_BOUNDS, take_artifacts, take_reports
 from runs.execution.endings import Reported, ending_of_error, ending_of_reports
@@ -282,7 +283,10 @@ def _store_and_judge(job: Job, plan: ShardPlan, reports: list[ReportFile], ended
     stored = StoredReports()
     if reports:
         stored = through_outages(
-            lambda: store_reports(run_id=run_id, shard=plan.number, files=reports), lease=job.lease
+            lambda: store_reports(
+                run_id=run_id, shard=plan.number, files=reports, is_ours=held_run(job.claim).exists
+            ),
+            lease=job.lease,
         )
         job.tell(
             plan.number,
@@ -314,7 +318,9 @@ def _failing_count(run_id: int, shard: int) -> int:
 
 def _fail(job: Job, plan: ShardPlan, judged: Future[Ending], error: Exception) -> None:
     """Say what went wrong, as far as anybody is still to hear it."""
-    if isinstance(error, HookFailedError):
+    if isinstance(error, RunLostError):
+        ending = Ending(RunStatus.CANCELLED, str(error))
+    elif isinstance(error, HookFailedError):
         ending = Ending(status=ending_of_error(error).status, message=str(error), reason=ErrorReason.HOOK)
     else:
         ending = ending_of_error(error)

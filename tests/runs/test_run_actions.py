@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.core.files.storage import default_storage
 from django.db import connection
 
-from runs.actions.errors import InvalidValueError, NotPossibleError, TakenError
+from runs.actions.errors import InvalidValueError, NotPossibleError, RunLostError, TakenError
+from runs.actions.results import ReportFile, keep_report, store_reports
 from runs.actions.runs import (
     Claim,
     Ending,
@@ -21,6 +24,7 @@ from runs.actions.runs import (
     claim_run,
     finish_run,
     gravest,
+    held_run,
     note_facts,
     open_uploaded_run,
     queue_run,
@@ -30,8 +34,8 @@ from runs.actions.runs import (
     resolve_lapsed_run,
     settle_uploaded_run,
 )
-from runs.actions.shards import begin_shard, finish_shard
-from runs.models import Project, Run, Shard
+from runs.actions.shards import begin_shard, finish_shard, note_shard
+from runs.models import Project, Report, Result, Run, Shard
 from runs.vocabulary import ErrorReason, RunStatus, Trigger
 from tests.factories import make_project, make_run, make_suite, make_user
 
@@ -359,6 +363,57 @@ def test_a_shard_of_an_earlier_try_begins_anew() -> None:
 
     shard = Shard.objects.get(run=run)
     assert (shard.status, shard.exit_code, shard.variables) == ("preparing", None, {"ORDER": "1.9"})
+
+
+def test_who_has_lost_a_run_begins_no_shard_of_it_and_writes_nothing_of_one() -> None:
+    run = queue(make_shop())
+    lost = claimed(run)
+    let_lapse(run)
+    resolve_lapsed_run(run.pk)
+    claim = claimed(run, "worker-b")
+    begin_shard(claim, 1, variables={"ORDER": "1.9"})
+
+    note_shard(lost, 1, exit_code=7)
+    with pytest.raises(RunLostError):
+        begin_shard(lost, 1, variables={"ORDER": "1.8"})
+
+    shard = Shard.objects.get(run=run)
+    assert (shard.exit_code, shard.variables) == (None, {"ORDER": "1.9"})
+
+
+def report(name: str) -> ReportFile:
+    content = f'<testsuite name="s"><testcase name="{name}"/></testsuite>'.encode()
+    return ReportFile("a.xml", open=lambda: io.BytesIO(content))
+
+
+def test_reports_of_a_run_that_ended_meanwhile_are_kept_and_not_counted() -> None:
+    """Somebody cancels while a shard's reports are read: the run has its end, and its counts."""
+    run = queue(make_shop())
+    claim = claimed(run)
+    store_reports(run_id=run.pk, files=[report("in time")], is_ours=held_run(claim).exists)
+    finish_run(claim, Ending(RunStatus.CANCELLED))
+
+    with pytest.raises(RunLostError):
+        store_reports(run_id=run.pk, files=[report("late")], is_ours=held_run(claim).exists)
+
+    assert [result.case.name for result in Result.objects.all()] == ["in time"]
+    run.refresh_from_db()
+    assert (run.test_count, run.counted_on_default) == (1, False)
+    assert set(Report.objects.values_list("status", flat=True)) == {"stored", "received"}
+
+
+def test_files_of_an_earlier_try_that_nobody_read_go_with_their_rows(
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    run = queue(make_shop())
+    claim = claimed(run)
+    unread = keep_report(run_id=run.pk, shard=1, file=report("unread"))
+
+    with django_capture_on_commit_callbacks(execute=True):
+        begin_shard(claim, 1, variables={})
+
+    assert not Report.objects.exists()
+    assert not default_storage.exists(unread.storage_name)
 
 
 def test_the_gravest_shard_names_the_run() -> None:
