@@ -16,38 +16,46 @@ from runs.actions.locks import Lock, wait_for
 PARTITIONED_TABLES = ("runs_result", "runs_attempt", "runs_resultdetails")
 #: How long the removal of a month waits for whoever writes to it, with everybody else behind it.
 REMOVAL_PATIENCE_SECONDS = 3.0
-_LOCK_NOT_AVAILABLE = "55P03"
+#: What PostgreSQL says when a lock was not to be had in time, and when each waits for the other.
+_IN_THE_WAY = {"55P03", "40P01"}
 
 _OLD_PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = ANY(%s::regclass[]) AND right(c.relname, 6) < %s
 """
-_IS_PINNED = """
-SELECT EXISTS (SELECT FROM runs_run WHERE run_at >= %s AND run_at < %s AND pinned_at IS NOT NULL)
+#: A run's results stay while it is pinned, and until it is counted: what is gone cannot be counted.
+STAYS = "(r.pinned_at IS NOT NULL OR r.counted_on_default IS NULL)"
+_HAS_STAYING = f"""
+SELECT EXISTS (SELECT FROM runs_run r WHERE r.run_at >= %s AND r.run_at < %s AND {STAYS})
+"""  # noqa: S608 - of constants
+_HAS_OTHERS = f"""
+SELECT EXISTS (SELECT FROM {{partition}} p WHERE NOT EXISTS (
+    SELECT FROM runs_run r WHERE r.id = p.run_id AND {STAYS}))
+"""  # noqa: S608 - of constants
+_HAS_KEPT = """
+SELECT EXISTS (
+    SELECT FROM runs_run r WHERE r.run_at >= %s AND r.run_at < %s AND r.results_removed_at IS NULL
+    AND EXISTS (SELECT FROM {partition} p WHERE p.run_at = r.run_at AND p.run_id = r.id))
 """
-_HAS_OTHERS = """
-SELECT EXISTS (SELECT FROM {partition} p WHERE NOT EXISTS (
-    SELECT FROM runs_run r WHERE r.id = p.run_id AND r.pinned_at IS NOT NULL))
-"""
-_KEEP_PINNED = """
+_KEEP = """
 INSERT INTO {kept} SELECT p.* FROM {partition} p JOIN runs_run r ON r.id = p.run_id
-WHERE r.run_at >= %s AND r.run_at < %s AND r.pinned_at IS NOT NULL
+WHERE r.run_at >= %s AND r.run_at < %s AND r.results_removed_at IS NULL
 """
-_MARK_RUNS = """
+_MARK_RUNS = f"""
 WITH gone AS (
-    UPDATE runs_run SET results_removed_at = %s
-    WHERE run_at >= %s AND run_at < %s AND pinned_at IS NULL AND results_removed_at IS NULL AND test_count > 0
+    UPDATE runs_run r SET results_removed_at = %s
+    WHERE run_at >= %s AND run_at < %s AND NOT {STAYS} AND results_removed_at IS NULL AND test_count > 0
     RETURNING id, test_count
 ), seen AS (
     DELETE FROM runs_grouprun g USING gone WHERE g.run_id = gone.id
 )
 SELECT count(*), coalesce(sum(test_count), 0) FROM gone
-"""
+"""  # noqa: S608 - of constants
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedMonth:
-    """A month whose results went, but for those of pinned runs."""
+    """A month whose results went, but for those of runs that keep theirs."""
 
     month: datetime
     run_count: int
@@ -94,7 +102,7 @@ def are_results_kept(moment: datetime) -> bool:
 
 
 def months_before(oldest: datetime) -> list[datetime]:
-    """Months before that have something to be removed, oldest first: any result that is of no pinned run."""
+    """Months before that have something to be removed, oldest first: results of a run that keeps none."""
     with connection.cursor() as cursor:
         cursor.execute(_OLD_PARTITIONS, [list(PARTITIONED_TABLES), f"{oldest:%Y%m}"])
         found = {name for (name,) in cursor.fetchall()}
@@ -105,9 +113,10 @@ def months_before(oldest: datetime) -> list[datetime]:
 def remove_month(
     month: datetime, *, now: datetime, patience_seconds: float = REMOVAL_PATIENCE_SECONDS
 ) -> RemovedMonth | None:
-    """Remove what a month's results are made of, but for pinned runs; its runs keep their totals.
+    """Remove what a month's results are made of, but for runs that are pinned or not counted; its runs keep
+    their totals.
 
-    The tables are dropped, or replaced by small ones with what is pinned. None, and nothing changed, while
+    The tables are dropped, or replaced by small ones with what stays. None, and nothing changed, while
     somebody writes to the month: to be tried again.
     """
     start, end = month_of(month)
@@ -121,7 +130,7 @@ def remove_month(
             for table in PARTITIONED_TABLES:
                 _remove(table, start, end)
     except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+        if getattr(error.__cause__, "sqlstate", None) not in _IN_THE_WAY:
             raise
         return None
     return RemovedMonth(start, run_count, result_count)
@@ -141,7 +150,7 @@ def _is_removable(month: datetime) -> bool:
     partitions = [f"{table}_{month:%Y%m}" for table in PARTITIONED_TABLES]
     there = set(partitions) - _missing(partitions)
     with connection.cursor() as cursor:
-        cursor.execute(_IS_PINNED, month_of(month))
+        cursor.execute(_HAS_STAYING, month_of(month))
         if cursor.fetchone() == (False,):
             return bool(there)
         for partition in there:
@@ -158,15 +167,15 @@ def _remove(table: str, start: datetime, end: datetime) -> None:
     kept = f"{partition}_kept"
     names = {"partition": sql.Identifier(partition), "kept": sql.Identifier(kept)}
     with connection.cursor() as cursor:
-        cursor.execute(_IS_PINNED, [start, end])
-        [is_pinned] = cursor.fetchone()
-        if is_pinned:
-            # Nobody adds to it while it is copied, and everybody may read.
-            cursor.execute(sql.SQL("LOCK TABLE {partition} IN SHARE MODE").format(**names))
+        # Nobody adds to it while it is looked at and copied, and everybody may read.
+        cursor.execute(sql.SQL("LOCK TABLE {partition} IN SHARE MODE").format(**names))
+        cursor.execute(sql.SQL(_HAS_KEPT).format(**names), [start, end])
+        [is_kept] = cursor.fetchone()
+        if is_kept:
             _create(table, kept)
-            cursor.execute(sql.SQL(_KEEP_PINNED).format(**names), [start, end])
+            cursor.execute(sql.SQL(_KEEP).format(**names), [start, end])
         cursor.execute(sql.SQL("DROP TABLE {partition}").format(**names))
-        if is_pinned:
+        if is_kept:
             cursor.execute(sql.SQL("ALTER TABLE {kept} RENAME TO {partition}").format(**names))
             _attach(table, partition, start, end)
 

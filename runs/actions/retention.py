@@ -15,10 +15,10 @@ from enum import StrEnum
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from runs.actions.locks import Lock, alone_with
-from runs.actions.partitions import kept_since, month_of, months_before, remove_month
+from runs.actions.partitions import STAYS, kept_since, month_of, months_before, remove_month
 from runs.actions.result_rows import hold_back_merges
 from runs.models import Artifact, Report
 from runs.vocabulary import UploadStatus
@@ -105,7 +105,9 @@ def _remove_all(now: datetime, terms: Terms, *, dry_run: bool) -> list[Outlived]
         done.append(_files(Kind.ARTIFACTS, artifacts, dry_run=dry_run))
     if terms.reports:
         reports = Report.objects.filter(created_at__lt=now - timedelta(days=terms.reports))
-        is_read = reports.exclude(status=UploadStatus.RECEIVED)
+        # Of an upload that waits, and of a run that goes on, they are still to be read.
+        was_never_read = Q(upload=None, run__finished_at__isnull=False)
+        is_read = reports.filter(~Q(status=UploadStatus.RECEIVED) | was_never_read)
         done.append(_files(Kind.REPORTS, is_read, dry_run=dry_run, suite_properties=None))
     if terms.logs:
         done.append(_logs(now - timedelta(days=terms.logs), dry_run=dry_run))
@@ -119,10 +121,10 @@ def _remove_all(now: datetime, terms: Terms, *, dry_run: bool) -> list[Outlived]
 
 # --- results --------------------------------------------------------------------------------------
 
-_RESULTS_OF_MONTH = """
-SELECT coalesce(sum(test_count), 0) FROM runs_run
-WHERE run_at >= %s AND run_at < %s AND pinned_at IS NULL AND results_removed_at IS NULL
-"""
+_RESULTS_OF_MONTH = f"""
+SELECT coalesce(sum(test_count), 0) FROM runs_run r
+WHERE run_at >= %s AND run_at < %s AND NOT {STAYS} AND results_removed_at IS NULL
+"""  # noqa: S608 - of constants
 _STATES = "runs_casestate WHERE case_id IN (SELECT id FROM runs_testcase WHERE last_seen_at < %(before)s)"
 _PACES = "runs_caseduration WHERE case_id IN (SELECT id FROM runs_testcase WHERE last_seen_at < %(before)s)"
 _BLAMES = "runs_blame WHERE run_id IN (SELECT id FROM runs_run WHERE results_removed_at IS NOT NULL)"

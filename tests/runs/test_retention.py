@@ -41,6 +41,7 @@ from runs.models import (
     ServiceDay,
     SuiteDay,
     TestCase,
+    Upload,
 )
 from tests.factories import make_project, make_user
 from tests.runs.test_partitions import partitions_of
@@ -147,6 +148,24 @@ def test_a_pinned_run_keeps_its_results_when_its_month_goes() -> None:
     assert "runs_result_202604" not in partitions_of("runs_result")
 
 
+def test_a_run_that_has_not_ended_keeps_its_results_until_it_is_counted() -> None:
+    project = make_project()
+    ended = stored(project, APRIL, "a")
+    waits, _ = open_uploaded_run(project=project, suite="s", run_key="k", started_at=APRIL, shards=2)
+    store_reports(run_id=waits.pk, files=[report("b")])
+
+    assert told(remove_outlived(now=NOW, terms=ONLY_RESULTS))[Kind.RESULTS] == 2
+
+    assert set(Result.objects.values_list("run_id", flat=True)) == {waits.pk}
+    assert Run.objects.get(pk=ended.pk).results_removed_at == NOW
+    # Ended at last, it is counted by its results; then they go as well.
+    settle_uploaded_run(waits.pk, is_over=True)
+    assert SuiteDay.objects.get(is_default_branch=False).result_count == 2
+    assert CaseMonth.objects.get(case__name="b").failed == [1]
+    assert told(remove_outlived(now=NOW, terms=ONLY_RESULTS))[Kind.RESULTS] == 2
+    assert not Result.objects.exists()
+
+
 def test_a_text_goes_when_no_result_and_no_attempt_speaks_of_it_any_more() -> None:
     project = make_project()
     stored(project, APRIL, "old", "both")
@@ -199,17 +218,19 @@ def test_files_go_after_their_term_but_for_those_of_pinned_runs_and_rows_say_wha
     for each in (run, pinned):
         name = default_storage.save(f"artifacts/{each.pk}/trace.zip", ContentFile(b"trace"))
         Artifact.objects.create(run=each, path="trace.zip", size=5, sha256="0" * 64, storage_name=name)
-    waiting = Report.objects.create(
-        run=run, name="w", size=1, sha256="1", storage_name="w", status="received"
-    )
+    late = Upload.objects.create(project=project, run=run, content_digest="0" * 64)
+    of_late = {"run": run, "size": 1, "status": "received"}
+    waiting = Report.objects.create(upload=late, name="w", sha256="1", storage_name="w", **of_late)
+    # Its worker died before it was read, and the run has ended: nobody will read it any more.
+    unread = Report.objects.create(name="u", sha256="2", storage_name="u", **of_late)
     Report.objects.update(created_at=NOW - timedelta(days=91))
     Artifact.objects.update(created_at=NOW - timedelta(days=31))
     names = {each.run_id: each.storage_name for each in Artifact.objects.all()}
-    report_name = run.reports.exclude(pk=waiting.pk).get().storage_name
+    report_name = run.reports.exclude(pk__in=[waiting.pk, unread.pk]).get().storage_name
 
     found = remove_outlived(now=NOW, terms=Terms(artifacts=30, reports=90))
 
-    assert [(each.kind, each.count) for each in found] == [(Kind.ARTIFACTS, 1), (Kind.REPORTS, 1)]
+    assert [(each.kind, each.count) for each in found] == [(Kind.ARTIFACTS, 1), (Kind.REPORTS, 2)]
     assert found[0].size == 5
     assert not default_storage.exists(names[run.pk])
     assert default_storage.exists(names[pinned.pk])
@@ -217,6 +238,7 @@ def test_files_go_after_their_term_but_for_those_of_pinned_runs_and_rows_say_wha
     assert Artifact.objects.get(run=run).storage_name == ""
     assert Artifact.objects.get(run=run).size == 5
     assert Report.objects.get(pk=waiting.pk).storage_name == "w"
+    assert Report.objects.get(pk=unread.pk).storage_name == ""
     assert pinned.reports.get().storage_name != ""
     assert told(remove_outlived(now=NOW, terms=Terms(artifacts=30, reports=90))) == {
         Kind.ARTIFACTS: 0,
@@ -278,6 +300,7 @@ def test_a_dry_run_says_what_would_go_and_leaves_it(
     run, _ = open_uploaded_run(project=make_project(), suite="s", run_key=None, started_at=long_ago)
     settings.KEEP_RESULTS_DAYS = 0
     store_reports(run_id=run.pk, files=[report("a")])
+    settle_uploaded_run(run.pk)
     settings.KEEP_RESULTS_DAYS = 30
     Report.objects.update(created_at=long_ago, size=2048)
 
