@@ -103,6 +103,7 @@ def receive_upload(
         return Received(known, is_new=False)
     folder = f"uploads/{project.pk}/{datetime.now(tz=UTC):%Y-%m-%d}/{uuid.uuid4().hex}"
     kept = _saved(files, digests, folder)
+    upload = None
     try:
         with transaction.atomic():
             if idempotency_key or fields.run_key:
@@ -113,7 +114,9 @@ def receive_upload(
                 upload = _create(project, fields, kept, content, idempotency_key, notes)
                 return Received(upload, is_new=True)
     except BaseException:
-        _forget(kept)
+        # Whether what broke while it was committed is committed, nobody knows: then the files stay.
+        if upload is None:
+            _forget(kept)
         raise
     _forget(kept)
     return Received(known, is_new=False)
@@ -130,8 +133,7 @@ def _saved(files: Sequence[ReportFile], digests: Sequence[KeptFile], folder: str
         logger.exception("An upload could not be put into storage.")
         _forget(kept)
         message = (
-            "The files could not be stored: the storage does not take them at the moment. Send them again. "
-            "If it stays so, `itdash doctor` on the server says why."
+            "The files could not be stored: the storage does not take them at the moment. Send them again."
         )
         raise StorageAwayError(message) from error
     return kept
@@ -265,15 +267,18 @@ def _finish(upload: Upload, status: UploadStatus, problems: list[dict[str, objec
         Upload.objects.filter(pk=upload.pk).update(status=status, problems=problems, stored_at=Now())
         first = problems[0] if problems else None
         told = f"{first['file']}: {first['reason']}" if first else ""
-        if upload.run.results_removed_at is None:  # else what it says was settled while they were there
-            _settle(upload.run, problem=told)
+        _settle(upload.run_id, problem=told)
     return status
 
 
-def _settle(run: Run, *, problem: str = "", is_over: bool = False) -> None:
-    tested = Result.objects.filter(run_at=run.run_at, run_id=run.pk)
-    spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
-    settle_uploaded_run(run.pk, problem=problem, duration_ms=spent, is_over=is_over)
+def _settle(run_id: int, *, problem: str = "", is_over: bool = False) -> None:
+    """Within a transaction. A run whose results went was settled while they were there."""
+    # Locked before its results are read: whoever settles last says what all of them come to.
+    run = Run.objects.select_for_update(no_key=True).get(pk=run_id)
+    if run.results_removed_at is None:
+        tested = Result.objects.filter(run_at=run.run_at, run_id=run_id)
+        spent = tested.aggregate(spent=Sum("duration_ms"))["spent"]
+        settle_uploaded_run(run_id, problem=problem, duration_ms=spent, is_over=is_over)
 
 
 def settle_overdue() -> Iterator[int]:
@@ -289,9 +294,10 @@ def settle_overdue() -> Iterator[int]:
         .filter(Q(cancel_requested_at__isnull=False) | ~is_fresh)
         .exclude(Exists(uploads.filter(status=UploadStatus.RECEIVED)))
     )
-    for run in list(overdue.order_by("pk")):
-        _settle(run, is_over=True)
-        yield run.pk
+    for run_id in list(overdue.order_by("pk").values_list("pk", flat=True)):
+        with transaction.atomic():
+            _settle(run_id, is_over=True)
+        yield run_id
 
 
 def _give_up(upload: Upload) -> UploadStatus:

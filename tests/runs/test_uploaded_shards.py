@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -40,6 +41,17 @@ def report(name: str, *, fails: bool = False) -> bytes:
     return (
         f'<testsuite name="s"><testcase classname="c" name="{name}">{inner}</testcase></testsuite>'.encode()
     )
+
+
+def statements() -> tuple[list[str], Any]:
+    """What is asked of the database from here on, and what listens for it."""
+    asked: list[str] = []
+
+    def listen(execute: Any, sql: str, *rest: Any) -> Any:
+        asked.append(sql)
+        return execute(sql, *rest)
+
+    return asked, connection.execute_wrapper(listen)
 
 
 def receive(
@@ -236,3 +248,34 @@ def test_the_same_upload_in_parallel_is_one_with_one_set_of_results(project: Pro
     run = Run.objects.get()
     assert (run.status, run.test_count, Result.objects.count()) == (RunStatus.PASSED, 1, 1)
     assert (len(set(found)), Upload.objects.count()) == (1, 1)
+
+
+def test_what_a_runs_tests_took_is_read_once_nobody_else_can_end_it(project: Project) -> None:
+    """Of two that end it at once the last one writes: it has to have seen what the other stored."""
+    upload = receive(project, 1, shards=None)
+    asked, listening = statements()
+
+    with listening:
+        ingest_upload(upload.pk)
+
+    [summed] = [place for place, sql in enumerate(asked) if 'SUM("runs_result"."duration_ms")' in sql]
+    settled = max(place for place, sql in enumerate(asked) if 'UPDATE "runs_upload"' in sql)
+    locked = [sql for sql in asked[settled:summed] if 'FROM "runs_run"' in sql and "FOR NO KEY UPDATE" in sql]
+    assert len(locked) == 1
+
+
+def test_files_stay_where_nobody_knows_whether_their_rows_do(project: Project, tmp_path: Path) -> None:
+    """The database commits an upload and goes away before it says so: it is there, and has its files."""
+    asked: list[str] = []
+
+    def lose(execute: Any, sql: str, *rest: Any) -> Any:
+        asked.append(sql)
+        if "RELEASE SAVEPOINT" in sql and any('INSERT INTO "runs_upload"' in one for one in asked):
+            raise ConnectionResetError
+        return execute(sql, *rest)
+
+    with pytest.raises(ConnectionResetError), connection.execute_wrapper(lose):
+        receive(project, 1, shards=None)
+
+    assert [path.name for path in tmp_path.rglob("*.xml")] == ["junit.xml"]
+    assert ingest_upload(Upload.objects.get().pk) == "stored"
