@@ -1,7 +1,7 @@
 """Say which service each failure of a finished run is held against: the only writer of `Blame`.
 
 Blamed again, a run gets the same rows: what was not recorded then is not known now. A result that turned
-out well by a later report loses its row.
+out well by a later report loses its row, and so do all of a run that turns out to tell nothing of its tests.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 from django.db import transaction
 
 from runs.actions.events import NewEvent, record_event
-from runs.actions.locks import Lock, wait_for
-from runs.actions.rollups import count_blames, take_blames_out
+from runs.actions.rollups import count_blames, hold_blames, take_blames_out
+from runs.actions.runs import TELLING
 from runs.actions.suites import remember_named_services
 from runs.analytics.blame import Blame as Found
 from runs.analytics.blame import FailedTest, Suspect, blame
@@ -54,17 +54,17 @@ def blame_run(run_id: int) -> int:
 def blame_failures(run: Run) -> int:
     """Blame the failed results of a finished run; return how many were looked at."""
     with transaction.atomic():
-        wait_for(Lock.BLAMES, run.pk)
+        hold_blames(run.pk)
         had_blames = take_blames_out(run.pk, run.project_id)
-        if not had_blames and not run.failed_count + run.errored_count:
+        failing = run.failed_count + run.errored_count if run.status in TELLING else 0
+        if not had_blames and not failing:
             return 0
-        count = _blame(run)
+        count = _blame(run, failing)
         count_blames(run.pk, run.project_id)
     return count
 
 
-def _blame(run: Run) -> int:
-    failing = run.failed_count + run.errored_count
+def _blame(run: Run, failing: int) -> int:
     if not failing:
         Blame.objects.filter(run=run).delete()
         return 0

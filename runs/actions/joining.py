@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import Max
+from django.db.models import Max, Min
 
 from runs.actions.judging import forget_verdicts
 from runs.actions.pacing import join_paces, part_paces
@@ -84,10 +84,12 @@ def join(renames: Sequence[Rename], *, moment: datetime) -> None:
             "former": [],
             "names": names,
             "quarantines": lifted.get(new.pk, []),
+            "first_seen_at": old.first_seen_at.isoformat(),
             "last_seen_at": old.last_seen_at.isoformat(),
         }
         TestCase.objects.filter(pk__in=names).update(same_as=old)
         _swap_names(old, new)
+        old.first_seen_at = min(old.first_seen_at, new.first_seen_at)
         old.last_seen_at = max(old.last_seen_at, new.last_seen_at)
         new.same_as = old
         _save(old, new)
@@ -103,28 +105,28 @@ def part(rename: Rename) -> None:
     old, new = cases[rename.old_id], cases[rename.new_id]
     undo = rename.undo
     pair = {new.pk: old.pk}
-    # Should a run have reported both, it has results under the former name too: they are the old case's.
-    aside = {new.pk: -new.pk} if Result.objects.filter(case=new).exists() else {}
-    if aside:
-        join_months(pair)
-        _list_results(aside)
-        _shift()
-    wanted = [
-        {"source": old.pk, "runs": undo["runs"], "after": undo["after"], "former": undo["former"]},
-    ]
-    _list_results({old.pk: new.pk}, wanted=wanted)
-    part_months(pair)
-    part_paces(rename.suite_id, pair)
+    moved = {"runs": undo["runs"], "after": undo["after"], "former": undo["former"]}
+    # Runs that reported both have results under the former name too. Where the other goes to the new case
+    # this one is the old case's; else it stays where it is: a case has one result in a run.
+    join_months(pair)
+    join_paces(rename.suite_id, pair)
+    _list_results({new.pk: -new.pk}, wanted=[{"source": new.pk} | moved])
     _shift()
-    if aside:
-        _list_results({-new.pk: old.pk})
-        _shift()
+    stays = {"source": new.pk, "runs": [], "after": 0, "former": []}
+    _list_results({old.pk: new.pk, new.pk: new.pk}, wanted=[{"source": old.pk} | moved, stays])
+    part_months(pair)
+    _shift()
+    _list_results({-new.pk: old.pk})
+    _shift()
+    part_paces(rename.suite_id, pair)
     Quarantine.objects.filter(pk__in=undo["quarantines"]).update(case=new)
     TestCase.objects.filter(pk__in=undo["names"]).update(same_as=new)
     _swap_names(old, new)
     new.same_as = None
-    new.last_seen_at = max(old.last_seen_at, new.last_seen_at)
+    old.first_seen_at = datetime.fromisoformat(undo.get("first_seen_at", old.first_seen_at.isoformat()))
     old.last_seen_at = datetime.fromisoformat(undo["last_seen_at"])
+    for case in (old, new):
+        _see(case)
     _save(old, new)
 
 
@@ -186,8 +188,16 @@ def _swap_names(one: TestCase, other: TestCase) -> None:
         setattr(other, field, mine)
 
 
+def _see(case: TestCase) -> None:
+    """Have the case seen at the moments of the results it has now, besides those known before."""
+    own = Result.objects.filter(case=case).aggregate(first=Min("run_at"), last=Max("run_at"))
+    if own["first"] is not None:
+        case.first_seen_at = min(case.first_seen_at, own["first"])
+        case.last_seen_at = max(case.last_seen_at, own["last"])
+
+
 def _save(old: TestCase, new: TestCase) -> None:
     """Write both; by way of an identity that nothing has, since no two cases may share one."""
     TestCase.objects.filter(pk=new.pk).update(identity=f"case {new.pk}".encode()[:16])
     for case in (old, new):
-        case.save(update_fields=[*_NAMED, "last_seen_at", "same_as"])
+        case.save(update_fields=[*_NAMED, "first_seen_at", "last_seen_at", "same_as"])

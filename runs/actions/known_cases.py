@@ -27,14 +27,17 @@ COPY_DETAILS = """
 COPY runs_resultdetails (run_at, run_id, case_id, number, shard, attachment_count, body) FROM STDIN
 """
 _FIND = """
-SELECT identity, id, last_seen_at < %(long_ago)s FROM runs_testcase
+SELECT identity, id, last_seen_at < %(long_ago)s OR first_seen_at > %(run_at)s FROM runs_testcase
 WHERE suite_id = %(suite)s AND same_as_id IS NULL LIMIT %(limit)s
 """
-_TOUCH = """
-UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
-    SELECT id FROM runs_testcase WHERE id = ANY(%(cases)s) ORDER BY id FOR UPDATE SKIP LOCKED
-)
+#: Reports come in any order, and another run may have seen the case since it was read. Rows that another run
+#: holds are left to it.
+TOUCH = """
+UPDATE runs_testcase SET first_seen_at = least(first_seen_at, %(run_at)s),
+                         last_seen_at = greatest(last_seen_at, %(run_at)s)
+WHERE id IN (SELECT id FROM runs_testcase WHERE id = ANY(<cases>) ORDER BY id FOR UPDATE SKIP LOCKED)
 """
+_TOUCH = TOUCH.replace("<cases>", "%(cases)s")
 #: As a dictionary: an enumeration is asked for its value through a descriptor.
 _WORDS = {outcome: outcome.value for outcome in Outcome}
 #: A day is how precisely the last sight of a case is kept.
@@ -54,6 +57,7 @@ class KnownCases:
         self.details: list[str] = []
         #: Ids by identity of the cases of which no result was seen.
         self._ids = ids
+        #: Cases whose first or last sight the run moves.
         self._stale = stale
         self._seen_stale: list[int] = []
         self._taken: list[tuple[bytes, int]] = []
@@ -64,7 +68,12 @@ class KnownCases:
     @classmethod
     def of_suite(cls, place: Place, *, limit: int, budget: DetailsBudget) -> KnownCases | None:
         """Read the suite's cases; None when it has none, or more than `limit`."""
-        parameters = {"suite": place.suite_id, "limit": limit + 1, "long_ago": place.run_at - _PRECISION}
+        parameters = {
+            "suite": place.suite_id,
+            "limit": limit + 1,
+            "run_at": place.run_at,
+            "long_ago": place.run_at - _PRECISION,
+        }
         connection.ensure_connection()
         # As bytes, for there may be half a million: Django's own cursor knows only text.
         with Cursor(connection.connection) as cursor:

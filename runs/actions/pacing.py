@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from runs.actions.locks import Lock, wait_for
+from runs.actions.runs import TELLING
 from runs.analytics.durations import ALGORITHM_VERSION, DEFAULTS, standing_alert, step
 from runs.analytics.samples import median
 from runs.models import Run
@@ -158,25 +159,29 @@ FROM (
 WHERE k.place <= %(kept)s
 GROUP BY k.case_id
 """
-# What is kept of one, as of two: those of the results that are listed in `shifted` are the other's.
+# What is kept of one, as of two: each has the passes that it has in those runs. Of runs whose results went,
+# all stays with the survivor.
 _PARTED = """
 SELECT k.case_id, max(k.run_at) AS last_run_at,
        array_agg(k.ms ORDER BY k.run_at, k.run) AS recent_ms,
        array_agg(k.run ORDER BY k.run_at, k.run) AS recent_runs
 FROM (
-    SELECT coalesce(s.target, p.survivor) AS case_id, k.ms, k.run, u.run_at
-    FROM unnest(%(survivors)s::bigint[]) AS p (survivor)
+    SELECT DISTINCT coalesce(r.case_id, p.survivor) AS case_id, coalesce(r.duration_ms, k.ms) AS ms, k.run,
+           u.run_at
+    FROM unnest(%(cases)s::bigint[], %(survivors)s::bigint[]) AS p (gone, survivor)
     JOIN runs_caseduration d ON d.case_id = p.survivor
     CROSS JOIN unnest(d.recent_ms, d.recent_runs) AS k (ms, run)
     JOIN runs_run u ON u.id = k.run
-    LEFT JOIN shifted s ON s.source = p.survivor AND s.run_id = k.run
+    LEFT JOIN runs_result r ON r.case_id IN (p.gone, p.survivor) AND r.run_at = u.run_at
+                           AND r.run_id + 0 = k.run AND r.outcome = 'passed' AND r.duration_ms IS NOT NULL
+    WHERE r.case_id IS NOT NULL OR u.results_removed_at IS NOT NULL
 ) k
 GROUP BY k.case_id
 """
-_FORGET_PARTED = """
-DELETE FROM runs_caseduration d WHERE d.case_id = ANY(%(survivors)s) AND d.recent_runs <@ ARRAY(
-    SELECT s.run_id FROM shifted s WHERE s.source = d.case_id)
-"""
+_FORGET_PARTED = f"""
+DELETE FROM runs_caseduration d WHERE d.case_id = ANY(%(survivors)s)
+  AND NOT EXISTS (SELECT FROM ({_PARTED}) f WHERE f.case_id = d.case_id)
+"""  # noqa: S608 - of constants
 _FORGET_CASES = "DELETE FROM runs_caseduration WHERE case_id = ANY(%(cases)s)"
 _CANDIDATES_OF = """
 SELECT d.case_id, d.recent_ms, d.recent_runs FROM runs_caseduration d
@@ -200,9 +205,8 @@ class Pace:
 def pace_run(run_id: int) -> int:
     """Put the run's passes behind those before; return how many cases' durations changed.
 
-    Nothing happens for a run that is gone, not finished, not on the project's default branch, without
-    results, or that ended in an error: it says nothing of how long its tests take. Of one that turned out to
-    be an outage nothing is kept.
+    Nothing happens for a run that is gone, not finished, or not on the project's default branch. Of one that
+    ended in an error, or turned out to be an outage, nothing is kept: it says nothing of how long tests take.
     """
     run = Run.objects.select_related("project").filter(pk=run_id).first()
     if run is None or not run.is_finished:
@@ -215,12 +219,14 @@ def pace_run(run_id: int) -> int:
 def pace_by(run: Run, evidence: SuiteEvidence) -> int:
     """The same for a finished run, by what was read of its suite since nobody else could judge it."""
     seen = evidence.runs.get(run.pk)
-    if seen is None or not seen.on_default_branch:
+    tells = run.status in TELLING
+    if tells and (seen is None or not seen.on_default_branch):
         return 0
+    counts = tells and run.pk not in evidence.outages
     with transaction.atomic():
         # One at a time: a row is read and written behind it.
         wait_for(Lock.DURATIONS, run.suite_id)
-        return _store(run.pk, run.run_at, counts=run.pk not in evidence.outages)
+        return _store(run.pk, run.run_at, counts=counts)
 
 
 def join_paces(suite_id: int, survivors: Mapping[int, int]) -> None:
@@ -229,7 +235,7 @@ def join_paces(suite_id: int, survivors: Mapping[int, int]) -> None:
 
 
 def part_paces(suite_id: int, survivors: Mapping[int, int]) -> None:
-    """Give the cases, of which nothing is kept, what is listed in `shifted` of their survivors' durations."""
+    """Have the cases, of which nothing is kept, and their survivors keep what their results say by now."""
     _restore(suite_id, survivors, _PARTED, _FORGET_PARTED)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
-from runs.actions.known_cases import COPY_DETAILS, COPY_RESULTS, KnownCases
+from runs.actions.known_cases import COPY_DETAILS, COPY_RESULTS, TOUCH, KnownCases
 from runs.actions.locks import Lock, is_had, wait_for
 from runs.actions.repeats import REPEATS_TABLE, TRY_LIMIT, array_text, find_repeats, fold_repeats
 from runs.actions.rollups import take_run_out
@@ -76,15 +76,14 @@ WHERE c.id IS NULL
 ORDER BY s.identity, s.position
 ON CONFLICT (suite_id, identity) DO NOTHING
 """
-# Precise to a day, so that most runs write nothing. Rows that another run holds are left to it.
-_TOUCH_CASES = """
-UPDATE runs_testcase SET last_seen_at = %(run_at)s WHERE id IN (
-    SELECT id FROM runs_testcase WHERE id = ANY(ARRAY(
-        SELECT c.id FROM itdash_staging_3 s JOIN <case>
-        WHERE c.last_seen_at < %(run_at)s - interval '1 day'
-    )) ORDER BY id FOR UPDATE SKIP LOCKED
+# The last sight is precise to a day, so that most runs write nothing.
+_TOUCH_CASES = f"""
+WITH seen AS (
+    SELECT c.id FROM itdash_staging_3 s JOIN <case>
+    WHERE c.last_seen_at < %(run_at)s - interval '1 day' OR c.first_seen_at > %(run_at)s
 )
-"""
+{TOUCH.replace("<cases>", "ARRAY(SELECT id FROM seen)")}
+"""  # noqa: S608 - of constants
 # What is reported under a former name is the test's as it is called now (docs/decisions/0226). Only where the
 # report does not hold that too: then they are two, and each keeps its own.
 _HAS_FORMER_NAMES = """
@@ -202,7 +201,7 @@ class _Way:
 _BY_LOOKUP = _Way(
     settings="set_config('work_mem', '8MB', true)",
     case="""LATERAL (
-    SELECT c.id, c.last_seen_at FROM runs_testcase c
+    SELECT c.id, c.first_seen_at, c.last_seen_at FROM runs_testcase c
     WHERE c.suite_id = %(suite)s AND c.identity = s.identity OFFSET 0
 ) c ON true""",
     failure="""LATERAL (

@@ -172,8 +172,8 @@ def join_months(survivors: Mapping[int, int]) -> None:
 
 
 def part_months(survivors: Mapping[int, int]) -> None:
-    """Take what is listed in `shifted` out of the survivors' months and give it to the cases, which have
-    none. Needs `hold_counts`."""
+    """Take what is listed in `shifted` out of the survivors' months and give it to its targets, the cases,
+    which have none. Needs `hold_counts`."""
     values = {"cases": list(survivors), "survivors": list(survivors.values())}
     with connection.cursor() as cursor:
         cursor.execute(_MONTHS_OF_SHIFTED)
@@ -252,6 +252,14 @@ def take_run_out(run_id: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
     return bool(has_results)
+
+
+def hold_blames(run_id: int) -> None:
+    """Let nobody else change the run's blames until this transaction ends; before anything that counts them.
+
+    Who holds those of several runs takes them all first: whoever has one goes on to wait for the project's.
+    """
+    wait_for(Lock.BLAMES, run_id)
 
 
 def count_blames(run_id: int, project_id: int) -> None:

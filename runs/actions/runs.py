@@ -471,8 +471,7 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
     """Write the end and everything that follows from it; the shards that had none get the run's."""
     elapsed = Value(duration_ms) if duration_ms is not None else RawSQL(_ELAPSED_MS, [])  # noqa: S611 - a constant
     finished = list(runs.values_list("pk", flat=True).select_for_update(no_key=True))
-    for run_id in finished:
-        take_run_out(run_id)
+    holding = {run_id for run_id in finished if take_run_out(run_id)}
     Run.objects.filter(pk__in=finished).update(
         status=ending.status,
         error_reason=ending.reason or "",
@@ -487,6 +486,7 @@ def _finish(runs: QuerySet[Run], ending: Ending, *, duration_ms: int | None = No
     for run_id in finished:
         if ending.status in TELLING:
             decide_verdict(run_id)
+        if ending.status in TELLING or run_id in holding:  # what told something before is taken back
             after_commit(Work.JUDGE_RUN, run_id)
         count_run(run_id)
         announce_run(run_id)

@@ -7,6 +7,7 @@ made of them carry the tag `sample`, by which they are found when they are to go
 from __future__ import annotations
 
 import io
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -26,10 +27,11 @@ from runs.actions.projects import ensure_suite
 from runs.actions.quarantine import lift_quarantine, quarantine_case
 from runs.actions.result_rows import hold_back_merges
 from runs.actions.results import ReportFile
-from runs.actions.rollups import take_blames_out, take_run_out
+from runs.actions.rollups import hold_blames, take_blames_out, take_run_out
 from runs.actions.uploads import UploadFields, receive_upload
 from runs.dispatch import Work, after_commit, answering
 from runs.models import (
+    Artifact,
     CaseDuration,
     CaseState,
     Project,
@@ -45,6 +47,8 @@ from runs.models import (
 from runs.queries.samples import PLACE_TAG, UNTIL_TAG, sample_runs
 from runs.sample import Lifted, Quarantined, SampleReport, Step, history
 from runs.vocabulary import FINISHED, Level
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +252,14 @@ def _remove_runs(project: Project, made_up: _MadeUp) -> Removed:
         # Before there was sample data there was no test: nobody else can have put one into quarantine.
         Quarantine.objects.filter(case__suite__project=project, created_at__lt=began_at).delete()
     for run_id in runs:
+        hold_blames(run_id)
+    for run_id in runs:
         take_run_out(run_id)
         take_blames_out(run_id, project.pk)
-    kept = Report.objects.filter(run__in=runs).exclude(storage_name="")
-    names = list(kept.values_list("storage_name", flat=True))
+    names: list[str] = []
+    for model in (Report, Artifact):
+        kept = model.objects.filter(run__in=runs).exclude(storage_name="")
+        names += kept.values_list("storage_name", flat=True)
     transaction.on_commit(partial(_delete_files, names))
     with connection.cursor() as cursor:
         cursor.execute(_DELETE_ROWS.format("runs_resultdetails"), {**made_up.moments, "runs": runs})
@@ -289,7 +297,10 @@ def _judge_anew(project: Project) -> None:
 
 def _delete_files(names: Sequence[str]) -> None:
     for name in names:
-        default_storage.delete(name)
+        try:
+            default_storage.delete(name)
+        except OSError as error:  # left behind: nothing refers to it
+            logger.warning("%s was left in storage: %s", name, error)
 
 
 @contextmanager

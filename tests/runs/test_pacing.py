@@ -239,3 +239,21 @@ def test_the_doorbell_of_a_finished_run_paces_it_too() -> None:
     judge_run(run.pk)
 
     assert pace().recent_ms == [1000]
+
+
+def test_a_run_that_turns_out_to_tell_nothing_takes_its_durations_back() -> None:
+    """A later report of it broke off, say: how it went on is not known."""
+    suite = make_suite()
+    first = told(suite, 0, 1000)
+    run = told(suite, 1, 2000)
+    assert pace().recent_ms == [1000, 2000]
+
+    values = {
+        "status": RunStatus.ERRORED,
+        "error_reason": "report_unreadable",
+        "error_message": "It breaks off.",
+    }
+    Run.objects.filter(pk=run.pk).update(**values)
+
+    assert pace_run(run.pk) == 1
+    assert (pace().recent_ms, pace().recent_runs) == ([1000], [first.pk])

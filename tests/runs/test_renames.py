@@ -31,8 +31,18 @@ from runs.models import (
 from runs.queries.rename_list import rename_page
 from runs.vocabulary import RunStatus
 from tests.factories import NOW, make_run, make_suite
+from tests.recount import disagreements
 
 pytestmark = pytest.mark.django_db
+
+
+def xml_of(*tests: str) -> bytes:
+    told = "".join(
+        f'<testcase classname="{test.split(":")[0]}" name="{test.split(":")[1].rstrip("!")}" time="0.1">'
+        f"{'<failure/>' if test.endswith('!') else ''}</testcase>"
+        for test in tests
+    )
+    return f'<testsuite name="s">{told}</testsuite>'.encode()
 
 
 def ended(suite: Suite, number: int, *tests: str, branch: str = "main", **values: object) -> Run:
@@ -44,12 +54,7 @@ def ended(suite: Suite, number: int, *tests: str, branch: str = "main", **values
         queued_at=NOW + timedelta(hours=number),
         status=RunStatus.INGESTING,
     )
-    told = "".join(
-        f'<testcase classname="{test.split(":")[0]}" name="{test.split(":")[1].rstrip("!")}" time="0.1">'
-        f"{'<failure/>' if test.endswith('!') else ''}</testcase>"
-        for test in tests
-    )
-    document = f'<testsuite name="s">{told}</testsuite>'.encode()
+    document = xml_of(*tests)
     store_reports(run_id=run.pk, files=[ReportFile("a.xml", open=lambda: io.BytesIO(document))])
     values = {"status": RunStatus.PASSED, "finished_at": run.run_at} | values
     Run.objects.filter(pk=run.pk).update(commit=f"{number:040x}", **values)
@@ -233,6 +238,29 @@ def test_a_run_that_holds_both_names_keeps_both_results_until_they_are_parted() 
     assert [row[0] for row in told[NEW][0]] == [4, 5, 6]
     assert told[OLD][2] == {21: [4, 1]}
     assert told[NEW][2] == {21: [3, 2]}
+
+
+def test_a_run_that_reported_the_former_name_first_and_then_both_can_be_parted() -> None:
+    """What it holds of the present name is the old name's too, in one result that nobody can tell apart."""
+    suite, rename = renamed()
+    confirm_renames(suite=suite, rename_ids=[rename.pk], by=None)
+    run = ended(suite, 6, *STAYS, OLD)
+
+    more(run, f"{OLD}!", NEW)
+    count_run(run.pk)
+    part_rename(rename=rename, by=None)
+
+    told = history(suite)
+    assert [row[0] for row in told[OLD][0]] == [1, 2, 3, 6]
+    assert [row[0] for row in told[NEW][0]] == [4, 5, 6]
+    assert (told[OLD][2], told[NEW][2]) == ({21: [4, 1]}, {21: [3, 2]})
+    assert disagreements() == {}
+
+
+def more(run: Run, *tests: str) -> None:
+    """Another report of the run."""
+    document = xml_of(*tests)
+    store_reports(run_id=run.pk, files=[ReportFile("b.xml", open=lambda: io.BytesIO(document))])
 
 
 def test_what_was_renamed_twice_is_parted_backwards_and_what_was_refused_stays_two() -> None:
