@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from runs.ingestion.attachments import Attachment, kept_attachments
@@ -32,6 +33,7 @@ from runs.ingestion.times import plain_seconds, spelled_seconds
 from runs.vocabulary import Outcome
 
 SUITE_ERROR_LIMIT = 50
+NOTE_LIMIT = 50
 #: Chains of suites that are remembered.
 _CHAIN_LIMIT = 1_000
 
@@ -67,7 +69,7 @@ class Tally:
         attempts: Sequence[AttemptRead],
         source: Source = NO_SOURCE,
         variant: str = "",
-        properties: Sequence[tuple[str, str]] = (),
+        properties: Properties = (),
         attachments: Sequence[Attachment] = (),
     ) -> None:
         """Add a case with its attempts, in their order; there is at least one.
@@ -82,9 +84,8 @@ class Tally:
             raise ReportLimitError(reason)
         path, chain = self._around(tuple(suites))
         services: tuple[str, ...] = ()
-        told = self._kept_properties(properties) if properties else ()
-        if told and any(one.failure is not None for one in attempts):
-            for own, value in told:
+        if properties and any(one.failure is not None for one in attempts):
+            for own, value in properties:
                 services = more_services(services, value) if own in SERVICE_PROPERTIES else services
         self._count([one.outcome for one in attempts])
         file = source.file if source.is_identifying else ""
@@ -98,9 +99,9 @@ class Tally:
                 variant,
                 tuple(attempts),
                 self._identities.of(chain, class_name, name, file, variant),
-                told,
+                properties,
                 services,
-                self._kept_attachments(attachments) if attachments else (),
+                kept_attachments(attachments) if attachments else (),
             )
         )
 
@@ -112,7 +113,8 @@ class Tally:
 
     def note(self, text: str) -> None:
         """Keep what a person may want to know, once."""
-        self.summary.note(text)
+        if len(self.summary.notes) < NOTE_LIMIT and text not in self.summary.notes:
+            self.summary.notes.append(text)
 
     def unknown(self, result: str) -> Outcome:
         """Say what a result comes to that no version of the format knows: an error, never a pass."""
@@ -133,17 +135,6 @@ class Tally:
             return None
         self.summary.time_sum_seconds += seconds
         return round(seconds * 1000)
-
-    def _kept_properties(self, pairs: Sequence[tuple[str, str]]) -> Properties:
-        named = [(name, value) for name, value in pairs if name]
-        if len(named) > PROPERTY_LIMIT:
-            self.note(f"A test case has more than {PROPERTY_LIMIT} properties; the first of them are kept.")
-        return tuple(limited_property(name, value) for name, value in named[:PROPERTY_LIMIT])
-
-    def _kept_attachments(self, found: Sequence[Attachment]) -> tuple[Attachment, ...]:
-        kept, left_count = kept_attachments(found)
-        self.summary.attachment_left_count += left_count
-        return kept
 
     def _around(self, suites: tuple[str, ...]) -> tuple[str, str]:
         """The suites for people and for the identity; once, for a hostile name is long and around many."""
@@ -184,6 +175,11 @@ def failure_text(kind: str, message: str, text: str) -> FailureText:
 def output_text(*parts: str) -> str:
     """Return what a case printed, all streams together, within the limit."""
     return shortened("\n".join(part for part in parts if part.strip()), OUTPUT_LIMIT)
+
+
+def kept_properties(pairs: Iterable[tuple[str, str]]) -> Properties:
+    """Return properties within their limits."""
+    return tuple(limited_property(name, value) for name, value in islice(pairs, PROPERTY_LIMIT) if name)
 
 
 def file_name(path: str) -> str:
