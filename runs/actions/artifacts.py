@@ -17,6 +17,8 @@ from django.db import transaction
 
 from runs.models import Artifact
 
+#: Characters of a file's name in storage.
+_NAME_LIMIT = 60
 _BLOCK_BYTES = 1024 * 1024
 
 
@@ -29,9 +31,15 @@ class Readable(Protocol):
 
 def keep_artifact(*, run_id: int, shard: int, path: str, stream: Readable) -> Artifact:
     """Store a file under its path in the tests' container; one of an earlier try is replaced."""
-    place = f"artifacts/{run_id}/{shard}/{uuid.uuid4().hex}/{PurePosixPath(path).name or 'file'}"
+    # Its end, which says what it is: a file system takes names of up to 255 bytes.
+    ending = PurePosixPath(path).name[-_NAME_LIMIT:]
+    place = f"artifacts/{run_id}/{shard}/{uuid.uuid4().hex}/{ending or 'file'}"
     passing = _Passing(stream, place)
-    name = default_storage.save(place, passing)
+    try:
+        name = default_storage.save(place, passing)
+    except BaseException:
+        _forget([place])  # a stream that is refused half-way leaves what came before
+        raise
     kind, _ = mimetypes.guess_type(path)
     replaced = Artifact.objects.filter(run_id=run_id, shard=shard, path=path[-1000:]).exclude(storage_name="")
     earlier = list(replaced.values_list("storage_name", flat=True))

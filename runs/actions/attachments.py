@@ -44,7 +44,7 @@ class Kept:
 
 def keep_attachments(run: Run, *, shard: int, reports: Sequence[Report]) -> Iterator[Kept]:
     """Keep what reports of the shard name and what is among these files; yields where there was any."""
-    named = _named(run, shard)
+    named, is_cut = _named(run, shard)
     if not named:
         return
     artifacts = Artifact.objects.filter(run=run, shard=shard).exclude(storage_name="")
@@ -52,6 +52,10 @@ def keep_attachments(run: Run, *, shard: int, reports: Sequence[Report]) -> Iter
     for report in reports:
         kept = Kept(report)
         _keep(kept, _Wanted(named, there), run, shard)
+        if is_cut and not kept.problem:
+            kept.problem = (
+                f"Only what the first {CASE_LIMIT:,} test cases name was looked for among its files."
+            )
         if kept.is_whole or kept.names or kept.problem:
             yield kept
 
@@ -144,16 +148,19 @@ def _names_in(report: Report, stream: BinaryIO) -> list[str]:
     return names
 
 
-def _named(run: Run, shard: int) -> dict[str, list[str]]:
-    """The paths that the shard's reports name, by their last parts."""
+def _named(run: Run, shard: int) -> tuple[dict[str, list[str]], bool]:
+    """The paths that the shard's reports name, by their last parts; and whether there may be more."""
     rows = ResultDetails.objects.filter(run=run, run_at=run.run_at, attachment_count__gt=0, shard=shard)
     paths: dict[str, None] = {}
-    for body in rows.values_list("body", flat=True)[:CASE_LIMIT].iterator():
-        paths |= {one.path: None for one in unpacked(body).attachments if one.path}
+    count = 0
+    for body in rows.values_list("body", flat=True)[: CASE_LIMIT + 1].iterator():
+        count += 1
+        if count <= CASE_LIMIT:
+            paths |= {one.path: None for one in unpacked(body).attachments if one.path}
     named: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
         named[_last(path)].append(path)
-    return dict(named)
+    return dict(named), count > CASE_LIMIT
 
 
 def _last(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
@@ -19,7 +19,15 @@ from runs.actions.attachments import keep_attachments
 from runs.actions.errors import RunLostError
 from runs.actions.partitions import are_results_kept, ensure_partition
 from runs.actions.result_rows import Place, Staging
-from runs.ingestion.archive import NOTHING_TO_READ, Budget, Member, members_of, place_in_order
+from runs.ingestion.archive import (
+    NOTHING_TO_READ,
+    Budget,
+    Member,
+    members_of,
+    place_in_order,
+    without_kept,
+)
+from runs.ingestion.attachments import ATTACHMENT_LIMIT
 from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
@@ -39,6 +47,8 @@ TERM_IS_OVER = (
 )
 #: Of files that are sent beside reports, unless a report names them.
 _NO_REPORT = "It is no report and was left out: no report of the run names it."
+#: Characters of a file's name, its end.
+_NAME_LIMIT = 1000
 _READ_BYTES = 1024 * 1024
 _BEGINNING_BYTES = 512
 _USUAL_BYTES_OF_A_CASE = 150
@@ -180,14 +190,25 @@ def _keep_attachments(run: Run, shard: int, reports: Sequence[Report]) -> None:
             count = f"{len(kept.names):,}"
             reason = f"Of the archive, {count} that reports of the run name are kept as attachments."
             others = [one for one in problems if one.reason != NOTHING_TO_READ]
-            if others != problems:
-                problems = others
-                report.status = UploadStatus.STORED if not others else report.status
+            was_empty = others != problems
+            problems = list(_without_kept(others, kept.names))
+            if was_empty and not problems:
+                report.status = UploadStatus.STORED
             problems.append(StoredProblem(report.name, reason))
         if kept.problem:
             problems.append(StoredProblem(report.name, kept.problem))
         report.problems = [asdict(problem) for problem in problems]
         report.save(update_fields=["status", "problems"])
+
+
+def _without_kept(problems: Sequence[StoredProblem], names: Collection[str]) -> Iterator[StoredProblem]:
+    """Count files no more as left out that are kept as attachments."""
+    for one in problems:
+        note = without_kept(one.reason, names)
+        if note is None:
+            yield one
+        elif note:
+            yield replace(one, reason=note)
 
 
 def _ingest(reports: Sequence[Report], place: Place) -> None:
@@ -254,9 +275,9 @@ class _Reading:
             except ReportError as error:
                 self._refuse(self.report.name, error)
         if budget.left_out_count:
-            names = ", ".join(budget.left_out)
-            reason = f"{budget.left_out_count} files of the archive are no reports and were left out: {names}"
-            self._add(StoredProblem(self.report.name, reason))
+            if not self._taken_count and not self._faulty_count:  # JSON, none of which is a report
+                self._refuse(self.report.name, NotAReportError(NOTHING_TO_READ))
+            self._add(StoredProblem(self.report.name, budget.left_out_note()))
 
     def _is_beside(self, beginning: bytes) -> bool:
         """Whether this came beside the reports of an upload and is none, by its name as by its content.
@@ -277,7 +298,7 @@ class _Reading:
             if member.is_certain:
                 self._refuse(member.name, error)
             else:
-                budget.leave_out(member.name)
+                budget.leave_out(member.name.removeprefix(f"{self.report.name}/"))
             return
         except ReportError as error:
             self._refuse(member.name, error)
@@ -310,7 +331,18 @@ class _Reading:
             self._add(StoredProblem(name, note))
         for one in summary.suite_errors:
             said = cut(one.failure.message or one.failure.kind or "no reason given", 1_000)
-            self._add(StoredProblem(name, f"The suite “{one.suite}” failed outside of its tests: {said}"))
+            suite = cut(one.suite, 1_000)
+            self._add(StoredProblem(name, f"The suite “{suite}” failed outside of its tests: {said}"))
+        more_count = summary.suite_error_count - len(summary.suite_errors)
+        if more_count > 0:
+            reason = f"{more_count:,} more failures outside of tests are only in the raw report."
+            self._add(StoredProblem(name, reason))
+        if summary.attachment_left_count:
+            reason = (
+                f"{summary.attachment_left_count:,} attachments are only named in the raw report: a test "
+                f"case may have {ATTACHMENT_LIMIT} of them."
+            )
+            self._add(StoredProblem(name, reason))
 
     def _keep_suites(self, name: str, summary: ReportSummary) -> None:
         left_count = summary.suite_property_left_count
@@ -322,7 +354,9 @@ class _Reading:
 
     def _add(self, problem: StoredProblem) -> None:
         if len(self.problems) < PROBLEM_LIMIT:
-            self.problems.append(problem)
+            # As a row can hold it: a name in an archive is any bytes.
+            stored = replace(problem, file=clean(problem.file)[-_NAME_LIMIT:], reason=clean(problem.reason))
+            self.problems.append(stored)
             return
         self._left_out_count += 1
         left_out = "1 more problem is" if self._left_out_count == 1 else f"{self._left_out_count:,} more are"
@@ -405,7 +439,7 @@ class KeptFile:
             while chunk := stream.read(_READ_BYTES):
                 digest.update(chunk)
                 size += len(chunk)
-        return cls(clean(file.name)[-1000:], digest.hexdigest(), size, file.storage_name)
+        return cls(clean(file.name)[-_NAME_LIMIT:], digest.hexdigest(), size, file.storage_name)
 
 
 def save_file(file: ReportFile, digested: KeptFile, folder: str) -> KeptFile:

@@ -133,7 +133,8 @@ def _saved(files: Sequence[ReportFile], digests: Sequence[KeptFile], folder: str
         logger.exception("An upload could not be put into storage.")
         _forget(kept)
         message = (
-            "The files could not be stored: the storage does not take them at the moment. Send them again."
+            "The files could not be stored: the storage does not take them at the moment. Send them again. "
+            "If it stays so, `itdash doctor` on the server says why."
         )
         raise StorageAwayError(message) from error
     return kept

@@ -10,16 +10,19 @@ import gzip
 import io
 import re
 import struct
-import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
-from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError
+from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError, ReportLimitError
+from runs.ingestion.tar import entries
 
 MEMBER_LIMIT = 20_000
+#: Of a zip's list of members: entries, folders among them, and bytes.
+ENTRY_LIMIT = 100_000
+DIRECTORY_LIMIT_BYTES = 32 * 1024 * 1024
 UNPACKED_LIMIT_BYTES = 1024 * 1024 * 1024
 #: Reports shrink to a tenth or a hundredth; a bomb to a thousandth. Small ones are let be.
 RATIO_LIMIT = 300
@@ -27,16 +30,23 @@ RATIO_FREE_BYTES = 16 * 1024 * 1024
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_ZIP_ENTRY = b"PK\x01\x02"
+_ZIP_ENCRYPTED = 0x1
 _ZIP_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _TAR_MARK = b"ustar"
 _TAR_MARK_AT = 257
 _PEEK_BYTES = 512
 _LEFT_OUT_LIMIT = 10
+_NO_DIRECTORY = "File is not a zip file"
 #: Why an archive without reports is refused.
 NOTHING_TO_READ = "The archive holds no .xml, .trx or .json file."
 #: Bazel's tries before the last one, beside the `test.xml` of the last: by name they would come after it.
 _EARLIER_TRY = re.compile(r"(?:^|[/\\])attempt_(\d{1,4})\.xml$")
 _LAST_TRY = re.compile(r"(?:^|[/\\])test\.xml$")
+_LEFT_OUT_NOTE = re.compile(
+    r"([\d,]+) files? of the archive (?:is no report and was|are no reports and were) left out: (.*)",
+    re.DOTALL,
+)
 _CERTAIN = (".xml", ".trx")
 _DOUBTFUL = ".json"
 #: What the standard library raises on damage. `ValueError` stands for places and names that cannot be, and
@@ -45,12 +55,13 @@ _DAMAGED = (
     ValueError,
     struct.error,
     zipfile.BadZipFile,
-    tarfile.TarError,
     gzip.BadGzipFile,
     zlib.error,
     EOFError,
     NotImplementedError,
     RuntimeError,
+    LookupError,
+    ArithmeticError,
 )
 
 
@@ -113,11 +124,33 @@ class Budget:
         self.leave_out(name)
         return False
 
+    def left_out_note(self) -> str:
+        """Say what was left out; empty where nothing was."""
+        return left_out_note(self.left_out_count, self.left_out) if self.left_out_count else ""
+
     def leave_out(self, name: str) -> None:
         """Count a file that is no report."""
         self.left_out_count += 1
         if len(self.left_out) < _LEFT_OUT_LIMIT:
             self.left_out.append(name[-200:])
+
+
+def left_out_note(count: int, names: Sequence[str]) -> str:
+    """Say that so many files of an archive are no reports, with the names of the first."""
+    one, several = "file of the archive is no report and was", "files of the archive are no reports and were"
+    return f"{count:,} {one if count == 1 else several} left out: {', '.join(names)}"
+
+
+def without_kept(note: str, kept: Collection[str]) -> str | None:
+    """Return the note without files that were kept in the end, empty when there are no others; None for a
+    note of something else."""
+    match = _LEFT_OUT_NOTE.fullmatch(note)
+    if match is None:
+        return None
+    # What ends in these was read as a report, whatever else it was kept for.
+    count = int(match[1].replace(",", "")) - sum(not name.lower().endswith(_CERTAIN) for name in kept)
+    names = [name for name in match[2].split(", ") if name not in kept]
+    return left_out_note(count, names) if count > 0 else ""
 
 
 def members_of(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
@@ -141,7 +174,9 @@ def members_of(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
         else:
             yield from _of_tar(name, stream, budget, packed=stream)
     except _DAMAGED as error:
-        reason = f"The archive is damaged or in a form that is not read: {error}."
+        is_headless = beginning.startswith(_ZIP) and str(error) == _NO_DIRECTORY
+        said = "it was cut, for the list of its members at its end is missing" if is_headless else error
+        reason = f"The archive is damaged or in a form that is not read: {said}."
         raise MalformedReportError(reason) from error
 
 
@@ -174,20 +209,78 @@ class _Metered(io.RawIOBase):
 
 
 def _of_zip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
-    with zipfile.ZipFile(stream) as archive:
+    directory = _Directory(stream)
+    with zipfile.ZipFile(cast("BinaryIO", directory)) as archive:
+        directory.is_read = True
         found = False
         for info in sorted(archive.infolist(), key=lambda info: place_in_order(info.filename)):
             if not info.is_dir() and budget.wants(info.filename):
                 found = True
-                if info.header_offset < 0:  # where a disk's file says OSError, and memory ValueError
-                    reason = "The archive is damaged: it points to a place before its beginning."
-                    raise MalformedReportError(reason)
-                if info.compress_type not in _ZIP_METHODS:
-                    reason = f"{info.filename[-200:]} is packed by a method that is not read: use deflate."
-                    raise MalformedReportError(reason)
+                refusal = _refusal(info)
+                if refusal is not None:  # it alone: the others can be read
+                    yield _member(name, info.filename, cast("BinaryIO", _Refused(refusal)))
+                    continue
                 with archive.open(info) as member:
                     yield _member(name, info.filename, _metered(member, budget))
     _refuse_when_nothing(found=found)
+
+
+def _refusal(info: zipfile.ZipInfo) -> ReportError | None:
+    """Why a member of a zip cannot be read; None when it may be."""
+    name = info.filename[-200:]
+    if info.header_offset < 0:  # where a disk's file says OSError, and memory ValueError
+        reason = "The archive is damaged: it points to a place before its beginning."
+    elif info.flag_bits & _ZIP_ENCRYPTED:
+        reason = f"{name} is encrypted: pack it without a password."
+    elif info.compress_type not in _ZIP_METHODS:
+        reason = f"{name} is packed by a method that is not read: use deflate."
+    else:
+        return None
+    return MalformedReportError(reason)
+
+
+class _Refused(io.RawIOBase):
+    """A member that cannot be read: whoever tries is told why."""
+
+    def __init__(self, reason: ReportError) -> None:
+        super().__init__()
+        self._reason = reason
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, _size: int = -1) -> bytes:
+        raise self._reason
+
+
+class _Directory(io.RawIOBase):
+    """A zip's file that bounds its list of members, which the library reads whole before anybody sees it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.is_read = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self._stream.seek(place, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        if self.is_read:
+            return self._stream.read(size)
+        data = self._stream.read(min(size, DIRECTORY_LIMIT_BYTES + 1) if size >= 0 else size)
+        if len(data) > DIRECTORY_LIMIT_BYTES or data.count(_ZIP_ENTRY) > ENTRY_LIMIT:
+            reason = f"The archive has more than {ENTRY_LIMIT:,} entries, or a list of them without end."
+            raise ReportLimitError(reason)
+        return data
 
 
 def _of_gzip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
@@ -200,22 +293,20 @@ def _of_gzip(name: str, stream: BinaryIO, budget: Budget) -> Iterator[Member]:
 
 
 def _of_tar(name: str, stream: BinaryIO, budget: Budget, *, packed: BinaryIO) -> Iterator[Member]:
+    found = False
+    tries: set[str] = set()
+    has_looked = budget.chosen is not None
     # All of the stream is metered: what a bomb hides between members counts as well.
-    with tarfile.open(fileobj=_metered(stream, budget), mode="r|") as archive:
-        found = False
-        tries: set[str] = set()
-        has_looked = budget.chosen is not None
-        for info in archive:
-            member = archive.extractfile(info) if info.isreg() and budget.wants(info.name) else None
-            if member is None or info.name in tries:
-                continue
-            found = True
-            if place_in_order(info.name):
-                tries.add(info.name)
-            elif not has_looked and _LAST_TRY.search(info.name):
-                has_looked = True
-                yield from _earlier_tries(name, packed, budget, tries)
-            yield _member(name, info.name, _metered(member, None))
+    for entry in entries(_metered(stream, budget)):
+        if not entry.is_file or not budget.wants(entry.name) or entry.name in tries:
+            continue
+        found = True
+        if place_in_order(entry.name):
+            tries.add(entry.name)
+        elif not has_looked and _LAST_TRY.search(entry.name):
+            has_looked = True
+            yield from _earlier_tries(name, packed, budget, tries)
+        yield _member(name, entry.name, entry.content)
     _refuse_when_nothing(found=found)
 
 
@@ -234,8 +325,8 @@ def _earlier_tries(name: str, packed: BinaryIO, budget: Budget, tries: set[str])
         for member in members_of(name, packed, own):
             tries.add(member.name.removeprefix(f"{name}/"))
             yield member
-    except NotAReportError:
-        pass  # there are none
+    except (NotAReportError, MalformedReportError):
+        pass  # there are none; or the damage is met again, after what stands before it
     packed.seek(place)
 
 

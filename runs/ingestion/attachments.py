@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from runs.ingestion.text import TextSink
 
-#: Attachments kept of one test case, and characters of a path.
+#: Attachments kept of one test case, those beyond it that are counted, and characters of a path.
 ATTACHMENT_LIMIT = 100
+ATTACHMENT_COUNT_LIMIT = 10_000
 ATTACHED_PATH_LIMIT = 1_000
 
 _MARK = "[[ATTACHMENT|"
@@ -42,9 +43,10 @@ def attachment(path: str, name: str = "", content_type: str = "") -> Attachment:
     return Attachment((name.strip() or plain_path(path).rpartition("/")[2])[:200], path, content_type[:100])
 
 
-def kept_attachments(found: Iterable[Attachment]) -> tuple[Attachment, ...]:
-    """Return each attachment once, within the limit."""
-    return tuple(dict.fromkeys(one for one in found if one.path or one.name))[:ATTACHMENT_LIMIT]
+def kept_attachments(found: Iterable[Attachment]) -> tuple[tuple[Attachment, ...], int]:
+    """Return each attachment once, within the limit, and how many there are beyond it."""
+    each = tuple(dict.fromkeys(one for one in found if one.path or one.name))
+    return each[:ATTACHMENT_LIMIT], max(0, len(each) - ATTACHMENT_LIMIT)
 
 
 def marked_paths(text: str) -> Iterator[str]:
@@ -74,13 +76,14 @@ def named_by_property(name: str, value: str) -> Attachment | None:
 class OutputSink(TextSink):
     """What a test case prints, with the files that it names on the way, also where the text is cut."""
 
-    __slots__ = ("_is_cut", "paths")
+    __slots__ = ("_is_cut", "left", "paths")
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
         self._is_cut = False
-        #: Once `text` was asked for, all of them.
+        #: Once `text` was asked for, all of them; of those beyond the limit only that there were others.
         self.paths: dict[str, None] = {}
+        self.left: set[int] = set()
 
     def text(self) -> str:
         """Return the text as far as it was kept."""
@@ -100,6 +103,8 @@ class OutputSink(TextSink):
             for path in marked_paths(text):
                 if len(self.paths) < ATTACHMENT_LIMIT:
                     self.paths[path] = None
+                elif path not in self.paths and len(self.left) < ATTACHMENT_COUNT_LIMIT:
+                    self.left.add(hash(path))
 
 
 def plain_path(path: str) -> str:

@@ -15,8 +15,8 @@ from runs.ingestion.attachments import Attachment, attachment
 from runs.ingestion.errors import MalformedReportError, NotAReportError
 from runs.ingestion.formats import describe_json
 from runs.ingestion.json_items import JsonItems
-from runs.ingestion.report import DURATION_LIMIT_MS, AttemptRead, CaseRead, Properties
-from runs.ingestion.tally import Source, Tally, failure_text, kept_properties, output_text
+from runs.ingestion.report import DURATION_LIMIT_MS, AttemptRead, CaseRead, clean
+from runs.ingestion.tally import Source, Tally, failure_text, output_text
 from runs.vocabulary import FAILING, Outcome
 
 BATCH_SIZE = 500
@@ -83,7 +83,7 @@ class CtrfReader:
                 file, line if isinstance(line, int) and 0 < line < 2**31 else None, is_identifying=True
             ),
             variant=" ".join(part for part in conditions if part),
-            properties=_labels(labels) if isinstance(labels, dict) else (),
+            properties=list(_labels(labels)) if isinstance(labels, dict) else (),
             attachments=list(_attachments(item)),
         )
 
@@ -98,6 +98,10 @@ class CtrfReader:
             and earlier[-1].get("status") == item.get("status")
         ):
             earlier = earlier[:-1]
+        if len(earlier) > ATTEMPT_LIMIT:
+            self._tally.note(
+                f"A test has {len(earlier):,} earlier attempts; the first {ATTEMPT_LIMIT} of them are kept."
+            )
         final = self._attempt(item, self._milliseconds(item.get("duration"), is_counted=True))
         attempts = [
             self._attempt(one, self._milliseconds(one.get("duration"))) for one in earlier[:ATTEMPT_LIMIT]
@@ -137,27 +141,27 @@ class CtrfReader:
 
 
 def _text(value: object) -> str:
-    """A string as it is, nothing of anything else."""
-    return value if isinstance(value, str) else ""
+    """A string that can be stored (JSON may hold NUL and half a character), nothing of anything else."""
+    return clean(value) if isinstance(value, str) else ""
 
 
 def _lines(value: object) -> str:
     if isinstance(value, list):
-        return "\n".join(line for line in value if isinstance(line, str))
+        return "\n".join(_text(line) for line in value if isinstance(line, str))
     return _text(value)
 
 
 def _suites(value: object) -> list[str]:
     """The chain of suites: a list today, one string with `>` in it before."""
     parts = value if isinstance(value, list) else _text(value).split(" > ")
-    return [part.strip() for part in parts if isinstance(part, str) and part.strip()][:_SUITE_LIMIT]
+    return [part for part in (_text(one).strip() for one in parts) if part][:_SUITE_LIMIT]
 
 
 def _parameters(value: object) -> str:
     """Parameters as a part of the name: two tests of one name differ by nothing else."""
     if not isinstance(value, dict) or not value:
         return ""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": ")).join("[]")
+    return clean(json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(", ", ": "))).join("[]")
 
 
 def _attachments(item: Mapping[str, object]) -> Iterator[Attachment]:
@@ -172,9 +176,7 @@ def _attachments(item: Mapping[str, object]) -> Iterator[Attachment]:
                 )
 
 
-def _labels(labels: Mapping[str, object]) -> Properties:
-    pairs = []
+def _labels(labels: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for name, value in labels.items():
         values = value if isinstance(value, list) else [value]
-        pairs.append((name, ", ".join(str(one) for one in values if isinstance(one, str | int | float))))
-    return kept_properties(pairs)
+        yield clean(name), clean(", ".join(str(one) for one in values if isinstance(one, str | int | float)))

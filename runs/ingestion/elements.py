@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from runs.ingestion.attachments import Attachment, OutputSink, attachment, kept_attachments
+from runs.ingestion.attachments import (
+    ATTACHMENT_LIMIT,
+    Attachment,
+    OutputSink,
+    attachment,
+    kept_attachments,
+)
 from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     MESSAGE_LIMIT,
@@ -112,8 +118,16 @@ class OpenDetails:
     properties: list[tuple[str, str]] = field(default_factory=list)
     #: Named by properties, or held by them.
     attachments: list[Attachment] = field(default_factory=list)
+    attachment_left_count: int = 0
     #: What properties say the case is about.
     services: tuple[str, ...] = ()
+
+    def attach(self, one: Attachment) -> None:
+        """Keep an attachment, or count it where there are too many."""
+        if len(self.attachments) < ATTACHMENT_LIMIT:
+            self.attachments.append(one)
+        else:
+            self.attachment_left_count += 1
 
 
 @dataclass(slots=True)
@@ -123,6 +137,11 @@ class OpenCase:
     attributes: Mapping[str, str]
     depth: int
     details: OpenDetails | None = None
+
+    @property
+    def size(self) -> int:
+        """Characters of its attributes."""
+        return sum(map(len, self.attributes.values()))
 
 
 @dataclass(slots=True)
@@ -174,20 +193,24 @@ def attempts_of(
     return (final,)
 
 
-def attachments_of(details: OpenDetails) -> tuple[Attachment, ...]:
-    """Return the files that a testcase names, in its properties and in outputs whose text was asked for."""
-    outputs = [details.output, *(one.output for one in details.tries)]
-    marked = [attachment(path) for output in outputs if output is not None for path in output.paths]
-    return kept_attachments([*details.attachments, *marked]) if marked or details.attachments else ()
+def attachments_of(details: OpenDetails) -> tuple[tuple[Attachment, ...], int]:
+    """Return the files that a testcase names, in its properties and in outputs whose text was asked for, and
+    how many there are beyond the limit."""
+    outputs = [one for one in (details.output, *(each.output for each in details.tries)) if one is not None]
+    marked = [attachment(path) for output in outputs for path in output.paths]
+    if not marked and not details.attachments:
+        return (), 0
+    kept, left_count = kept_attachments([*details.attachments, *marked])
+    return kept, left_count + len(set[int]().union(*(output.left for output in outputs)))
 
 
-def with_output(case: CaseRead, sink: OutputSink) -> CaseRead:
-    """Return a case whose first try also printed this."""
+def with_output(case: CaseRead, sink: OutputSink) -> tuple[CaseRead, int]:
+    """Return a case whose first try also printed this, and how many attachments are beyond the limit."""
     first, *others = case.attempts
     text = sink.text()
     printed = first._replace(output=shortened(f"{first.output}{text}", OUTPUT_LIMIT))
-    found = kept_attachments([*case.attachments, *map(attachment, sink.paths)])
-    return case._replace(attempts=(printed, *others), attachments=found)
+    kept, left_count = kept_attachments([*case.attachments, *map(attachment, sink.paths)])
+    return case._replace(attempts=(printed, *others), attachments=kept), left_count + len(sink.left)
 
 
 def testcafe_name(name: str) -> tuple[str, Properties]:

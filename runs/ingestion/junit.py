@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
-from runs.ingestion.attachments import ATTACHMENT_LIMIT, Attachment, OutputSink, named_by_property
+from runs.ingestion.attachments import Attachment, OutputSink, named_by_property
 from runs.ingestion.elements import (
     DECIDING_KINDS,
     FLAKY_KINDS,
@@ -56,8 +56,11 @@ from runs.vocabulary import Outcome
 
 #: Bounds on what one case or suite may pile up; what lies beyond is counted but not kept.
 FAILURE_LIMIT = 50
+#: Characters of a suite's name while it is open; its identity is made of the whole. And of the attributes of
+#: test cases that hold others.
+SUITE_NAME_LIMIT = 100_000
+HELD_LIMIT = 16_000_000
 SUITE_ERROR_LIMIT = 50
-NOTE_LIMIT = 50
 
 #: Times of test cases that are kept once read: many are the same.
 TIME_MEMORY = 20_000
@@ -113,6 +116,7 @@ class _Walk:
         self._kinds: dict[str, Kind] = {}
         self._case: OpenCase | None = None
         self._outer_cases: list[OpenCase] = []
+        self._held_size = 0
         self._suite = NO_SUITE
         self._outer_suites: list[OpenSuite] = []
         self._is_playwright = False
@@ -144,7 +148,7 @@ class _Walk:
             attributes = mended(attributes)
         if kind is _CASE:
             if self._case is not None:
-                self._outer_cases.append(self._case)
+                self._hold(self._case)
             self._case = OpenCase(attributes, self._depth)
         elif kind is not _OTHER:
             self._start_notable(kind, attributes)
@@ -209,6 +213,14 @@ class _Walk:
             self._try.output = self._try.output or OutputSink(OUTPUT_LIMIT)
             self._open_sink(self._try.output)
 
+    def _hold(self, case: OpenCase) -> None:
+        """Keep a test case while those within it are read."""
+        self._outer_cases.append(case)
+        self._held_size += case.size
+        if self._held_size > HELD_LIMIT:
+            reason = f"Test cases within each other have more than {HELD_LIMIT:,} characters."
+            raise ReportLimitError(reason)
+
     def _start_suite(self, attributes: Mapping[str, str]) -> None:
         self.summary.suite_count += 1
         declared = attributes.get("tests", "")
@@ -218,7 +230,7 @@ class _Walk:
         outer = self._suite
         self._outer_suites.append(outer)
         self._suite = OpenSuite(
-            name=name,
+            name=name[:SUITE_NAME_LIMIT],
             hostname=attributes.get("hostname", "") if self._is_playwright else "",
             depth=self._depth,
             path=joined_path(outer.path, name),
@@ -258,9 +270,7 @@ class _Walk:
     def _start_item(self, attributes: Mapping[str, str]) -> None:
         """See a file within a property, as Xray has them: its content stays in the raw report."""
         if self._property_sink is not None and self._case is not None:
-            held = self._details().attachments
-            if len(held) < ATTACHMENT_LIMIT:
-                held.append(Attachment(attributes.get("name", "").strip()[:200], ""))
+            self._details().attach(Attachment(attributes.get("name", "").strip()[:200], ""))
             self._open_sink(TextSink(0))
 
     def _keep_property(self, name: str, value: str) -> None:
@@ -275,8 +285,8 @@ class _Walk:
         else:
             self._note(f"A test case has more than {PROPERTY_LIMIT} properties; the first of them are kept.")
         named = named_by_property(name, value)
-        if named is not None and len(details.attachments) < ATTACHMENT_LIMIT:
-            details.attachments.append(named)
+        if named is not None:
+            details.attach(named)
 
     def _properties_of_suite(self) -> SuiteProperties:
         suite = self._suite
@@ -318,6 +328,8 @@ class _Walk:
                 details.tries.append(one)
                 self._open_sink(one.text)
                 self._try = one
+            else:
+                self._note(f"A test case has more than {FAILURE_LIMIT} failures; the first of them are kept.")
 
     def _open_sink(self, sink: TextSink) -> None:
         self._outer_sinks.append((self._sink, self._sink_depth))
@@ -330,7 +342,9 @@ class _Walk:
             self._keep_property(self._property, sink.text().strip())
             self._property, self._property_sink = "", None
         elif self.held is not None and self._held_sink is not None and sink is self._held_sink:
-            self.cases.append(with_output(self.held, self._held_sink))
+            case, left_count = with_output(self.held, self._held_sink)
+            self.cases.append(case)
+            self.summary.attachment_left_count += left_count
             self.held = self._held_sink = None
         elif self._try is not None and sink is self._try.text:
             if self._case is None:
@@ -338,7 +352,10 @@ class _Walk:
             self._try = None
 
     def _end_case(self, case: OpenCase) -> None:
-        self._case = self._outer_cases.pop() if self._outer_cases else None
+        self._case = None
+        if self._outer_cases:
+            self._case = self._outer_cases.pop()
+            self._held_size -= self._case.size
         summary = self.summary
         summary.case_count += 1
         if self._case_limit is not None and summary.case_count > self._case_limit:
@@ -376,9 +393,14 @@ class _Walk:
                 self._identities.of(suite.chain, class_name, name, file, variant),
                 tuple(case.details.properties) if case.details else (),
                 (case.details.services or suite.services) if case.details else (),
-                attachments_of(case.details) if case.details else (),
+                self._attachments(case.details) if case.details else (),
             )
         )
+
+    def _attachments(self, details: OpenDetails) -> tuple[Attachment, ...]:
+        kept, left_count = attachments_of(details)
+        self.summary.attachment_left_count += left_count + details.attachment_left_count
+        return kept
 
     def _duration_ms(self, time: str) -> int | None:
         known = self._times.get(time)
@@ -428,5 +450,4 @@ class _Walk:
             summary.flaky_count += 1
 
     def _note(self, text: str) -> None:
-        if len(self.summary.notes) < NOTE_LIMIT and text not in self.summary.notes:
-            self.summary.notes.append(text)
+        self.summary.note(text)

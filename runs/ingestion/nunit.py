@@ -12,7 +12,7 @@ from typing import override
 from runs.ingestion.attachments import attachment
 from runs.ingestion.records import Element, RecordWalk
 from runs.ingestion.report import AttemptRead, FailureText, SuiteProperties, joined_path
-from runs.ingestion.tally import failure_text, file_name, kept_properties, output_text
+from runs.ingestion.tally import failure_text, file_name, output_text
 from runs.vocabulary import FAILING, Outcome
 
 _OUTCOMES = {
@@ -33,6 +33,8 @@ _OUTCOMES = {
 _ERROR_LABELS = frozenset({"error", "invalid", "cancelled"})
 #: A suite that only failed because of what is in it or around it says so here.
 _INHERITED_SITES = frozenset({"child", "parent"})
+#: Characters of a suite's name, its end; an assembly's is a path.
+_SUITE_NAME_LIMIT = 100_000
 _ASSEMBLY_ENDINGS = (".dll", ".exe")
 
 
@@ -56,7 +58,7 @@ class NUnitWalk(RecordWalk):
         if tag != "test-suite":
             return
         self.summary.suite_count += 1
-        name = attributes.get("name", "")
+        name = attributes.get("name", "")[-_SUITE_NAME_LIMIT:]
         kind = attributes.get("type", "")
         is_assembly = kind == "Assembly" or (not kind and name.lower().endswith(_ASSEMBLY_ENDINGS))
         outer = self._suites[-1][1] if self._suites else ""
@@ -91,6 +93,8 @@ class NUnitWalk(RecordWalk):
             output_text(element.said("output")),
         )
         pairs = [(one.get("name"), one.get("value")) for one in element.all("properties", "property")]
+        # Version 3 has them among the properties, under this name.
+        pairs += [("Category", one.get("name")) for one in element.all("categories", "category")]
         files = [
             attachment(one.said("filePath"), one.said("description"))
             for one in element.all("attachments", "attachment")
@@ -101,7 +105,7 @@ class NUnitWalk(RecordWalk):
             class_name=class_name,
             name=name,
             attempts=[attempt],
-            properties=kept_properties(pairs),
+            properties=pairs,
             attachments=files,
         )
 

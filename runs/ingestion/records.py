@@ -14,11 +14,13 @@ from runs.ingestion.report import OUTPUT_LIMIT, CaseRead, ReportSummary
 from runs.ingestion.tally import Tally
 from runs.ingestion.text import TextSink
 
-#: Children kept of one record. What lies beyond is left out, of hostile files only.
+#: Children kept of one record. What lies beyond is left out, with a note.
 CHILD_LIMIT = 300
-#: Characters kept of a child's text, and of all texts of a record; a failure's own limit is applied later.
+#: Characters kept of a child's text, of all texts of a record, and of all attributes of its children; a
+#: failure's own limit is applied later.
 _LONGEST_TEXT = 200_000
 _TEXT_OF_A_RECORD = 1_000_000
+_ATTRIBUTES_OF_A_RECORD = 16_000_000
 
 
 @dataclass(slots=True)
@@ -63,6 +65,7 @@ class RecordWalk(Tally, ABC):
 
     #: Elements that are kept with all that is in them, by their local names. They may hold each other.
     records: ClassVar[frozenset[str]]
+    child_limit: ClassVar[int] = CHILD_LIMIT
 
     def __init__(self, case_limit: int | None) -> None:
         super().__init__(case_limit)
@@ -75,6 +78,7 @@ class RecordWalk(Tally, ABC):
         self._open: list[Element | None] = []
         self._children_left = 0
         self._text_left = 0
+        self._attributes_left = 0
 
     # --- formats fill these in ----------------------------------------------------------------------
 
@@ -117,8 +121,9 @@ class RecordWalk(Tally, ABC):
             self._start_child(Element(local, attributes))
         elif local in self.records:
             self._open.append(Element(local, attributes))
-            self._children_left = CHILD_LIMIT
+            self._children_left = self.child_limit
             self._text_left = _TEXT_OF_A_RECORD
+            self._attributes_left = _ATTRIBUTES_OF_A_RECORD
         else:
             self.container(local, attributes)
 
@@ -135,9 +140,15 @@ class RecordWalk(Tally, ABC):
     def data(self, text: str) -> None:
         """See a piece of text."""
         element = self._open[-1] if self._open else None
-        if element is None or (element.sink is None and (text.isspace() or self._text_left <= 0)):
+        if element is None or (element.sink is None and text.isspace()):
             return
         if element.sink is None:
+            if self._text_left <= 0:
+                self.note(
+                    f"The texts of a test case have more than {_TEXT_OF_A_RECORD:,} characters; the first of "
+                    "them are read."
+                )
+                return
             element.sink = TextSink(min(_LONGEST_TEXT, max(self._text_left, OUTPUT_LIMIT)))
         element.sink.add(text)
         self._text_left -= len(text)
@@ -148,7 +159,13 @@ class RecordWalk(Tally, ABC):
     def _start_child(self, element: Element) -> None:
         outer = self._open[-1]
         self._children_left -= 1
-        if outer is None or self._children_left < 0:
+        self._attributes_left -= sum(map(len, element.attributes.values()))
+        if outer is None or self._children_left < 0 or self._attributes_left < 0:
+            if outer is not None:
+                self.note(
+                    f"A test case holds more than {self.child_limit:,} elements, or more than "
+                    f"{_ATTRIBUTES_OF_A_RECORD:,} characters in their attributes; the first of them are read."
+                )
             self._open.append(None)
             return
         outer.children.append(element)

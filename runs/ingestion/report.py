@@ -23,6 +23,8 @@ PROPERTY_VALUE_LIMIT = 2_000
 SERVICE_PROPERTIES = frozenset({"service", "itdash.service"})
 SERVICE_LIMIT = 10
 SERVICE_NAME_LIMIT = 250
+#: Notes kept of a report; one more says that there were more.
+NOTE_LIMIT = 50
 #: The largest duration that a column of milliseconds holds, about 24 days.
 DURATION_LIMIT_MS = 2**31 - 1
 
@@ -110,10 +112,21 @@ class ReportSummary:
     #: Properties of suites beyond the limits.
     suite_property_left_count: int = 0
     _suite_property_size: int = 0
+    #: Attachments of test cases beyond the limit of one.
+    attachment_left_count: int = 0
     #: The first suite's `timestamp`, as written.
     timestamp: str = ""
-    #: What was read in a way that a person may want to know.
+    #: What was read in a way that a person may want to know, each once.
     notes: list[str] = field(default_factory=list)
+
+    def note(self, text: str) -> None:
+        """Keep a note, or say that there are more of them."""
+        if len(self.notes) > NOTE_LIMIT or text in self.notes:
+            return
+        is_last = len(self.notes) == NOTE_LIMIT
+        self.notes.append(
+            f"There are more than {NOTE_LIMIT} notes; the rest is left out." if is_last else text
+        )
 
     def keep_suite_property(self, kept: SuiteProperties, name: str, value: str) -> None:
         """Keep a property of a suite, or count it where there are too many."""

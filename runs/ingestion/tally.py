@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from runs.ingestion.attachments import Attachment, kept_attachments
@@ -33,7 +32,6 @@ from runs.ingestion.times import plain_seconds, spelled_seconds
 from runs.vocabulary import Outcome
 
 SUITE_ERROR_LIMIT = 50
-NOTE_LIMIT = 50
 #: Chains of suites that are remembered.
 _CHAIN_LIMIT = 1_000
 
@@ -69,7 +67,7 @@ class Tally:
         attempts: Sequence[AttemptRead],
         source: Source = NO_SOURCE,
         variant: str = "",
-        properties: Properties = (),
+        properties: Sequence[tuple[str, str]] = (),
         attachments: Sequence[Attachment] = (),
     ) -> None:
         """Add a case with its attempts, in their order; there is at least one.
@@ -84,8 +82,9 @@ class Tally:
             raise ReportLimitError(reason)
         path, chain = self._around(tuple(suites))
         services: tuple[str, ...] = ()
-        if properties and any(one.failure is not None for one in attempts):
-            for own, value in properties:
+        told = self._kept_properties(properties) if properties else ()
+        if told and any(one.failure is not None for one in attempts):
+            for own, value in told:
                 services = more_services(services, value) if own in SERVICE_PROPERTIES else services
         self._count([one.outcome for one in attempts])
         file = source.file if source.is_identifying else ""
@@ -99,9 +98,9 @@ class Tally:
                 variant,
                 tuple(attempts),
                 self._identities.of(chain, class_name, name, file, variant),
-                properties,
+                told,
                 services,
-                kept_attachments(attachments) if attachments else (),
+                self._kept_attachments(attachments) if attachments else (),
             )
         )
 
@@ -113,8 +112,7 @@ class Tally:
 
     def note(self, text: str) -> None:
         """Keep what a person may want to know, once."""
-        if len(self.summary.notes) < NOTE_LIMIT and text not in self.summary.notes:
-            self.summary.notes.append(text)
+        self.summary.note(text)
 
     def unknown(self, result: str) -> Outcome:
         """Say what a result comes to that no version of the format knows: an error, never a pass."""
@@ -135,6 +133,17 @@ class Tally:
             return None
         self.summary.time_sum_seconds += seconds
         return round(seconds * 1000)
+
+    def _kept_properties(self, pairs: Sequence[tuple[str, str]]) -> Properties:
+        named = [(name, value) for name, value in pairs if name]
+        if len(named) > PROPERTY_LIMIT:
+            self.note(f"A test case has more than {PROPERTY_LIMIT} properties; the first of them are kept.")
+        return tuple(limited_property(name, value) for name, value in named[:PROPERTY_LIMIT])
+
+    def _kept_attachments(self, found: Sequence[Attachment]) -> tuple[Attachment, ...]:
+        kept, left_count = kept_attachments(found)
+        self.summary.attachment_left_count += left_count
+        return kept
 
     def _around(self, suites: tuple[str, ...]) -> tuple[str, str]:
         """The suites for people and for the identity; once, for a hostile name is long and around many."""
@@ -175,11 +184,6 @@ def failure_text(kind: str, message: str, text: str) -> FailureText:
 def output_text(*parts: str) -> str:
     """Return what a case printed, all streams together, within the limit."""
     return shortened("\n".join(part for part in parts if part.strip()), OUTPUT_LIMIT)
-
-
-def kept_properties(pairs: Iterable[tuple[str, str]]) -> Properties:
-    """Return properties within their limits."""
-    return tuple(limited_property(name, value) for name, value in islice(pairs, PROPERTY_LIMIT) if name)
 
 
 def file_name(path: str) -> str:

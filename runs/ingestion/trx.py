@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO, cast, override
+from typing import BinaryIO, NamedTuple, cast, override
 
 from runs.ingestion.attachments import attachment
 from runs.ingestion.errors import MalformedReportError, ReportLimitError
@@ -20,8 +20,11 @@ from runs.ingestion.report import AttemptRead, CaseRead
 from runs.ingestion.tally import failure_text, file_name, output_text
 from runs.vocabulary import FAILING, Outcome
 
-#: Definitions kept; each costs some 150 bytes.
+#: Definitions kept; each costs some 150 bytes. And characters of their ids and classes together.
 DEFINITION_LIMIT = 500_000
+DEFINITIONS_LIMIT = 64_000_000
+#: Elements of one result: a data-driven test holds all its rows, some of which hold failures.
+_ROW_ELEMENT_LIMIT = 20_000
 _IN_MEMORY_BYTES = 4 * 1024 * 1024
 #: Characters of a test's name, and of what tells its rows apart, where rows have no names of their own. Each
 #: row has a copy, so here a hostile name would cost as often as there are rows.
@@ -56,8 +59,21 @@ _RESULTS = frozenset(
 _PARTS = frozenset({"Results", "TestDefinitions", "ResultSummary", "TestSettings", "TestLists", "Times"})
 _RUN_PROBLEMS = frozenset({"error", "failed", "aborted", "timeout"})
 
-#: A test's class and assembly.
-type Definition = tuple[str, str]
+
+class Definition(NamedTuple):
+    """What a report says of a test beside its results."""
+
+    class_name: str
+    assembly: str
+    categories: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Characters in it."""
+        return len(self.class_name) + len(self.assembly) + sum(map(len, self.categories))
+
+
+_UNKNOWN = Definition("", "")
 
 
 class TrxReader:
@@ -100,26 +116,33 @@ class _Definitions(RecordWalk):
         super().__init__(None)
         self.known: dict[str, Definition] = {}
         self._shared: dict[Definition, Definition] = {}
+        self._size = 0
 
     @override
     def record(self, element: Element) -> None:
         method = element.first("TestMethod")
-        if method is None:
-            definition = ("", file_name(element.get("storage")).lower())
-        else:
-            # Older versions add the assembly: `Shop.OrderTest, Shop.Tests, Version=1.0.0.0, Culture=neutral`.
-            class_name = method.get("className").partition(",")[0].strip()
-            definition = (class_name, file_name(method.get("codeBase") or element.get("storage")).lower())
+        storage = element.get("storage")
+        # Older versions add the assembly: `Shop.OrderTest, Shop.Tests, Version=1.0.0.0, Culture=neutral`.
+        class_name = method.get("className").partition(",")[0].strip() if method else ""
+        assembly = (method.get("codeBase") if method else "") or storage
+        categories = [one.get("TestCategory") for one in element.all("TestCategory", "TestCategoryItem")]
+        definition = Definition(class_name, file_name(assembly).lower(), tuple(filter(None, categories)))
         if len(self.known) >= DEFINITION_LIMIT:
             reason = f"More than {DEFINITION_LIMIT:,} test definitions."
             raise ReportLimitError(reason)
-        self.known[element.get("id")] = self._shared.setdefault(definition, definition)
+        test_id = element.get("id")
+        self._size += len(test_id) + (definition.size if definition not in self._shared else 0)
+        if self._size > DEFINITIONS_LIMIT:
+            reason = f"The test definitions have more than {DEFINITIONS_LIMIT:,} characters."
+            raise ReportLimitError(reason)
+        self.known[test_id] = self._shared.setdefault(definition, definition)
 
 
 class _Results(RecordWalk):
     """The second reading."""
 
     records = _RESULTS | {"RunInfo"}
+    child_limit = _ROW_ELEMENT_LIMIT
 
     def __init__(self, case_limit: int | None, definitions: Mapping[str, Definition]) -> None:
         super().__init__(case_limit)
@@ -163,13 +186,12 @@ class _Results(RecordWalk):
         return outcome in FAILING or any(rows_failed)
 
     def _add(self, element: Element, full_name: str, outcome: Outcome) -> None:
-        known = self._definitions.get(element.get("testId"))
-        if known is not None and known[0]:
-            class_name, assembly = known
+        known = self._definitions.get(element.get("testId"), _UNKNOWN)
+        class_name, assembly, categories = known
+        if class_name:
             name = full_name.removeprefix(f"{class_name}.")
         else:
             class_name, name = split_name(full_name)
-            assembly = known[1] if known is not None else ""
         printed = [element.said("Output", part) for part in ("StdOut", "StdErr", "DebugTrace")]
         printed += [one.text for one in element.all("Output", "TextMessages", "Message")]
         failure = None
@@ -191,5 +213,6 @@ class _Results(RecordWalk):
             class_name=class_name,
             name=name,
             attempts=[attempt],
+            properties=[("Category", one) for one in categories],
             attachments=[attachment(path) for path in (*files, *(one.get("href") for one in collected))],
         )

@@ -12,7 +12,7 @@ from typing import override
 from runs.ingestion.attachments import attachment
 from runs.ingestion.records import Element, RecordWalk
 from runs.ingestion.report import AttemptRead
-from runs.ingestion.tally import Source, failure_text, file_name, kept_properties, output_text
+from runs.ingestion.tally import Source, failure_text, file_name, output_text
 from runs.vocabulary import FAILING, Outcome
 
 _OUTCOMES = {
@@ -75,9 +75,7 @@ class XUnitNetWalk(RecordWalk):
             name=name.removeprefix(f"{class_name}.") if class_name else name,
             attempts=[attempt],
             source=Source(element.get("source-file"), number),
-            properties=kept_properties(
-                (one.get("name"), one.get("value")) for one in element.all("traits", "trait")
-            ),
+            properties=[(one.get("name"), one.get("value")) for one in element.all("traits", "trait")],
             # Their content stands in the report itself.
             attachments=[
                 attachment("", one.get("name"), one.get("media-type"))

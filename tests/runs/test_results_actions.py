@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,12 @@ from django.core.files.storage import default_storage
 from django.db import connection, connections
 
 from runs.actions import repeats, result_rows, results
+from runs.actions.artifacts import keep_artifact
 from runs.actions.partitions import ensure_partition
 from runs.actions.results import ReportFile, StoredReports, store_reports
+from runs.ingestion.errors import ReportLimitError
 from runs.ingestion.junit import JUnitReader
-from runs.models import Attempt, Failure, Report, Result, Run, TestCase
+from runs.models import Artifact, Attempt, Failure, Report, Result, Run, TestCase
 from runs.vocabulary import UploadStatus
 from tests.factories import make_run, make_suite
 from tests.runs.ingestion.corpus import rows_of
@@ -539,3 +542,75 @@ def test_an_archive_may_mix_formats_and_json_that_is_no_report_is_left_out_with_
     assert stored.status == UploadStatus.STORED
     [problem] = stored.problems
     assert problem.reason.startswith("2 files of the archive are no reports and were left out: ")
+
+
+@pytest.mark.django_db
+def test_what_is_left_out_of_an_upload_is_counted_and_what_is_odd_in_it_can_be_stored() -> None:
+    run = make_run()
+    marks = "".join(f"[[ATTACHMENT|/ci/{number}.png]]" for number in range(103))
+    errors = "<error message='no database'/>" * 52
+    told = f"<system-out>{marks}</system-out>"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for name, content in {
+            "a.xml": f"<testsuite name='s'>{errors}<testcase name='a'>{told}</testcase></testsuite>",
+            "\udcff.xml": "<nothing",
+            "c.json": '{"results": {"tests": [{"name": "\\ud800\\u0000c", "status": "\\ud800"}]}}',
+            "1.png": "one",
+            "2.txt": "two",
+        }.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content.encode()))
+
+    stored = store(run, packed.getvalue())
+
+    assert outcomes(run) == {"a": ("passed", 1), "?c": ("errored", 1)}
+    assert stored.status == UploadStatus.PARTIAL
+    reasons = [problem.reason for problem in stored.problems]
+    assert [reason for reason in reasons if "no database" not in reason] == [
+        "2 more failures outside of tests are only in the raw report.",
+        "3 attachments are only named in the raw report: a test case may have 100 of them.",
+        (
+            "Not well-formed XML: Couldn't find end of Start Tag nothing. Its tool was stopped before it had "
+            "written all."
+        ),
+        "The result “?” of a test case is not known; it counts as an error.",
+        "1 file of the archive is no report and was left out: 2.txt",
+        "Of the archive, 1 that reports of the run name are kept as attachments.",
+    ]
+    assert [problem.file for problem in stored.problems if problem.line] == ["report-0.xml/\ufffd.xml"]
+
+
+@pytest.mark.django_db
+def test_an_archive_of_json_none_of_which_is_a_report_is_rejected() -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.json", "{}")
+
+    stored = store(make_run(), packed.getvalue())
+
+    assert stored.status == UploadStatus.REJECTED
+    assert [problem.reason for problem in stored.problems] == [
+        "The archive holds no .xml, .trx or .json file.",
+        "1 file of the archive is no report and was left out: a.json",
+    ]
+
+
+@pytest.mark.django_db
+def test_a_file_that_is_refused_half_way_leaves_nothing_in_storage(tmp_path: Path) -> None:
+    class Bomb(io.RawIOBase):
+        pieces = iter([b"x" * 100, b"x" * 100])
+
+        def read(self, _size: int = -1) -> bytes:
+            piece = next(self.pieces, None)
+            if piece is None:
+                reason = "The archive holds more than 200 MiB."
+                raise ReportLimitError(reason)
+            return piece
+
+    with pytest.raises(ReportLimitError):
+        keep_artifact(run_id=make_run().pk, shard=1, path="é" * 300 + ".png", stream=Bomb())
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert not Artifact.objects.exists()

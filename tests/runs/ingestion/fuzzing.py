@@ -126,6 +126,9 @@ TOKENS = [
     b"encoding='utf-16'",
     b"encoding='shift_jis'",
     b"a" * 20_000,
+    b"\\ud800\\u0000",
+    b"15 path=../a.xml\n",
+    b"[[ATTACHMENT|/a/b.png]]",
 ]
 
 
@@ -153,6 +156,8 @@ class Change:
                 data = before + flipped + piece[1:] + after
             case "insert":
                 data = before + self.token + piece + after
+            case "odd-tar":
+                data = _odd_header(self) + data + bytes(-len(data) % 512)
             case "utf-16":
                 data = data.decode("utf-8", "replace").encode("utf-16")
             case _:
@@ -178,8 +183,21 @@ def _tarred(data: bytes) -> bytes:
     return packed.getvalue()
 
 
+def _odd_header(change: Change) -> bytes:
+    """A header of any kind and size that holds together: damage would end at its checksum."""
+    block = bytearray(512)
+    block[0:100] = change.token[:100].ljust(100, b"\0")
+    sizes = (b"%011o\0" % change.size, b"\x80" + bytes(7) + change.size.to_bytes(4), b"\xff" * 12, b"7" * 12)
+    block[124:136] = sizes[change.at % 4]
+    block[148:156] = b" " * 8
+    block[156:157] = b"0\0 1256LKxXgSVD7"[change.at % 16 :][:1]
+    block[257:263] = b"ustar\0"
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
 PACKINGS: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "zip": _zipped, "tar": _tarred}
-_KINDS = ["cut", "drop", "again", "flip", "insert", "insert", "utf-16", *PACKINGS]
+_KINDS = ["cut", "drop", "again", "flip", "insert", "insert", "utf-16", "odd-tar", *PACKINGS]
 
 changes = st.builds(
     Change,
@@ -252,8 +270,11 @@ def check(data: bytes) -> None:
             if attempt.failure is not None:
                 assert len(attempt.failure.message) <= MESSAGE_LIMIT + _NOTE
                 assert len(attempt.failure.text) <= TEXT_LIMIT + _NOTE
-        for text in (case.path, case.class_name, case.name, case.file, case.variant):
-            clean(text).encode()
+            for text in (*(attempt.failure or ()), attempt.output):
+                assert clean(text) == text
+        told = [text for pair in (*case.properties, *case.attachments) for text in pair]
+        for text in (case.path, case.class_name, case.name, case.file, case.variant, *case.services, *told):
+            assert clean(text) == text
 
 
 def main(seconds: float) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from runs.ingestion.archive import Budget, members_of
+from runs.ingestion import archive
+from runs.ingestion.archive import Budget, left_out_note, members_of, without_kept
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportLimitError
 
 XML = b"<testsuite/>"
@@ -24,22 +25,22 @@ def opened(name: str, data: bytes, budget: Budget | None = None) -> dict[str, by
 
 def zipped(**files: bytes) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as packing:
         for name, content in files.items():
-            archive.writestr(name.replace("__", "."), content)
+            packing.writestr(name.replace("__", "."), content)
     return packed.getvalue()
 
 
 def tarred(mode: str = "w:gz", **files: bytes) -> bytes:
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=mode) as archive:  # type: ignore[call-overload]  # any mode
+    with tarfile.open(fileobj=packed, mode=mode) as packing:  # type: ignore[call-overload]  # any mode
         for name, content in files.items():
             info = tarfile.TarInfo(name.replace("__", "."))
             info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+            packing.addfile(info, io.BytesIO(content))
         link = tarfile.TarInfo("link.xml")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        packing.addfile(link)
     return packed.getvalue()
 
 
@@ -133,11 +134,59 @@ def test_a_zip_whose_places_cannot_be_is_damaged() -> None:
         opened("a.zip", data[:10] + data[11:])
 
 
+def test_one_member_that_cannot_be_read_does_not_hide_the_others() -> None:
+    data = bytearray(zipped(a__xml=XML, b__xml=XML))
+    central = data.index(b"PK\x01\x02")
+    data[central + 8] |= 1
+    read: dict[str, bytes | str] = {}
+    for member in members_of("all.zip", io.BytesIO(data), Budget(packed_bytes=len(data))):
+        try:
+            read[member.name] = member.stream.read()
+        except MalformedReportError as error:
+            read[member.name] = error.reason
+
+    assert read == {
+        "all.zip/a.xml": "a.xml is encrypted: pack it without a password.",
+        "all.zip/b.xml": XML,
+    }
+
+
+@pytest.mark.parametrize(("name", "limit"), [("ENTRY_LIMIT", 2), ("DIRECTORY_LIMIT_BYTES", 150)])
+def test_a_zips_list_of_members_is_not_read_beyond_its_limit(
+    monkeypatch: pytest.MonkeyPatch, name: str, limit: int
+) -> None:
+    """The library reads it whole: three million entries would be two gigabytes."""
+    monkeypatch.setattr(archive, name, limit)
+
+    assert len(opened("all.zip", zipped(a__xml=XML, b__xml=XML))) == 2
+    with pytest.raises(ReportLimitError, match="entries"):
+        opened("all.zip", zipped(a__xml=XML, b__xml=XML, c__xml=XML))
+
+
+def test_a_zip_that_was_cut_says_so() -> None:
+    with pytest.raises(MalformedReportError, match="it was cut"):
+        opened("all.zip", zipped(a__xml=XML)[:60])
+
+
+def test_files_that_were_kept_in_the_end_are_not_counted_as_left_out() -> None:
+    note = left_out_note(3, ["shot.png", "a/b.json", "c.txt"])
+
+    assert note == "3 files of the archive are no reports and were left out: shot.png, a/b.json, c.txt"
+    assert without_kept(note, ["shot.png", "read.xml"]) == (
+        "2 files of the archive are no reports and were left out: a/b.json, c.txt"
+    )
+    assert without_kept(note, ["shot.png", "a/b.json"]) == (
+        "1 file of the archive is no report and was left out: c.txt"
+    )
+    assert without_kept(note, ["shot.png", "a/b.json", "c.txt"]) == ""
+    assert without_kept("The time “x” of a test case is no duration; it has none.", ["x"]) is None
+
+
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_zips_of_other_methods_are_refused_by_name(method: int) -> None:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", method) as archive:
-        archive.writestr("a.xml", XML)
+    with zipfile.ZipFile(packed, "w", method) as packing:
+        packing.writestr("a.xml", XML)
 
     with pytest.raises(MalformedReportError, match=r"a\.xml is packed by a method"):
         opened("a.zip", packed.getvalue())

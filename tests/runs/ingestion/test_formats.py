@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import json
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from runs.ingestion import ctrf, json_items, trx
+from runs.ingestion import ctrf, json_items, junit, trx
 from runs.ingestion.errors import (
     MalformedReportError,
     NotAReportError,
@@ -517,3 +518,169 @@ def test_an_ampersand_of_an_attribute_is_one() -> None:
 
     assert [case.name for case in read(nunit)[0]] == ["Pays(&)"]
     assert [case.name for case in read(xunit)[0]] == ["Pays(a: &)"]
+
+
+def test_what_json_may_hold_and_a_row_may_not_is_left_out() -> None:
+    odd = "a\ud800\0b"
+    told = dict.fromkeys(("name", "message", "trace", "filePath", "browser", "status"), odd)
+    more = {
+        "suite": [odd],
+        "stdout": [odd],
+        "labels": {odd: [odd, 1], "service": odd},
+        "parameters": {odd: odd},
+    }
+    [case], summary = read(ctrf_of(told | more | {"attachments": [{"path": odd, "name": odd}]}))
+
+    held = repr((case, summary.notes))
+    assert "\\ud800" not in held
+    assert "\\x00" not in held
+    assert (case.path, case.file, case.services) == ("a?b", "a?b", ("a?b",))
+
+
+def test_json_is_read_up_to_where_it_is_no_utf_8() -> None:
+    document = ctrf_of({"name": "a", "status": "passed"}, {"name": "b"}).encode().replace(b'"b"', b'"\xff"')
+    reader = reader_of(document)
+    batches = reader.batches()
+
+    assert [case.name for case in next(batches)] == ["a"]
+    with pytest.raises(MalformedReportError, match="no UTF-8"):
+        next(batches)
+
+
+def test_a_long_string_of_json_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begun anew with each piece of it, ten that were as long as may be took a minute."""
+    monkeypatch.setattr(json_items, "CHUNK_BYTES", 4_096)
+    document = ctrf_of({"name": "a", "status": "passed", "trace": "y" * 2_000_000 + '\\"' * 5_000})
+    begun = time.process_time()
+
+    [case], _ = read(document)
+
+    assert case.name == "a"
+    assert time.process_time() - begun < 1
+
+
+@pytest.mark.parametrize("part", ["{}", "[]", "1", '"":1'])
+def test_a_test_of_too_many_parts_is_refused_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(json_items, "SIGN_LIMIT", 1_000)
+    inner = ",".join([part] * 1_200)
+    held = f"{{{inner}}}" if ":" in part else f"[{inner}]"
+
+    with pytest.raises(ReportLimitError, match="1,000 parts"):
+        read(f'{{"reportFormat": "CTRF", "results": {{"tests": [{{"x": {held}}}]}}}}')
+
+
+_MARKS = "".join(f"[[ATTACHMENT|/x/{number}.png]]\n" for number in [*range(130), 5, 129])
+_PROPERTIES = "".join(f'<property name="screenshot" value="{number}.png"/>' for number in range(110))
+_ATTACHED = "".join(f"<attachment><filePath>{number}.png</filePath></attachment>" for number in range(120))
+_FILES = f"<attachments>{_ATTACHED}</attachments>"
+
+
+_BEYOND = {
+    "outputs": (f"<testcase name='a'><system-out>{_MARKS}</system-out></testcase>", 30),
+    "properties": (f"<testcase name='a'><properties>{_PROPERTIES}</properties></testcase>", 10),
+    "NUnit": (
+        f"<test-run><test-case name='a' result='Passed'>{_FILES}</test-case></test-run>",
+        20,
+    ),
+    "CTRF": (ctrf_of({"name": "a", "attachments": [{"path": f"{n}.png"} for n in range(101)]}), 1),
+}
+
+
+@pytest.mark.parametrize(("document", "left"), _BEYOND.values(), ids=_BEYOND.keys())
+def test_attachments_beyond_the_limit_are_counted(document: str, left: int) -> None:
+    [case], summary = read(document)
+
+    assert (len(case.attachments), summary.attachment_left_count) == (100, left)
+
+
+def test_all_rows_of_a_data_driven_test_are_kept() -> None:
+    said = "<Output><ErrorInfo><Message>m</Message></ErrorInfo></Output>"
+    row = f'<UnitTestResult outcome="Failed">{said}</UnitTestResult>'
+    cases, summary = read(trx_of(result(1, "Adds", "Failed", f"<InnerResults>{row * 1_000}</InnerResults>")))
+
+    assert (len(cases), summary.notes) == (1_000, [])
+
+
+def test_categories_are_kept_as_properties() -> None:
+    category = '<TestCategory><TestCategoryItem TestCategory="slow"/></TestCategory>'
+    defined = definition(1, "C").replace("<TestMethod", f"{category}<TestMethod")
+    [of_trx], _ = read(trx_of(result(1, "Adds", "Passed"), defined))
+    [of_nunit], _ = read(
+        "<test-results><test-case name='A.B' executed='True' success='True'>"
+        "<categories><category name='slow'/></categories></test-case></test-results>"
+    )
+
+    assert of_trx.properties == of_nunit.properties == (("Category", "slow"),)
+
+
+@pytest.mark.parametrize(
+    ("document", "word"),
+    [
+        (
+            "<assembly><test name='a' result='Pass'>" + "<x/>" * 301 + "</test></assembly>",
+            "more than 300 elements",
+        ),
+        (
+            "<assembly><test name='a' result='Pass'>" + f"<x>{'y' * 250_000}</x>" * 6 + "</test></assembly>",
+            "more than 1,000,000 characters",
+        ),
+        (
+            "<assembly><test name='a' result='Pass'><traits>"
+            + "".join(f"<trait name='{n}' value='v'/>" for n in range(101))
+            + "</traits></test></assembly>",
+            "more than 100 properties",
+        ),
+        ("<testcase name='a'>" + "<failure/>" * 51 + "</testcase>", "more than 50 failures"),
+        (
+            json.dumps(
+                {"results": {"tests": [{"name": "a", "retryAttempts": [{"status": "failed"}] * 201}]}}
+            ),
+            "201 earlier attempts",
+        ),
+    ],
+    ids=["elements", "texts", "properties", "failures", "attempts"],
+)
+def test_what_is_cut_off_a_test_is_said(document: str, word: str) -> None:
+    _, summary = read(document)
+
+    assert [note for note in summary.notes if word in note]
+
+
+def test_notes_that_are_too_many_say_so() -> None:
+    _, summary = read(
+        "".join(["<testsuite>", *(f"<testcase time='x{n}'/>" for n in range(60)), "</testsuite>"])
+    )
+
+    assert len(summary.notes) == 51
+    assert summary.notes[-1] == "There are more than 50 notes; the rest is left out."
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "".join(f"<testcase name='{n}{'x' * 400}'>" for n in range(3)) + "</testcase>" * 3,
+        trx_of("", "".join(definition(n, "x" * 400 + str(n)) for n in range(3))),
+    ],
+    ids=["test cases within each other", "definitions"],
+)
+def test_what_has_to_be_held_has_a_limit(monkeypatch: pytest.MonkeyPatch, document: str) -> None:
+    monkeypatch.setattr(junit, "HELD_LIMIT", 500)
+    monkeypatch.setattr(trx, "DEFINITIONS_LIMIT", 1_000)
+
+    with pytest.raises(ReportLimitError, match="characters"):
+        read(document)
+
+
+@pytest.mark.parametrize(("suite", "case"), [("testsuite", "testcase"), ("test-suite", "test-case")])
+def test_suites_within_each_other_hold_no_more_than_a_part_of_their_names(suite: str, case: str) -> None:
+    suites = f"<{suite} name='{'x' * 500_000}'>" * 20 + f"<{case} name='a'/>" + f"</{suite}>" * 20
+    document = f"<test-run>{suites}</test-run>".encode()
+    tracemalloc.start()
+
+    read(document)
+
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 7_000_000
