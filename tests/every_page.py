@@ -261,7 +261,7 @@ def _run(suite: Suite, words: str, at: datetime, index: int) -> Run:
 def _tell(run: Run, words: str) -> None:
     """What reports say besides, of every test that did not pass and of a suite."""
     properties = ((words[:200], words[:2_000]), ("link", "javascript:alert(1)"))
-    told = Details(properties, (Attachment(words[:200], words[:1_000], words[:100]),), words)
+    told = Details(properties, (Attachment(words[:200], words[:1_000], words[:100]),), words, words[:2_000])
     ResultDetails.objects.bulk_create(
         ResultDetails(
             run_at=run.run_at, run=run, case_id=case, number=1, attachment_count=1, body=packed(told)

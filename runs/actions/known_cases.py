@@ -118,7 +118,7 @@ class KnownCases:
                     position += 1
                     milliseconds = r"\N" if duration is None else duration
                     rows.append(f"{before}{case_id}\t{milliseconds}\t{position}{after}{words[outcome]}\n")
-                    if output or case[8] or case[10]:
+                    if output or case[8] or case[10] or case[11]:
                         self._tell(case_id, case)
                     continue
             others.append((position, case))

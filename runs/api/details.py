@@ -53,6 +53,7 @@ class ToldOut(Answer):
     properties: list[PropertyOut]
     attachments: list[AttachmentOut]
     output: str = Field(description="Of a test that did not fail: beginning and end, 16,000 characters.")
+    reason: str = Field(description="Why it was skipped, or what it warns of; empty where nothing says so.")
 
     @classmethod
     def of(cls, told: Told, run: Run) -> ToldOut:
@@ -62,6 +63,7 @@ class ToldOut(Answer):
             properties=[PropertyOut(name=name, value=value) for name, value in told.properties],
             attachments=[AttachmentOut.of(file, run) for file in told.files],
             output=told.output,
+            reason=told.reason,
         )
 
 

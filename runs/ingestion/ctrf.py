@@ -85,6 +85,7 @@ class CtrfReader:
             variant=" ".join(part for part in conditions if part),
             properties=list(_labels(labels)) if isinstance(labels, dict) else (),
             attachments=list(_attachments(item)),
+            reason=_text(item.get("message")),
         )
 
     def _attempts(self, item: Mapping[str, object]) -> list[AttemptRead]:

@@ -33,6 +33,8 @@ class Details(NamedTuple):
     attachments: tuple[Attachment, ...] = ()
     #: Of a case that did not fail: what failed has its output with its attempt.
     output: str = ""
+    #: Why it was skipped, or what it warns of.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class DetailsBudget:
         output = attempt.output
         if output and (len(case.attempts) > 1 or attempt.failure is not None):
             output = ""
-        if not (output or case.properties or case.attachments):
+        if not (output or case.properties or case.attachments or case.reason):
             return None
         if output:
             size = len(output)
@@ -78,12 +80,12 @@ class DetailsBudget:
                 output = ""
             self.outputs_left -= len(output)
         words = sum(len(text) for pair in case.properties for text in pair)
-        words += sum(len(text) for one in case.attachments for text in one)
+        words += sum(len(text) for one in case.attachments for text in one) + len(case.reason)
         if words > self.words_left:
             self.cut_words_count += 1
             return packed(Details(output=output)) if output else None
         self.words_left -= words
-        details = Details(case.properties, case.attachments, output)
+        details = Details(case.properties, case.attachments, output, case.reason)
         return packed(details) if any(details) else None
 
     def notes(self) -> list[str]:
@@ -110,6 +112,7 @@ def packed(details: Details) -> bytes:
         "properties": [[clean(name), clean(value)] for name, value in details.properties],
         "attachments": [[clean(text) for text in one] for one in details.attachments],
         "output": clean(details.output),
+        "reason": clean(details.reason),
     }
     return _packed({name: part for name, part in parts.items() if part})
 
@@ -121,6 +124,7 @@ def unpacked(stored: Buffer) -> Details:
         properties=tuple((name, value) for name, value in parts.get("properties", ())),
         attachments=tuple(Attachment(*one) for one in parts.get("attachments", ())),
         output=parts.get("output", ""),
+        reason=parts.get("reason", ""),
     )
 
 

@@ -18,6 +18,7 @@ from runs.ingestion.report import (
     DURATION_LIMIT_MS,
     MESSAGE_LIMIT,
     OUTPUT_LIMIT,
+    REASON_LIMIT,
     TEXT_LIMIT,
     AttemptRead,
     CaseRead,
@@ -57,6 +58,7 @@ class Kind(IntEnum):
     PROPERTY = 12
     SUITES = 13
     ITEM = 14
+    WARNING = 15
 
 
 KINDS = {
@@ -77,6 +79,7 @@ KINDS = {
     "properties": Kind.PROPERTIES,
     "property": Kind.PROPERTY,
     "item": Kind.ITEM,
+    "warning": Kind.WARNING,
 }
 TRY_KINDS = frozenset(
     {
@@ -111,6 +114,9 @@ class OpenDetails:
     """What a testcase holds beyond its attributes; most hold nothing and have none."""
 
     is_skipped: bool = False
+    #: Why, or what a test that passed is warned of (PHPUnit): as an attribute says, else as the text does.
+    reason: str = ""
+    reason_sink: TextSink | None = None
     tries: list[OpenTry] = field(default_factory=list)
     #: Failing children by kind, also those beyond the limit.
     kinds: set[Kind] = field(default_factory=set)
@@ -221,6 +227,14 @@ def testcafe_name(name: str) -> tuple[str, Properties]:
     appended = [("unstable", "true")] if match[2] else []
     appended += [limited_property("screenshots", match[3])] if match[3] else []
     return match[1], tuple(appended)
+
+
+def reason_of(details: OpenDetails) -> str:
+    """Return why a case was skipped, or what it is warned of; empty where the report does not say."""
+    told = details.reason
+    if not told and details.reason_sink is not None:
+        told = details.reason_sink.text().strip()
+    return cut(told, REASON_LIMIT)
 
 
 def says_skipped(attributes: Mapping[str, str]) -> bool:

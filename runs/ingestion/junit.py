@@ -27,6 +27,7 @@ from runs.ingestion.elements import (
     attachments_of,
     attempts_of,
     failure_of,
+    reason_of,
     says_skipped,
     testcafe_name,
     with_output,
@@ -40,6 +41,7 @@ from runs.ingestion.report import (
     OUTPUT_LIMIT,
     PROPERTY_LIMIT,
     PROPERTY_VALUE_LIMIT,
+    REASON_LIMIT,
     SERVICE_PROPERTIES,
     AttemptRead,
     CaseRead,
@@ -313,8 +315,9 @@ class _Walk:
 
     def _start_child(self, case: OpenCase, kind: Kind, attributes: Mapping[str, str]) -> None:
         details = case.details = case.details or OpenDetails()
-        if kind is Kind.SKIPPED:
-            details.is_skipped = True
+        if kind is Kind.SKIPPED or kind is Kind.WARNING:
+            details.is_skipped = details.is_skipped or kind is Kind.SKIPPED
+            self._start_reason(details, attributes)
         elif kind is Kind.SYSTEM_OUT:
             details.output = details.output or OutputSink(OUTPUT_LIMIT)
             self._open_sink(details.output)
@@ -330,6 +333,12 @@ class _Walk:
                 self._try = one
             else:
                 self._note(f"A test case has more than {FAILURE_LIMIT} failures; the first of them are kept.")
+
+    def _start_reason(self, details: OpenDetails, attributes: Mapping[str, str]) -> None:
+        details.reason = details.reason or attributes.get("message", "").strip()
+        if not details.reason and details.reason_sink is None:
+            details.reason_sink = TextSink(REASON_LIMIT)
+            self._open_sink(details.reason_sink)
 
     def _open_sink(self, sink: TextSink) -> None:
         self._outer_sinks.append((self._sink, self._sink_depth))
@@ -394,6 +403,7 @@ class _Walk:
                 tuple(case.details.properties) if case.details else (),
                 (case.details.services or suite.services) if case.details else (),
                 self._attachments(case.details) if case.details else (),
+                reason_of(case.details) if case.details and attempts[0].failure is None else "",
             )
         )
 

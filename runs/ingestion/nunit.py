@@ -107,6 +107,7 @@ class NUnitWalk(RecordWalk):
             attempts=[attempt],
             properties=pairs,
             attachments=files,
+            reason=element.said("reason", "message"),
         )
 
     def _outcome(self, element: Element) -> Outcome:

@@ -19,6 +19,8 @@ PROPERTY_LIMIT = 100
 SUITE_PROPERTIES_LIMIT = 1_000_000
 PROPERTY_NAME_LIMIT = 200
 PROPERTY_VALUE_LIMIT = 2_000
+#: Characters kept of why a case was skipped.
+REASON_LIMIT = 2_000
 #: Properties that name the services a case is about, several with commas or in several properties.
 SERVICE_PROPERTIES = frozenset({"service", "itdash.service"})
 SERVICE_LIMIT = 10
@@ -68,6 +70,8 @@ class CaseRead(NamedTuple):
     #: What a property of the case, or else of its suite, says it is about; empty for one that merely passed.
     services: tuple[str, ...] = ()
     attachments: tuple[Attachment, ...] = ()
+    #: Why it was skipped, or what it warns of, as the report says.
+    reason: str = ""
 
 
 class SuiteError(NamedTuple):

@@ -14,6 +14,7 @@ from runs.ingestion.report import (
     OUTPUT_LIMIT,
     PATH_LIMIT,
     PROPERTY_LIMIT,
+    REASON_LIMIT,
     SERVICE_PROPERTIES,
     TEXT_LIMIT,
     AttemptRead,
@@ -58,7 +59,7 @@ class Tally:
         self._identities = CaseIdentities()
         self._chains: dict[tuple[str, ...], tuple[str, str]] = {}
 
-    def add(
+    def add(  # noqa: PLR0913 - all that a case is
         self,
         *,
         suites: Sequence[str],
@@ -69,6 +70,7 @@ class Tally:
         variant: str = "",
         properties: Sequence[tuple[str, str]] = (),
         attachments: Sequence[Attachment] = (),
+        reason: str = "",
     ) -> None:
         """Add a case with its attempts, in their order; there is at least one.
 
@@ -101,6 +103,7 @@ class Tally:
                 told,
                 services,
                 self._kept_attachments(attachments) if attachments else (),
+                cut(reason.strip(), REASON_LIMIT) if attempts[-1].failure is None else "",
             )
         )
 

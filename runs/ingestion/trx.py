@@ -215,4 +215,5 @@ class _Results(RecordWalk):
             attempts=[attempt],
             properties=[("Category", one) for one in categories],
             attachments=[attachment(path) for path in (*files, *(one.get("href") for one in collected))],
+            reason=element.said("Output", "ErrorInfo", "Message"),
         )

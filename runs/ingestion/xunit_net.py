@@ -81,6 +81,7 @@ class XUnitNetWalk(RecordWalk):
                 attachment("", one.get("name"), one.get("media-type"))
                 for one in element.all("attachments", "attachment")
             ],
+            reason=element.said("reason") or element.said("warnings", "warning"),
         )
 
     def _error(self, element: Element) -> None:

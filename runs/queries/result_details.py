@@ -50,6 +50,8 @@ class Told:
     files: list[NamedFile]
     #: Of a test that did not fail; what failed has its output with its attempt.
     output: str
+    #: Why it was skipped, or what it warns of.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,11 @@ class ResultPage:
     def property_count(self) -> int:
         """Properties told."""
         return sum(len(one.properties) for one in self.told)
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it was skipped, or what it warns of, each once."""
+        return list(dict.fromkeys(one.reason for one in self.told if one.reason))
 
     @property
     def files(self) -> list[NamedFile]:
@@ -113,7 +120,13 @@ def details_of(run: Run, case: TestCase) -> list[Told]:
     found = [(row.shard, unpacked(row.body)) for row in rows]
     sent = _sent(run) if any(details.attachments for _, details in found) else {}
     return [
-        Told(shard, details.properties, list(_named(details.attachments, shard, sent)), details.output)
+        Told(
+            shard,
+            details.properties,
+            list(_named(details.attachments, shard, sent)),
+            details.output,
+            details.reason,
+        )
         for shard, details in found
     ]
 

@@ -136,7 +136,8 @@ def test_details_are_shown_with_the_files_that_were_sent(client: Client) -> None
     )
     marks = "hello\n[[ATTACHMENT|/ci/out/a.png]]\n[[ATTACHMENT|../../etc/passwd]]"
     inner = f"<properties>{names}</properties><system-out>{marks}</system-out>"
-    store(run, suite_of(case_of("says", inner), case_of("fails", "<failure message='m'/>")))
+    later = case_of("later", "<skipped message='not &lt;yet&gt;'/>")
+    store(run, suite_of(case_of("says", inner), case_of("fails", "<failure message='m'/>"), later))
     stream = io.BytesIO(b"picture")
     artifact = keep_artifact(run_id=run.pk, shard=1, path="out/a.png", stream=stream)
     says, fails = (TestCase.objects.get(name=name) for name in ("says", "fails"))
@@ -154,6 +155,9 @@ def test_details_are_shown_with_the_files_that_were_sent(client: Client) -> None
     api = f"/api/v1/runs/{run.pk}"
     answer = client.get(f"{api}/results/{says.pk}", headers=bearer(run.project)).json()
     tries = client.get(f"{api}/results/{fails.pk}", headers=bearer(run.project)).json()["tries"]
+    skipped = TestCase.objects.get(name="later").pk
+    reason = client.get(f"{api}/results/{skipped}", headers=bearer(run.project)).json()["told"][0]["reason"]
+    why = client.get(reverse("result", args=["shop", run.number, skipped])).content.decode()
     suites = client.get(f"{api}/suite-properties", headers=bearer(run.project)).json()
 
     for shown in (page, test):
@@ -163,6 +167,9 @@ def test_details_are_shown_with_the_files_that_were_sent(client: Client) -> None
         assert "A-&lt;b&gt;" in shown
         assert "hello" in shown
     assert "How it failed" in failed
+    assert reason == "not <yet>"
+    assert "Why it was skipped" in why
+    assert "not &lt;yet&gt;" in why
     assert "java" in whole
     assert answer["told"] == [
         {
@@ -188,6 +195,7 @@ def test_details_are_shown_with_the_files_that_were_sent(client: Client) -> None
                 },
             ],
             "output": marks,
+            "reason": "",
         }
     ]
     assert [(one["number"], one["outcome"], one["failure"]["message"]) for one in tries] == [

@@ -310,3 +310,44 @@ def test_suites_that_tell_the_same_are_put_together() -> None:
     assert told.suites == kept
     assert unpacked_suites(packed_suites(kept)) == kept
     assert packed_suites([]) is None
+
+
+# --- why a test was skipped -----------------------------------------------------------------------
+
+REASONS = {
+    "junit": "<testsuite><testcase name='t'><skipped message=' no net '>x:3</skipped></testcase></testsuite>",
+    "junit text": "<testsuite><testcase name='t'><skipped>\n no net\n</skipped></testcase></testsuite>",
+    "phpunit": "<testsuite><testcase name='t'><warning type='W'>no net</warning></testcase></testsuite>",
+    "nunit": "<test-run><test-suite><test-case fullname='C.t' result='Skipped'>"
+    "<reason><message>no net</message></reason></test-case></test-suite></test-run>",
+    "xunit": "<assemblies><assembly name='a'><test name='t' result='Skip'><reason>no net</reason></test>"
+    "</assembly></assemblies>",
+    "trx": "<TestRun><Results><UnitTestResult testName='t' outcome='NotExecuted'><Output><ErrorInfo>"
+    "<Message>no net</Message></ErrorInfo></Output></UnitTestResult></Results></TestRun>",
+    "ctrf": '{"results": {"tests": [{"name": "t", "status": "skipped", "message": "no net"}]}}',
+}
+
+
+@pytest.mark.parametrize("document", REASONS.values(), ids=REASONS)
+def test_why_a_test_was_skipped_is_kept(document: str) -> None:
+    [case], _ = read(document)
+
+    assert case.reason == "no net"
+    assert len(case.attempts) == 1
+    body = DetailsBudget().of(case)
+    assert body is not None
+    assert unpacked(body) == Details(reason="no net")
+
+
+def test_a_failure_says_itself_why() -> None:
+    [failed], _ = read(
+        "<testsuite><testcase name='t'><skipped message='x'/><failure/></testcase></testsuite>"
+    )
+    [bare], _ = read("<testsuite><testcase name='t'><skipped/></testcase></testsuite>")
+    [long], _ = read(
+        f"<testsuite><testcase name='t'><skipped message='{'x' * 9_000}'/></testcase></testsuite>"
+    )
+
+    assert (failed.reason, bare.reason) == ("", "")
+    assert DetailsBudget().of(bare) is None
+    assert len(long.reason) < 2_100
