@@ -1,57 +1,76 @@
-"""JUnit reports as pytest writes them, with further attempts in Surefire's form."""
+"""JUnit reports as pytest writes them, with further attempts in Surefire's form; junitparser writes them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from xml.sax.saxutils import escape, quoteattr
+
+from junitparser import Error, Failure, FloatAttr, Skipped, xunit2
 
 from runs.sample.calendar import PlannedRun
 from runs.sample.incidents import Outcome, Told
 
 
+class FlakyError(xunit2.FlakyError):
+    """An error before a pass, with the seconds that Surefire says it took."""
+
+    time = FloatAttr()
+
+
+class FlakyFailure(xunit2.FlakyFailure):
+    """The same of a failure."""
+
+    time = FloatAttr()
+
+
+class RerunError(xunit2.RerunError):
+    """The same of a further error of a test that never passed."""
+
+    time = FloatAttr()
+
+
+class RerunFailure(xunit2.RerunFailure):
+    """The same of a failure."""
+
+    time = FloatAttr()
+
+
 def report(run: PlannedRun, results: Sequence[Outcome]) -> bytes:
     """The run's report."""
-    failed = [one for one in results if not one.passed]
-    errors = sum(one.failures[0].is_error for one in failed)
-    skipped = sum(bool(one.test.skipped) for one in results)
-    seconds = sum(one.seconds for one in results)
-    counts = f'errors="{errors}" failures="{len(failed) - errors}" skipped="{skipped}" tests="{len(results)}"'
-    return "".join(
-        [
-            '<?xml version="1.0" encoding="utf-8"?>\n<testsuites name="pytest tests">',
-            f'<testsuite name="pytest" {counts} {_where(run)} time="{seconds:.3f}">',
-            *(part for one in results for part in _case(one)),
-            "</testsuite></testsuites>\n",
-        ]
-    ).encode()
+    suite = xunit2.TestSuite("pytest")
+    suite.timestamp = run.at.isoformat()
+    suite.hostname = f"runner-{int(run.commit[:2], 16) % 4 + 1}"
+    suite.add_testcases([_case(one) for one in results])
+    whole = xunit2.JUnitXml("pytest tests")
+    whole.append(suite)
+    written: bytes = whole.tostring()
+    return written
 
 
-def _where(run: PlannedRun) -> str:
-    return f'timestamp="{run.at.isoformat()}" hostname="runner-{int(run.commit[:2], 16) % 4 + 1}"'
-
-
-def _case(one: Outcome) -> Iterator[str]:
+def _case(one: Outcome) -> xunit2.TestCase:
     test = one.test
-    yield f'<testcase classname="{test.class_name}" name={quoteattr(test.name)} time="{one.seconds:.3f}">'
-    services = sorted({told.service for told in one.failures if told.service})
-    if services:
-        properties = "".join(f'<property name="service" value="{service}"/>' for service in services)
-        yield f"<properties>{properties}</properties>"
+    case = xunit2.TestCase(test.name, classname=test.class_name, time=round(one.seconds, 3))
+    for service in sorted({told.service for told in one.failures if told.service}):
+        case.add_property("service", service)
     if test.skipped:
-        yield f'<skipped type="pytest.skip" message={quoteattr(test.skipped)}/>'
+        case.append(Skipped(test.skipped, "pytest.skip"))
+    case.extend(_tries(one))
+    return case
+
+
+def _tries(one: Outcome) -> Iterator[Error | Failure | FlakyError | FlakyFailure | RerunError | RerunFailure]:
+    """What each try that failed told: the first of a test that failed for good, then the others."""
     for number, told in enumerate(one.failures):
-        yield _failure(one, told, is_first=number == 0)
-    yield "</testcase>\n"
-
-
-def _failure(one: Outcome, told: Told, *, is_first: bool) -> str:
-    word = "Error" if told.is_error else "Failure"
-    text = escape(_traceback(one, told))
-    attributes = f"message={quoteattr(f'{told.kind}: {told.message}')} type={quoteattr(told.kind)}"
-    if not one.passed and is_first:
-        return f"<{word.lower()} {attributes}>{text}</{word.lower()}>"
-    tag = f"{'flaky' if one.passed else 'rerun'}{word}"
-    return f'<{tag} {attributes} time="{one.seconds:.3f}"><stackTrace>{text}</stackTrace></{tag}>'
+        message = f"{told.kind}: {told.message}"
+        if not one.passed and number == 0:
+            first = (Error if told.is_error else Failure)(message, told.kind)
+            first.text = _traceback(one, told)
+            yield first
+            continue
+        kinds = (FlakyFailure, FlakyError) if one.passed else (RerunFailure, RerunError)
+        again = kinds[told.is_error](message, told.kind)
+        again.stack_trace = _traceback(one, told)
+        again.time = round(one.seconds, 3)
+        yield again
 
 
 def _traceback(one: Outcome, told: Told) -> str:
