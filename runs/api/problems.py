@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http import HTTPStatus
 
+from django.conf import settings
+from django.core.exceptions import (
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -72,6 +79,11 @@ def install(api: NinjaAPI) -> None:
         status = HTTPStatus.BAD_REQUEST if malformed else HTTPStatus.UNPROCESSABLE_ENTITY
         return problem(status, detail, problems=complaints)
 
+    @api.exception_handler(SuspiciousOperation)
+    def on_too_much(_request: HttpRequest, error: SuspiciousOperation) -> HttpResponse:
+        status, detail = _too_much(error)
+        return problem(status, detail)
+
     @api.exception_handler(HttpError)
     def on_http_error(_request: HttpRequest, error: HttpError) -> HttpResponse:
         status = HTTPStatus(error.status_code)
@@ -84,6 +96,21 @@ def install(api: NinjaAPI) -> None:
     @api.exception_handler(Http404)
     def on_missing(_request: HttpRequest, _error: Http404) -> HttpResponse:
         return problem(HTTPStatus.NOT_FOUND, "Nothing is here, or this token may not see it.")
+
+
+def _too_much(error: SuspiciousOperation) -> tuple[HTTPStatus, str]:
+    """What the framework refuses of a form, with what to do instead."""
+    if isinstance(error, TooManyFilesSent):
+        limit = settings.DATA_UPLOAD_MAX_NUMBER_FILES
+        mend = f"A form has up to {limit:,} files. Send them as one archive, .zip or .tar.gz."
+        return HTTPStatus.BAD_REQUEST, mend
+    if isinstance(error, TooManyFieldsSent):
+        limit = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+        return HTTPStatus.BAD_REQUEST, f"A form has up to {limit:,} fields besides its files."
+    if isinstance(error, RequestDataTooBig):
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE // 2**20
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"All but files has up to {limit} MiB in a request."
+    return HTTPStatus.BAD_REQUEST, f"The request is malformed. {_DESCRIBED}"
 
 
 def _where(place: Sequence[str | int]) -> str:

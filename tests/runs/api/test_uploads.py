@@ -372,6 +372,21 @@ def test_an_upload_has_a_limit(client: Client, project: Project, settings: Setti
     assert not Upload.objects.exists()
 
 
+def test_a_form_of_too_many_files_is_refused_with_what_to_do(
+    client: Client, project: Project, settings: Settings
+) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FILES = 2
+
+    answer = send(client, project, GOOD, GOOD, GOOD)
+
+    assert answer.status_code == 400
+    assert answer.json()["detail"] == "A form has up to 2 files. Send them as one archive, .zip or .tar.gz."
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 1
+    assert "up to 1 fields" in send(client, project, GOOD, branch="main").json()["detail"]
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS, settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000, 8
+    assert send(client, project, GOOD, branch="a-long-name").status_code == 413
+
+
 def test_what_is_no_report_is_refused_by_name(client: Client, project: Project) -> None:
     answer = send(client, project, b'{"passed": 3}', name="report.json")
 
