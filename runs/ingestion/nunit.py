@@ -80,7 +80,8 @@ class NUnitWalk(RecordWalk):
             self._failed_suite(element)
             return
         full_name = element.get("fullname") or element.get("name")
-        own = element.get("name") if element.get("fullname") else ""
+        # Pester writes a sentence, in which dots are no steps, and tells it by itself as the description.
+        own = element.get("name") if element.get("fullname") else element.get("description")
         class_name, name = split_name(full_name, own)
         # Some loggers write a class without its namespace: the full name knows better.
         class_name = class_name or element.get("classname")

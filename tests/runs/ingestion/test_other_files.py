@@ -209,3 +209,13 @@ def test_utf_16_is_left_as_it_is() -> None:
     chunk = "<![CDATA[".encode("utf-16") + b"a\0" * 2_000_000
 
     assert Sections().divided(chunk) == chunk
+
+
+def test_pesters_sentences_are_whole_names() -> None:
+    case = "<test-case description='returns 1.5' name='Get-Price.with tax.returns 1.5' result='Success'/>"
+    [pester] = read(f"<test-results><test-suite><results>{case}</results></test-suite></test-results>")[0]
+
+    assert (pester.class_name, pester.name) == ("Get-Price.with tax", "returns 1.5")
+    described = "<test-case description='It pays' name='N.C.Pays' result='Success'/>"
+    [nunit] = read(f"<test-results><test-suite><results>{described}</results></test-suite></test-results>")[0]
+    assert (nunit.class_name, nunit.name) == ("N.C", "Pays")
