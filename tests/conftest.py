@@ -21,6 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 #: `make fuzz`: long, and anew each time.
 hypothesis.settings.register_profile("fuzz", max_examples=20_000, deadline=None, derandomize=False)
 IN_CI = os.environ.get("CI", "").lower() == "true"
+if not IN_CI:
+    # As Hypothesis does in CI by itself: a busy machine is no failure.
+    hypothesis.settings.register_profile(
+        "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("patient")
 
 #: These files take longest. They begin first, or the end would be spent waiting for one of them alone.
 LONGEST = (
