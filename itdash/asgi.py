@@ -15,6 +15,8 @@ _ = get_resolver().url_patterns
 
 from itdash.bodies import BoundedBodies  # noqa: E402 - its answers need Django set up
 
-application = BoundedBodies(_django, limit_bytes=settings.UPLOAD_LIMIT_BYTES)
+application = BoundedBodies(
+    _django, limit_bytes=settings.UPLOAD_LIMIT_BYTES, elsewhere_bytes=settings.FORM_LIMIT_BYTES
+)
 gc.collect()
 gc.freeze()

@@ -208,6 +208,8 @@ STORAGES: dict[str, dict[str, Any]] = {
 }
 UPLOAD_LIMIT_BYTES = 250 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 1024 * 1024
+#: Of requests that are no uploads, with room for each to say by itself what is too much for it.
+FORM_LIMIT_BYTES = 6 * 1024 * 1024
 #: Java builds write a file per class; `itdash upload` packs many files into one.
 DATA_UPLOAD_MAX_NUMBER_FILES = 1_000
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024

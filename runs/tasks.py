@@ -7,6 +7,7 @@ import socket
 from datetime import UTC, datetime
 
 from celery import shared_task  # noqa: TID251 - here is where tasks live
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import transaction
 
@@ -22,11 +23,15 @@ from runs.actions.schedules import enqueue_due
 from runs.actions.sending import forget_sent as forget
 from runs.actions.sending import send_delivery as send
 from runs.actions.sweep import ring_for_unjudged, sweep
+from runs.actions.uploads import give_up_upload
 from runs.actions.uploads import ingest_upload as ingest
 from runs.actions.webhooks import handle_delivery as handle
 from runs.dispatch import Work
 from runs.execution.executor import execute, sweep_checkouts
 from runs.models import Run
+
+#: The largest upload takes a minute.
+INGEST_LIMIT_SECONDS = 20 * 60
 
 
 @shared_task(name="runs.tasks.execute_run")
@@ -37,10 +42,18 @@ def execute_run(run_id: int) -> None:
         execute(claim)
 
 
-@shared_task(name="runs.tasks.ingest_upload")
+@shared_task(
+    name="runs.tasks.ingest_upload",
+    soft_time_limit=INGEST_LIMIT_SECONDS,
+    # Code that hears nothing for so long is ended; the next try counts.
+    time_limit=INGEST_LIMIT_SECONDS + 60,
+)
 def ingest_upload(upload_id: int) -> None:
-    """Store an upload, unless it is stored."""
-    ingest(upload_id)
+    """Store an upload, unless it is stored. One that takes for ever is not begun again."""
+    try:
+        ingest(upload_id)
+    except SoftTimeLimitExceeded:
+        give_up_upload(upload_id, minutes=INGEST_LIMIT_SECONDS // 60)
 
 
 @shared_task(name="runs.tasks.handle_delivery")

@@ -157,7 +157,11 @@ def ingest_upload(upload_id: int) -> UploadStatus | None:
         own = Report.objects.filter(upload=OuterRef("pk")).order_by("pk").values("pk")
         upload = Upload.objects.select_related("run").annotate(own=ArraySubquery(own)).get(pk=upload_id)
         if upload.try_count > TRY_LIMIT:
-            return _give_up(upload)
+            return _give_up(
+                upload,
+                f"It could not be stored {TRY_LIMIT} times, for a reason on the server's side: see the "
+                "worker's log. The files are kept.",
+            )
         try:
             stored = ingest_reports(run_id=upload.run_id, shard=upload.shard, report_ids=upload.own)
         except (ConnectionError, PermissionError):
@@ -202,7 +206,8 @@ def _create(
         suite=fields.suite,
         run_key=fields.run_key or None,
         shards=fields.shards,
-        started_at=fields.started_at,
+        # PostgreSQL knows no zones as far off as Python does.
+        started_at=fields.started_at.astimezone(UTC) if fields.started_at else None,
         tags=tags,
         environment_facts=environment,
         **told,
@@ -301,11 +306,16 @@ def settle_overdue() -> Iterator[int]:
         yield run_id
 
 
-def _give_up(upload: Upload) -> UploadStatus:
-    reason = (
-        f"It could not be stored {TRY_LIMIT} times, for a reason on the server's side: see the worker's log. "
-        "The files are kept."
-    )
+def give_up_upload(upload_id: int, *, minutes: int) -> None:
+    """Reject an upload that took longer than that, unless it is stored after all."""
+    with alone_with(Lock.UPLOAD, upload_id) as is_alone:
+        upload = Upload.objects.select_related("run").get(pk=upload_id)
+        if is_alone and upload.status == UploadStatus.RECEIVED:
+            reason = f"It could not be read within {minutes} minutes. The files are kept: send them in parts."
+            _give_up(upload, reason)
+
+
+def _give_up(upload: Upload, reason: str) -> UploadStatus:
     problem: dict[str, object] = {"file": "", "line": None, "reason": reason}
     Report.objects.filter(upload=upload, status=UploadStatus.RECEIVED).update(status=UploadStatus.REJECTED)
     statuses = Report.objects.filter(upload=upload).values_list("status", flat=True)

@@ -27,6 +27,7 @@ from runs.api.paging import page, read_cursor
 from runs.api.problems import ProblemError, problem
 from runs.api.schemas import Paging, RunOut, seconds
 from runs.ingestion.formats import describe_bytes, may_be_report
+from runs.ingestion.report import clean
 from runs.models import Project, Run, Upload
 from runs.queries.samples import UNTIL_TAG
 from runs.queries.uploads import UploadRow, rows_of, upload_facts, uploads_before
@@ -409,10 +410,13 @@ def _left_out(request: HttpRequest) -> list[str]:
         if name != "files":
             sent = ", ".join(str(file.name)[:100] for file in request.FILES.getlist(name)[:_LEFT_OUT_LIMIT])
             told.append(f"Reports go into the field “files”; what “{name[:100]}” held was left out: {sent}.")
-    return told[:_LEFT_OUT_LIMIT]
+    for name, values in request.POST.lists():
+        if len(values) > 1:
+            told.append(f"The field “{name[:100]}” came {len(values)} times; the last one holds.")
+    return [clean(one) for one in told[:_LEFT_OUT_LIMIT]]
 
 
 def _extra(request: HttpRequest, kind: str) -> dict[str, str]:
     """The form's `env.NAME` or `tag.NAME` fields by name."""
     matches = [(_EXTRA.fullmatch(name), value) for name, value in request.POST.items()]
-    return {match[2]: str(value) for match, value in matches if match and match[1] == kind}
+    return {clean(match[2]): clean(str(value)) for match, value in matches if match and match[1] == kind}

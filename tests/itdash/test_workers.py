@@ -11,6 +11,7 @@ from celery.fixups.django import DjangoWorkerFixup  # type: ignore[attr-defined]
 
 import itdash.celery
 from runs.dispatch import Work
+from runs.tasks import ingest_upload
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,3 +50,8 @@ def test_celery_itself_leaves_them_open(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(fixup, "_close_database", lambda: pytest.fail("closed"))
     for _ in range(3):
         fixup.on_task_prerun(SimpleNamespace(request=None))
+
+
+def test_a_worker_that_grew_is_replaced_and_an_upload_has_an_end() -> None:
+    assert itdash.celery.app.conf.worker_max_memory_per_child == 600 * 1024
+    assert (ingest_upload.soft_time_limit, ingest_upload.time_limit) == (1_200, 1_260)
