@@ -271,5 +271,5 @@ def test_an_upload_takes_the_gates_of_its_suites_definition() -> None:
     assert made.gates == {"new_failures": 0, "duration_increase": 0.25}
     assert (made.trigger, made.verdict) == (Trigger.UPLOAD, Verdict.PASS)
     assert made.events.filter(kind="gated").count() == 1
-    told = {"run": {"verdict": made.verdict, "totals": {}}, "status": "stored"}
+    told = {"run": {"verdict": made.verdict, "status": made.status, "totals": {}}, "status": "stored"}
     assert exit_code(told, "verdict") == 0
