@@ -13,9 +13,6 @@ from django.http import HttpRequest
 
 from runs.api.problems import ProblemError
 
-#: Rows of one page, at most.
-LIMIT_MAX = 1000
-
 
 def read_cursor(cursor: str, *kinds: type) -> list[Any] | None:
     """The key in a cursor, one value per kind (`int` or `str`); None for the first page.

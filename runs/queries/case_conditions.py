@@ -41,11 +41,6 @@ class Conditions:
         """Failures that are."""
         return MIN_FAILURES
 
-    @property
-    def telling_count(self) -> int:
-        """Conditions that tell something."""
-        return sum(row.is_telling for row in self.rows)
-
 
 def conditions(history: CaseHistory, *, default_branch: str, masked_runs: Collection[int]) -> Conditions:
     """No query. Runs in which the environment failed are left out, skipped results too."""

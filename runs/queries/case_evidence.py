@@ -136,11 +136,6 @@ class Why:
         return self._input("changes_hit")
 
     @property
-    def passes_to_go(self) -> int:
-        """Passes in a row that it still needs to be called healthy."""
-        return max(0, self.thresholds.recovery_passes - self.passing_executions)
-
-    @property
     def last_evidence_at(self) -> datetime | None:
         """When it last failed in a way that counts."""
         known = self.state.inputs.get("last_evidence_at") if self.state else None

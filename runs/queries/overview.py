@@ -96,11 +96,6 @@ class Overview:
         return sum(bool(row.judged) and not row.is_red for row in self.suites)
 
     @property
-    def silent_count(self) -> int:
-        """Suites without a judged run on the branch."""
-        return sum(not row.judged for row in self.suites)
-
-    @property
     def flaky(self) -> list[SuiteRow]:
         """Green suites whose newest run needed retries."""
         return [row for row in self.suites if row.judged and row.judged[-1].flaky_count and not row.is_red]

@@ -14,7 +14,6 @@ from django.db.models import Exists, OuterRef, Q
 
 from runs.models import Blame, Project, Result, Run, Suite, User
 from runs.models.runs import RunQuerySet
-from runs.queries.marks import Mark
 from runs.queries.run_words import Length, Word, length_of, replaced, text_of, words_of
 from runs.vocabulary import UNFINISHED, Outcome, RunStatus
 
@@ -93,16 +92,6 @@ class RunRow:
 
     run: Run
     duration_parts: list[tuple[str, float]]
-
-    @property
-    def done_parts(self) -> list[tuple[str, float]]:
-        """Passed, failed and flaky, for a bar."""
-        run = self.run
-        return [
-            (Mark.PASSED, run.passed_count),
-            (Mark.FAILED, run.failed_count + run.errored_count),
-            (Mark.FLAKY, run.flaky_count),
-        ]
 
     @property
     def bad_count(self) -> int:

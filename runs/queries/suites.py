@@ -119,11 +119,6 @@ class SuiteRow:
         """The newest judged run that is no failure."""
         return next((run for run in reversed(self.judged) if not run.is_failure), None)
 
-    @property
-    def is_runnable(self) -> bool:
-        """Whether it can be started here: known from a suite file or the repository, not only uploads."""
-        return bool(self.suite.project.repository_url)
-
 
 def suite_rows(project: Project, *, suite_id: int | None = None, branch: str = "") -> list[SuiteRow]:
     """Every suite of the project by name, or that one, with its last runs on that branch, or on the default
