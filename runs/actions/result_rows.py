@@ -157,25 +157,30 @@ _NOT_REPEATED = "NOT EXISTS (SELECT FROM itdash_repeats_1 p WHERE p.identity = s
 #: In the order of the primary key, which saves half of the time that the indexes cost.
 _BY_CASE = "ORDER BY c.id"
 
-# Of the run and of its shard at once: the run's results are read once.
+# Of the run and of its shards at once: the run's results are read once. A report of one shard may change what
+# came of a test that another one told of first.
 _COUNT = """
-WITH counted AS (
-    SELECT count(*) AS tests,
+WITH counted AS MATERIALIZED (
+    SELECT shard, count(*) AS tests,
            count(*) FILTER (WHERE outcome = 'passed') AS passed,
            count(*) FILTER (WHERE outcome = 'failed') AS failed,
            count(*) FILTER (WHERE outcome = 'errored') AS errored,
            count(*) FILTER (WHERE outcome = 'skipped') AS skipped,
-           count(*) FILTER (WHERE outcome = 'flaky') AS flaky,
-           count(*) FILTER (WHERE shard = %(shard)s) AS shard_tests,
-           count(*) FILTER (WHERE shard = %(shard)s AND outcome IN ('failed', 'errored')) AS shard_failed
-    FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s
-), own_shard AS (
-    UPDATE runs_shard SET test_count = n.shard_tests, failed_count = n.shard_failed
-    FROM counted n WHERE run_id = %(run)s AND number = %(shard)s
+           count(*) FILTER (WHERE outcome = 'flaky') AS flaky
+    FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s GROUP BY shard
+), own_shards AS (
+    UPDATE runs_shard s SET test_count = n.tests, failed_count = n.failed + n.errored
+    FROM counted n WHERE s.run_id = %(run)s AND s.number = n.shard
+      AND (s.test_count, s.failed_count) <> (n.tests, n.failed + n.errored)
 )
 UPDATE runs_run SET test_count = n.tests, passed_count = n.passed, failed_count = n.failed,
                     errored_count = n.errored, skipped_count = n.skipped, flaky_count = n.flaky
-FROM counted n WHERE id = %(run)s
+FROM (
+    SELECT coalesce(sum(tests), 0) AS tests, coalesce(sum(passed), 0) AS passed,
+           coalesce(sum(failed), 0) AS failed, coalesce(sum(errored), 0) AS errored,
+           coalesce(sum(skipped), 0) AS skipped, coalesce(sum(flaky), 0) AS flaky
+    FROM counted
+) n WHERE id = %(run)s
 """
 
 

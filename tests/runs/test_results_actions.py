@@ -20,7 +20,7 @@ from runs.actions.partitions import ensure_partition
 from runs.actions.results import ReportFile, StoredReports, store_reports
 from runs.ingestion.errors import ReportLimitError
 from runs.ingestion.junit import JUnitReader
-from runs.models import Artifact, Attempt, Failure, Report, Result, Run, TestCase
+from runs.models import Artifact, Attempt, Failure, Report, Result, Run, Shard, TestCase
 from runs.vocabulary import UploadStatus
 from tests.factories import make_run, make_suite
 from tests.runs.ingestion.corpus import rows_of
@@ -614,3 +614,17 @@ def test_a_file_that_is_refused_half_way_leaves_nothing_in_storage(tmp_path: Pat
 
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     assert not Artifact.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_shards_totals_follow_what_another_shard_says_of_its_tests() -> None:
+    run = make_run()
+    first = Shard.objects.create(run=run, number=1)
+    second = Shard.objects.create(run=run, number=2)
+    store(run, suite_of(passing("a"), passing("b")), shard=1)
+
+    store(run, suite_of(failing("a"), passing("only here")), shard=2)
+
+    for shard, wanted in ((first, (2, 1)), (second, (1, 0))):
+        shard.refresh_from_db()
+        assert (shard.test_count, shard.failed_count) == wanted
