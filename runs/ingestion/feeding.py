@@ -23,6 +23,8 @@ CHUNK_BYTES = 128 * 1024
 PROLOGUE_LIMIT_BYTES = 1024 * 1024
 DEPTH_LIMIT = 1_000
 
+#: The end of a stream, in which the root element's end is looked for.
+_END_BYTES = 1_000
 _POSITION = re.compile(r",? line \d+, column \d+.*$", re.DOTALL)
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 #: What may stand before a document type. Each part begins with other signs: none is tried in two ways.
@@ -63,9 +65,11 @@ def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
     """
     parser = _parser(walk)
     sections = Sections()
-    beginning = b""
+    beginning = end = b""
+    is_all = False
     try:
         while chunk := stream.read(CHUNK_BYTES):
+            end = end[-_END_BYTES:] + chunk[-_END_BYTES:]
             if not walk.root:
                 beginning += chunk
                 _refuse_entities(beginning)
@@ -77,11 +81,12 @@ def read_xml(stream: BinaryIO, walk: Walk) -> Iterator[list[CaseRead]]:
         if not beginning.strip(_BLANK):
             reason = "The file is empty."
             raise NotAReportError(reason)
+        is_all = True
         parser.close()
     except etree.XMLSyntaxError as error:
         if walk.cases:
             yield _taken(walk)
-        raise _malformed(error, beginning) from error
+        raise _malformed(error, beginning, is_cut=is_all and _is_cut(end, walk.root)) from error
     if walk.cases:
         yield _taken(walk)
 
@@ -142,7 +147,7 @@ def _refuse_entities(beginning: bytes) -> None:
     plain = beginning.replace(b"\0", b"")  # UTF-16
     place = _entities_at(plain)
     if place >= 0:
-        reason = "The document declares entities (<!ENTITY …>), which is never done by a test tool."
+        reason = "The document declares entities (<!ENTITY …>), which no test tool does: leave them out."
         raise UnsafeReportError(reason, line=plain.count(b"\n", 0, place) + 1)
     if len(beginning) > PROLOGUE_LIMIT_BYTES:
         reason = "No element within the first MiB."
@@ -175,7 +180,13 @@ def refuse_outside(root: str, public_id: str | None, system_id: str | None) -> N
         raise UnsafeReportError(reason, line=1)
 
 
-def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
+def _is_cut(end: bytes, root: str) -> bool:
+    """Whether a document whose root element began ends with something else than that element's end."""
+    plain = end.replace(b"\0", b"").rstrip()  # UTF-16
+    return bool(root) and not plain.endswith((f"{root}>".encode(), b"-->", b"?>"))
+
+
+def _malformed(error: etree.XMLSyntaxError, beginning: bytes, *, is_cut: bool) -> Exception:
     line = error.position[0] or 1
     other = describe_bytes(beginning) or describe_text(beginning)
     if other:
@@ -183,6 +194,9 @@ def _malformed(error: etree.XMLSyntaxError, beginning: bytes) -> Exception:
     said = _POSITION.sub("", error.msg or "").strip().rstrip(".") or "no reason given"
     # How the parser calls a section that never ends.
     said = said.replace("Unregistered error message", "it breaks off")
+    if is_cut and not mend_of(said, beginning):
+        # Within a tag the parser tells what it expected next: that is not the fault.
+        said = "it breaks off"
     mend = mend_of(said, beginning)
     return MalformedReportError(f"Not well-formed XML: {said}. {mend}".rstrip(), line=line)
 

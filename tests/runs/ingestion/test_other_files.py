@@ -118,6 +118,8 @@ def test_what_is_no_xml_at_all_is_named(document: bytes, words: str) -> None:
         ("<testsuite/><testsuite/>", "write each into a file of its own"),
         ("<testsuite><testcase name='a'><failure>", "was stopped before"),
         ("<testsuite><system-out><![CDATA[", "it breaks off"),
+        ("<testsuite><testcase name='a'/><testcase na", "it breaks off"),
+        ("<testsuite><testcase name='a'/><testcase name='b", "it breaks off"),
         ("<testsuite name='\x1b[31m'/>", "control character"),
         ("<testsuite name='&#27;'/>", "control character"),
         (b"<testsuite name='\xe9 '/>", "not in the encoding"),
