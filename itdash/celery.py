@@ -29,9 +29,9 @@ app.conf.update(
     broker_connection_retry_on_startup=True,
     # A worker looks into its queues by their names and not in turn: uploads before verdicts before messages.
     broker_transport_options={"queue_order_strategy": "sorted"},
-    # What libxml2 knows of the names in documents stays with its thread for good, so whoever sends ever other
-    # ones makes a process grow. A large report takes some 350 MiB with all that was there before.
-    worker_max_memory_per_child=600 * 1024,  # KiB; looked at between two tasks
+    # What libxml2 knows of names in documents stays with its thread: whoever sends ever other ones makes a
+    # process grow until it reads no new name of anybody's, beyond 450 MiB. A large report takes some 350.
+    worker_max_memory_per_child=400 * 1024,  # KiB; looked at between two tasks
     worker_cancel_long_running_tasks_on_connection_loss=False,
     task_default_queue="default",
     task_routes={

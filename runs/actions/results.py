@@ -27,7 +27,7 @@ from runs.ingestion.archive import (
     place_in_order,
     without_kept,
 )
-from runs.ingestion.attachments import ATTACHMENT_LIMIT
+from runs.ingestion.attachments import ATTACHMENT_COUNT_LIMIT, ATTACHMENT_LIMIT
 from runs.ingestion.details import SuiteDetails, SuitesTold, packed_suites
 from runs.ingestion.errors import MalformedReportError, NotAReportError, ReportError
 from runs.ingestion.feeding import ReportReader
@@ -337,12 +337,12 @@ class _Reading:
         if more_count > 0:
             reason = f"{more_count:,} more failures outside of tests are only in the raw report."
             self._add(StoredProblem(name, reason))
-        if summary.attachment_left_count:
-            reason = (
-                f"{summary.attachment_left_count:,} attachments are only named in the raw report: a test "
-                f"case may have {ATTACHMENT_LIMIT} of them."
-            )
-            self._add(StoredProblem(name, reason))
+        left_count = summary.attachment_left_count
+        if left_count:
+            # Of one output no more are told apart.
+            least = "at least " if left_count >= ATTACHMENT_COUNT_LIMIT else ""
+            beyond = f"Attachments beyond {ATTACHMENT_LIMIT} of a test case, {least}{left_count:,},"
+            self._add(StoredProblem(name, f"{beyond} are only named in the raw report."))
 
     def _keep_suites(self, name: str, summary: ReportSummary) -> None:
         left_count = summary.suite_property_left_count

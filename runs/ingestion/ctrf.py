@@ -20,6 +20,8 @@ from runs.ingestion.tally import Source, Tally, failure_text, output_text
 from runs.vocabulary import FAILING, Outcome
 
 BATCH_SIZE = 500
+#: Characters of the tests in a batch: the last one may be much longer.
+BATCH_CHARACTERS = 1_000_000
 #: Attempts kept of one test.
 ATTEMPT_LIMIT = 200
 _SUITE_LIMIT = 100
@@ -45,9 +47,12 @@ class CtrfReader:
         """Yield the cases; see `ReportReader.batches`."""
         tally = self._tally
         try:
+            taken_size = 0
             for item in self._items:
                 self._add(item)
-                if len(tally.cases) >= BATCH_SIZE:
+                is_long = self._items.given_size - taken_size > BATCH_CHARACTERS
+                if tally.cases and (is_long or len(tally.cases) >= BATCH_SIZE):
+                    taken_size = self._items.given_size
                     yield self._taken()
         except MalformedReportError as error:
             if not self._items.was_found:

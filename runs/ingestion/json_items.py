@@ -40,6 +40,8 @@ class JsonItems:
         self._stream = stream
         self._path = list(path)
         self.was_found = False
+        #: Characters of the items given so far.
+        self.given_size = 0
         #: How the document begins, once it was begun.
         self.beginning = ""
         #: What was read and is not done with, the line it begins in, how far it was looked at and dealt with.
@@ -111,6 +113,7 @@ class JsonItems:
             if self._item_at < 0:
                 self._done = self._read
             elif len(self._open) == item_depth:
+                self.given_size += self._read - self._item_at
                 yield self._item(self._item_at, self._read)
                 self._item_at, self._done = -1, self._read
 

@@ -53,5 +53,5 @@ def test_celery_itself_leaves_them_open(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_worker_that_grew_is_replaced_and_an_upload_has_an_end() -> None:
-    assert itdash.celery.app.conf.worker_max_memory_per_child == 600 * 1024
+    assert itdash.celery.app.conf.worker_max_memory_per_child == 400 * 1024
     assert (ingest_upload.soft_time_limit, ingest_upload.time_limit) == (1_200, 1_260)

@@ -570,7 +570,7 @@ def test_what_is_left_out_of_an_upload_is_counted_and_what_is_odd_in_it_can_be_s
     reasons = [problem.reason for problem in stored.problems]
     assert [reason for reason in reasons if "no database" not in reason] == [
         "2 more failures outside of tests are only in the raw report.",
-        "3 attachments are only named in the raw report: a test case may have 100 of them.",
+        "Attachments beyond 100 of a test case, 3, are only named in the raw report.",
         (
             "Not well-formed XML: Couldn't find end of Start Tag nothing. Its tool was stopped before it had "
             "written all."

@@ -547,6 +547,12 @@ def test_json_is_read_up_to_where_it_is_no_utf_8() -> None:
         next(batches)
 
 
+def test_long_tests_of_json_are_given_out_before_they_are_many() -> None:
+    tests = [{"name": f"{number}{'x' * 400_000}"} for number in range(7)]
+
+    assert [len(batch) for batch in reader_of(ctrf_of(*tests)).batches()] == [3, 3, 1]
+
+
 def test_a_long_string_of_json_is_looked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Begun anew with each piece of it, ten that were as long as may be took a minute."""
     monkeypatch.setattr(json_items, "CHUNK_BYTES", 4_096)
