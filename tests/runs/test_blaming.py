@@ -11,7 +11,7 @@ import pytest
 from environments.models import Environment, EnvironmentService
 from runs.actions import blaming
 from runs.actions.blaming import blame_run
-from runs.models import Attempt, Blame, Event, Run, Service
+from runs.models import Attempt, Blame, Event, Run, Service, ServiceDay
 from runs.queries import blame_inputs
 from runs.tasks import judge_run
 from runs.vocabulary import Outcome, RunStatus, Trigger
@@ -265,6 +265,18 @@ def test_a_result_that_turned_out_well_by_a_later_report_loses_its_blame() -> No
     Run.objects.filter(pk=run.pk).update(failed_count=0, flaky_count=2)
     assert blame_run(run.pk) == 0
     assert not Blame.objects.filter(run=run).exists()
+
+
+def test_a_run_that_turns_out_to_tell_nothing_of_its_tests_loses_its_blames_and_their_counts() -> None:
+    run = watched_run({"test_a": Outcome.FAILED, "test_b": Outcome.FAILED})
+    assert blame_run(run.pk) == 2
+    assert ServiceDay.objects.get(project=run.project, is_total=True).failure_count == 2
+    Run.objects.filter(pk=run.pk).update(status=RunStatus.CANCELLED)
+
+    assert blame_run(run.pk) == 0
+
+    assert not Blame.objects.filter(run=run).exists()
+    assert ServiceDay.objects.get(project=run.project, is_total=True).failure_count == 0
 
 
 def test_what_is_too_much_to_look_at_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
