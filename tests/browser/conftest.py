@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Request, Response, sync_playwright
 
 from environments.probes import wait_until
 from runs.models import User
@@ -30,6 +31,9 @@ ARGUMENTS = [
 ]
 PASSWORD = "correct horse battery"
 START_SECONDS = 60
+_NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
+#: A page is loaded so often until all of it came.
+_LOADS = 5
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +144,7 @@ def page(browser: Browser, site: str, transactional_db: None) -> Iterator[Page]:
     """A page of its own; any refusal by the content policy or error of a script fails the test."""
     context = browser.new_context(base_url=site, viewport={"width": 1440, "height": 900})
     context.set_default_timeout(10_000)
-    opened = context.new_page()
+    opened = patient(context.new_page())
     complaints = watch(opened)
     yield opened
     opened.close()
@@ -158,6 +162,37 @@ def watch(page: Page) -> list[str]:
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return complaints
+
+
+def patient(page: Page) -> Page:
+    """Let `goto` load a page again of which something was lost because the machine's networks changed.
+
+    Chromium drops what it is loading when an interface comes or goes, and containers' do all the time: a
+    page without its styles says nothing of itself.
+    """
+    load = page.goto
+    lost: list[str] = []
+
+    def note(request: Request) -> None:
+        if _NETWORK_CHANGED in (request.failure or ""):
+            lost.append(request.url)
+
+    def goto(url: str, **options: Any) -> Response | None:
+        for _ in range(_LOADS - 1):
+            lost.clear()
+            try:
+                answer = load(url, **options)
+            except Error as error:
+                if _NETWORK_CHANGED not in error.message:
+                    raise
+                continue
+            if not lost:
+                return answer
+        return load(url, **options)
+
+    page.on("requestfailed", note)
+    page.goto = goto  # type: ignore[method-assign]
+    return page
 
 
 type SignIn = Callable[..., User]

@@ -16,7 +16,7 @@ import pytest
 from django.test import Client
 from playwright.sync_api import Browser, Page
 
-from tests.browser.conftest import PASSWORD, watch
+from tests.browser.conftest import PASSWORD, patient, watch
 from tests.every_page import Everything, answers, empty_project, full_project, is_page
 from tests.factories import make_user
 
@@ -61,7 +61,7 @@ def visitor(browser: Browser, site: str, transactional_db: None) -> Iterator[tup
     """A page that brings axe with it, and what it complains about."""
     context = browser.new_context(base_url=site, reduced_motion="reduce")
     context.add_init_script(AXE)
-    page = context.new_page()
+    page = patient(context.new_page())
     complaints = watch(page)
     yield page, complaints
     page.close()
