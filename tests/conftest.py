@@ -12,7 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from pytest_django import DjangoDbBlocker
+from pytest_django import DjangoDbBlocker, Settings
 
 from environments.errors import DeadlineExceededError
 from environments.probes import wait_until
@@ -101,6 +101,12 @@ def _needs(request: pytest.FixtureRequest) -> None:
         missing(complaint)
     if request.node.get_closest_marker("browser") and not chromium():
         missing("Chromium is not installed")
+
+
+@pytest.fixture
+def own_files(tmp_path: Path, settings: Settings) -> None:
+    """What is stored goes into a folder of the test's own."""
+    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from runs.analytics.storage import LOOKED_AHEAD, Stored, daily, days_left, sizes_in
+from runs.analytics.storage import LOOKED_AHEAD, Stored, daily, days_left, sizes_in, told
 
 #: Below these somebody should do something: days, and the free share of the disk.
 FEWEST_DAYS: Final = 30
@@ -17,7 +17,6 @@ LEAST_SHARE: Final = 0.1
 #: Files of the data folder that are looked at: a few seconds' worth.
 FILES_LOOKED_AT: Final = 300_000
 _BLOCK: Final = 512
-_UNITS: Final = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +82,6 @@ def kinds_told(stored: Sequence[Stored]) -> str:
     database = sum(one.size for one in stored if not one.is_file)
     files = sum(one.size for one in stored if one.is_file)
     return f"{told(database)} in the database, {told(files)} of reports and artifacts"
-
-
-def told(size: float) -> str:
-    """Bytes as people read them."""
-    unit, length = next((pair for pair in _UNITS if size >= pair[1]), ("MiB", 1024**2))
-    return f"{size / length:,.1f} {unit}"
 
 
 def _taken(folder: Path) -> tuple[int, bool]:

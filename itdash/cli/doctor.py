@@ -32,12 +32,12 @@ from environments.engine import Feature, Room
 from environments.errors import EnvironmentFailedError
 from environments.subnets import Pool
 from itdash.cli._django import add_data_dir, set_up_django
-from itdash.cli._room import Disk, Outlook, disk_of, kinds_told, told
+from itdash.cli._room import Disk, Outlook, disk_of, kinds_told
 from itdash.embedded import Running, find_running
 from itdash.env import environment
 from itdash.s3 import BucketMissingError, KeysMissingError, KeysUnknownError, S3Storage
 from itdash.storages import file_storage
-from runs.analytics.storage import Stored
+from runs.analytics.storage import Stored, told
 
 OLDEST_POSTGRES = 15
 NEEDED_BYTES = 2 * 1024**3

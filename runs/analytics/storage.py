@@ -11,6 +11,7 @@ from typing import Final
 
 #: Days that a forecast reaches: who knows what comes after ten years.
 LOOKED_AHEAD: Final = 3_650
+_UNITS: Final = (("TiB", 1024**4), ("GiB", 1024**3), ("MiB", 1024**2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +67,9 @@ def end_of_growth(stored: Sequence[Stored]) -> float | None:
     if any(each.daily and not each.term for each in stored):
         return None
     return sum(max(each.daily * each.term, 0) if each.term else each.size for each in stored)
+
+
+def told(size: float) -> str:
+    """Bytes as people read them."""
+    unit, length = next((pair for pair in _UNITS if size >= pair[1]), _UNITS[-1])
+    return f"{size / length:,.1f} {unit}"

@@ -116,6 +116,13 @@ class BlameKind(NamedTuple):
     number: int = 1
 
     @classmethod
+    def read(
+        cls, services: list[str], suspects: str, ruled_out: str, unwatched: list[str], number: int = 1
+    ) -> BlameKind:
+        """From a row whose JSON is text: what is alike is decoded once."""
+        return cls(services, json.loads(suspects), json.loads(ruled_out), unwatched, number)
+
+    @classmethod
     def of(cls, blame: Blame) -> BlameKind:
         """Of one failure."""
         return cls(blame.services, blame.suspects, blame.ruled_out, blame.unwatched)
@@ -138,7 +145,7 @@ def blames_of_cases(run: Run, cases: Sequence[int]) -> dict[int, BlameKind]:
         for case, services, suspects, ruled_out, unwatched in cursor.fetchall():
             key = (*services, suspects, ruled_out, *unwatched)
             if key not in known:
-                known[key] = BlameKind(services, json.loads(suspects), json.loads(ruled_out), unwatched)
+                known[key] = BlameKind.read(services, suspects, ruled_out, unwatched)
             found[case] = known[key]
     return found
 

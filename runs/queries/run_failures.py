@@ -6,7 +6,6 @@ once.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -161,6 +160,6 @@ def _blames(values: Mapping[str, Any]) -> dict[bytes, GroupBlame | None]:
             if suspects is None:
                 counts[bytes(key)].append((services, int(number)))
             else:
-                one = BlameKind(services, json.loads(suspects), json.loads(ruled_out), unwatched, int(number))
+                one = BlameKind.read(services, suspects, ruled_out, unwatched, int(number))
                 kinds[bytes(key)].append(one)
     return {fingerprint: group_blame(kinds[fingerprint], own) for fingerprint, own in counts.items()}

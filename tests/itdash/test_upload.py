@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -30,6 +31,26 @@ CI_NAMES = (
 )
 
 type Upload_ = Callable[..., int]
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """A handler that says nothing of what it answers."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Say nothing."""
+
+
+@contextmanager
+def served(handler: type[Quiet]) -> Iterator[str]:
+    """The address of a server that answers so."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +203,7 @@ def test_what_is_no_itdash_is_told_and_is_an_error(
     headers: dict[str, str],
     said: str,
 ) -> None:
-    class Other(BaseHTTPRequestHandler):
+    class Other(Quiet):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status)
@@ -191,15 +212,8 @@ def test_what_is_no_itdash_is_told_and_is_an_error(
             self.end_headers()
             self.wfile.write(b"<html><body>Please sign in")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Other) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        code = upload(written(tmp_path, "one.xml", GOOD), url=f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+    with served(Other) as address:
+        code = upload(written(tmp_path, "one.xml", GOOD), url=address)
 
     assert code == 2
     assert said in capsys.readouterr().err
@@ -283,7 +297,7 @@ def test_a_folder_is_no_report_and_says_how_to_name_those_in_it(
 def test_a_server_that_stumbles_is_tried_again_with_the_same_key(upload: Upload_, tmp_path: Path) -> None:
     keys: list[str | None] = []
 
-    class Stumbling(BaseHTTPRequestHandler):
+    class Stumbling(Quiet):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             keys.append(self.headers["Idempotency-Key"])
@@ -292,15 +306,8 @@ def test_a_server_that_stumbles_is_tried_again_with_the_same_key(upload: Upload_
             if len(keys) > 1:
                 self.wfile.write(b'{"upload": {"id": 1}, "run": {"number": 1, "url": "u"}}')
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
-            """Say nothing."""
-
-    with HTTPServer(("127.0.0.1", 0), Stumbling) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        code = upload(written(tmp_path, "one.xml", GOOD), url=f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+    with served(Stumbling) as address:
+        code = upload(written(tmp_path, "one.xml", GOOD), url=address)
 
     assert code == 0
     assert len(keys) == 2

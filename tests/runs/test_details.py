@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.core.files.storage import default_storage
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from runs.actions.artifacts import keep_artifact
 from runs.actions.results import ReportFile, store_reports
@@ -22,10 +20,7 @@ from runs.queries.result_details import details_of
 from tests.factories import make_project, make_run, make_suite
 from tests.runs.api.test_access import bearer
 
-
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, settings: Settings) -> None:
-    settings.MEDIA_ROOT = str(tmp_path)
+pytestmark = pytest.mark.usefixtures("own_files")
 
 
 def store(run: Run, *contents: str, shard: int = 1) -> list[str]:

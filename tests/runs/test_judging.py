@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connection, connections
@@ -21,14 +20,9 @@ from runs.models import CaseState, Run, Suite, TestCase
 from runs.vocabulary import RunStatus
 from tests.factories import NOW, make_run, make_suite
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_files")]
 #: Tests that always pass, so that one failure is no outage.
 CALM = [f"calm_{number}" for number in range(10)]
-
-
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, settings: object) -> None:
-    settings.MEDIA_ROOT = tmp_path  # type: ignore[attr-defined]  # pytest-django's settings take any name
 
 
 def junit(outcomes: Mapping[str, str]) -> bytes:

@@ -25,10 +25,7 @@ from runs.vocabulary import UploadStatus
 from tests.factories import make_run, make_suite
 from tests.runs.ingestion.corpus import rows_of
 
-
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, settings: object) -> None:
-    settings.MEDIA_ROOT = tmp_path  # type: ignore[attr-defined]  # pytest-django's settings take any name
+pytestmark = pytest.mark.usefixtures("own_files")
 
 
 def report(content: str | bytes, name: str = "report.xml") -> ReportFile:

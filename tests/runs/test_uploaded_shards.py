@@ -23,12 +23,7 @@ from runs.models import Event, Project, Result, Run, SuiteDay, Upload
 from runs.vocabulary import RunStatus
 from tests.factories import make_project, make_user
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, settings: Settings) -> None:
-    settings.MEDIA_ROOT = tmp_path
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_files")]
 
 
 @pytest.fixture

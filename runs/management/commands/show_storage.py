@@ -8,11 +8,8 @@ from typing import Any, override
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
-from runs.analytics.storage import end_of_growth, sizes_in
+from runs.analytics.storage import end_of_growth, sizes_in, told
 from runs.queries.storage import WINDOW_DAYS, stored
-
-_GIB = 1024**3
-_MIB = 1024**2
 
 
 class Command(BaseCommand):
@@ -29,22 +26,18 @@ class Command(BaseCommand):
         found = stored(timezone.now())
         for each in found:
             kept = f"{each.term} days" if each.term else "for ever"
-            sizes = f"{_told(each.size):>11}{_told(each.daily):>11}"
+            sizes = f"{told(each.size):>11}{told(each.daily):>11}"
             self.stdout.write(f"{each.kind:<26}{sizes} a day  kept {kept}")
         days, end = options["days"], end_of_growth(found)
-        self.stdout.write(f"{'all':<26}{_told(sizes_in(found, 0)):>11}")
+        self.stdout.write(f"{'all':<26}{told(sizes_in(found, 0)):>11}")
         held = (
             "Something grows that is kept for ever: nothing holds it."
             if end is None
-            else f"Retention keeps it at about {_told(end)}."
+            else f"Retention keeps it at about {told(end)}."
         )
-        ahead = f"{_told(sizes_in(found, days))} in {days} days"
+        ahead = f"{told(sizes_in(found, days))} in {days} days"
         self.stdout.write(f"At the pace of the last {WINDOW_DAYS} days: {ahead}. {held}")
         self.stdout.write(
             "Rests on files as large as they were sent, and on rows of a kind as large as each other; blocks "
             "of a file system, write-ahead logs and backups are not in it."
         )
-
-
-def _told(size: float) -> str:
-    return f"{size / _GIB:,.1f} GiB" if size >= _GIB else f"{size / _MIB:,.1f} MiB"

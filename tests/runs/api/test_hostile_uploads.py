@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pytest_django import Settings
 
 from runs.actions.uploads import give_up_upload, ingest_upload
 from runs.models import Project, Upload
@@ -22,7 +20,7 @@ from tests.factories import make_project
 from tests.runs.api.test_access import bearer
 from tests.runs.ingestion.fuzzing import Change, damaged, documents
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_files")]
 
 GOOD = b'<testsuite name="s"><testcase classname="c" name="a" time="1.5"/></testsuite>'
 #: Names of fields, and what may be in them; most uploads have a suite that can be.
@@ -74,11 +72,6 @@ VALUES = [
 ]
 fields = st.dictionaries(st.sampled_from(NAMES), st.sampled_from(VALUES), max_size=4)
 keys = st.sampled_from(["", "k", "a\tb", "k" * 251, "é"])
-
-
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, settings: Settings) -> None:
-    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture

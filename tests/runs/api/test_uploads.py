@@ -25,16 +25,11 @@ from tests.runs.api.test_access import bearer
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_files")]
 
 GOOD = b'<testsuite name="s"><testcase classname="c" name="a" time="1.5"/></testsuite>'
 BAD = b'<testsuite name="s"><testcase classname="c" name="b"><failure message="no"/></testcase></testsuite>'
 BROKEN = b'<testsuite name="s">\n<testcase name="a">\n</testsuite>'
-
-
-@pytest.fixture(autouse=True)
-def _files(tmp_path: Path, settings: Settings) -> None:
-    settings.MEDIA_ROOT = tmp_path
 
 
 @pytest.fixture
