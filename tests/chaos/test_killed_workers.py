@@ -343,8 +343,11 @@ def test_a_worker_that_is_stopped_gives_its_run_to_the_next(site: Site) -> None:
     run = site.queue()
     wait_until(lambda: has_event(run, "tests_started"), deadline_seconds=30)
 
-    site.worker.ask_to_stop(within_seconds=10)
+    site.worker.ask_to_stop()
 
+    wait_until(lambda: Run.objects.get(pk=run.pk).status == RunStatus.QUEUED, deadline_seconds=10)
+    wait_until(lambda: processes_of(site.data) == [], deadline_seconds=10)
+    site.worker.wait()
     run.refresh_from_db()
     assert (run.status, run.try_count) == (RunStatus.QUEUED, 0)
     assert processes_of(site.data) == []

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,11 +95,24 @@ class Worker:
         for child in psutil.Process(self._alive().pid).children():
             child.kill()
 
-    def ask_to_stop(self, *, within_seconds: float) -> None:
-        """Stop it as a deployment does."""
-        process = self._alive()
-        process.send_signal(signal.SIGQUIT)
-        process.wait(timeout=within_seconds)
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, as a deployment does."""
+        self._alive().send_signal(signal.SIGQUIT)
+
+    def wait(self) -> None:
+        """Return once it has ended.
+
+        Celery does all of its stopping within the signal's handler. Where that came while a result was being
+        taken, the process that sent the result waits 30 s for a sign that it was.
+        """
+        process = self._process
+        assert process is not None
+        try:
+            process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGUSR1)  # it writes into its log where each thread stands
+            time.sleep(1)
+            raise
 
     def end(self) -> None:
         """Leave no process."""
