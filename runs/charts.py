@@ -60,7 +60,9 @@ def strip(
     total = max(len(marks) * (width + gap) - gap, 1)
     low = max(3, round(height * (0.34 if height < _TALL_STRIP else 0.24)))
     paths = [_passes(marks, width, gap, height, low)] + [
-        _path(mark, marks, width, gap, height, low) for mark in Mark if mark is not Mark.PASSED
+        _path(mark, marks, width, gap, height, low)
+        for mark in Mark
+        if mark is not Mark.PASSED and mark in marks
     ]
     box = f'viewBox="0 0 {total} {height}" '
     box += f'preserveAspectRatio="none" height="{height}"' if fluid else f'width="{total}" height="{height}"'
@@ -87,7 +89,7 @@ def _path(mark: Mark, marks: str, width: int, gap: int, height: int, low: int) -
         _shape(mark, index * step, width, height, low) for index, letter in enumerate(marks) if letter == mark
     )
     css = {Mark.RUNNING: "m-run pulse", Mark.MISSING: "m-none"}.get(mark, _CLASSES[mark])
-    return f'<path class="{css}" d="{line}"/>' if line else ""
+    return f'<path class="{css}" d="{line}"/>'
 
 
 def _shape(mark: Mark, x: int, width: int, height: int, low: int) -> str:

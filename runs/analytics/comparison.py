@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import chain
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from runs.analytics.flakiness import FlakeState
 from runs.analytics.samples import median, percentile, ratio
@@ -52,12 +52,28 @@ class SlowerThresholds:
     base_count: int = 10
 
 
-# Tuples, as these two are made by the thousand.
-class CaseResult(NamedTuple):
+class Told(Protocol):
     """A test's result in one of the two sets.
 
     `seconds` is of its passes there: one of a run, several of a branch's history.
     """
+
+    @property
+    def case(self) -> int:
+        """Which test."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of it."""
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """How long it took."""
+
+
+# Tuples, as these two are made by the thousand.
+class CaseResult(NamedTuple):
+    """The least there is to tell."""
 
     case: int
     outcome: Outcome
@@ -71,8 +87,6 @@ class Difference(NamedTuple):
     change: Change
     base: Outcome | None
     head: Outcome | None
-    base_seconds: float | None = None
-    head_seconds: float | None = None
     place: Place | None = None
 
     @property
@@ -85,22 +99,27 @@ class Difference(NamedTuple):
 class Comparison:
     """All that differs, by category and then by test; and how many tests do not."""
 
-    differences: tuple[Difference, ...]
+    by_change: Mapping[Change, Sequence[Difference]]
     unchanged_count: int
-    counts: Mapping[Change, int] = field(default_factory=dict)
-
-    def of(self, change: Change) -> tuple[Difference, ...]:
-        """The tests of one category."""
-        return tuple(one for one in self.differences if one.change is change)
 
     @property
-    def new_failures(self) -> tuple[Difference, ...]:
+    def differences(self) -> tuple[Difference, ...]:
+        """In the order of the categories."""
+        return tuple(chain.from_iterable(self.by_change.values()))
+
+    @property
+    def counts(self) -> dict[Change, int]:
+        """How often it happened, by category."""
+        return {change: len(own) for change, own in self.by_change.items()}
+
+    def of(self, change: Change) -> Sequence[Difference]:
+        """The tests of one category, those that fail first."""
+        return self.by_change[change]
+
+    @property
+    def new_failures(self) -> list[Difference]:
         """What broke, and new tests that fail."""
-        return tuple(
-            one
-            for one in self.differences
-            if one.change is Change.BROKE or (one.change is Change.NEW_TEST and one.is_failing)
-        )
+        return [*self.of(Change.BROKE), *(one for one in self.of(Change.NEW_TEST) if one.is_failing)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,17 +155,19 @@ def count_changes(kinds: Iterable[Kind]) -> ChangeCounts:
 
 
 def compare(
-    base: Iterable[CaseResult],
-    head: Iterable[CaseResult],
+    base: Iterable[Told],
+    head: Iterable[Told],
     *,
     states: Mapping[int, FlakeState] | None = None,
     base_failing: AbstractSet[int] | None = None,
+    slower: AbstractSet[int] | None = None,
     thresholds: SlowerThresholds | None = None,
 ) -> Comparison:
     """Compare `head` with `base`; a test counts once in each, the last one given.
 
     `states` is what the base's history says of flakiness. `base_failing` are the tests that fail on the base
-    branch now; None when that is not known. What was skipped neither passed nor failed.
+    branch now; None when that is not known. `slower` are the tests that took longer than chance explains;
+    without it that is judged by their seconds. What was skipped neither passed nor failed.
     """
     before = {result.case: result for result in base}
     after = {result.case: result for result in head}
@@ -156,18 +177,22 @@ def compare(
     every = before.keys() | after.keys()
     for case in every:
         old, new = before.get(case), after.get(case)
-        change = _change(old, new, known.get(case, FlakeState.HEALTHY), limits)
+        change = _change(old, new, known.get(case, FlakeState.HEALTHY), limits, slower)
         if change:
-            found[change].append(_difference(case, change, old, new, base_failing))
+            place = _place(new, base_failing) if new else None
+            outcomes = (old.outcome if old else None, new.outcome if new else None)
+            found[change].append(Difference(case, change, *outcomes, place))
     for own in found.values():
-        own.sort(key=lambda one: (not one.is_failing, one.case))
-    counts = {change: len(own) for change, own in found.items()}
-    differences = tuple(chain.from_iterable(found.values()))
-    return Comparison(differences, len(every) - len(differences), counts)
+        own.sort(key=lambda one: (one.head not in FAILING, one.case))
+    return Comparison(found, len(every) - sum(map(len, found.values())))
 
 
 def _change(
-    old: CaseResult | None, new: CaseResult | None, state: FlakeState, limits: SlowerThresholds
+    old: Told | None,
+    new: Told | None,
+    state: FlakeState,
+    limits: SlowerThresholds,
+    slower: AbstractSet[int] | None = None,
 ) -> Change | None:
     if new is None:
         return Change.REMOVED
@@ -179,8 +204,10 @@ def _change(
     has_turned = turned is Change.BROKE or turned is Change.FIXED
     if has_turned and (old.outcome is Outcome.FLAKY or state in UNRELIABLE):
         return Change.FLAKY
-    both_passed = old.outcome is new.outcome is Outcome.PASSED
-    return Change.SLOWER if both_passed and is_slower(old.seconds, new.seconds, limits) else turned
+    if old.outcome is new.outcome is Outcome.PASSED:
+        is_slow = is_slower(old.seconds, new.seconds, limits) if slower is None else new.case in slower
+        return Change.SLOWER if is_slow else None
+    return turned
 
 
 def _turn(old: Outcome, new: Outcome) -> Change | None:
@@ -201,22 +228,7 @@ def is_slower(
     return risen and (len(before) < limits.base_count or now > percentile(before, 0.95))
 
 
-def _difference(
-    case: int,
-    change: Change,
-    old: CaseResult | None,
-    new: CaseResult | None,
-    base_failing: AbstractSet[int] | None,
-) -> Difference:
-    place = None
-    if new and new.outcome in FAILING and base_failing is not None:
-        place = Place.ALSO_ON_BASE if case in base_failing else Place.NEW_ON_BRANCH
-    return Difference(
-        case=case,
-        change=change,
-        base=old.outcome if old else None,
-        head=new.outcome if new else None,
-        base_seconds=median(old.seconds) if old and old.seconds else None,
-        head_seconds=median(new.seconds) if new and new.seconds else None,
-        place=place,
-    )
+def _place(result: Told, base_failing: AbstractSet[int] | None) -> Place | None:
+    if base_failing is None or result.outcome not in FAILING:
+        return None
+    return Place.ALSO_ON_BASE if result.case in base_failing else Place.NEW_ON_BRANCH

@@ -11,7 +11,7 @@ from ninja import Field, Schema
 from runs.analytics.comparison import Difference, Place
 from runs.api.answers import Answer
 from runs.models import Attempt, Event, Quarantine, Result, Run, TestCase
-from runs.queries.comparison import ToldComparison
+from runs.queries.comparison import CaseNames, ToldComparison
 from runs.queries.quarantine import NAME_LIMIT, Gate
 from runs.queries.run_records import ToldResult
 from runs.vocabulary import Outcome, RunStatus, Trigger
@@ -260,18 +260,18 @@ class ComparisonOut(Answer):
             unchanged=None if found.is_partial else found.result.unchanged_count,
             is_partial=found.is_partial,
             selected=found.selected_count,
-            differences=[cls._difference(told, case, one) for case, one in told.named],
+            differences=[cls._difference(told, names, one) for names, one in told.named],
         )
 
     @staticmethod
-    def _difference(told: ToldComparison, case: TestCase, one: Difference) -> DifferenceOut:
+    def _difference(told: ToldComparison, names: CaseNames, one: Difference) -> DifferenceOut:
         before = told.comparison.base_rows.get(one.case)
         after = told.comparison.head_rows.get(one.case)
         return DifferenceOut(
-            test_id=case.pk,
-            class_name=case.class_name,
-            name=case.name,
-            parameters=case.parameters,
+            test_id=one.case,
+            class_name=names.class_name,
+            name=names.name,
+            parameters=names.parameters,
             change=one.change,
             base=one.base,
             head=one.head,

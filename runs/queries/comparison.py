@@ -6,7 +6,7 @@ the two runs, which an index knows. What cannot be told then is said (`is_partia
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import floor
 from typing import Any, NamedTuple
@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from django.db import connection
 
 from runs.analytics.comparison import (
-    CaseResult,
     ChangeCounts,
     Comparison,
     Difference,
@@ -27,7 +26,7 @@ from runs.analytics.comparison import (
 from runs.analytics.flakiness import FlakeState
 from runs.models import CaseDuration, Failure, Run, TestCase
 from runs.queries.baseline import base_runs, failing_cases_of, last_green, runs_of_branch
-from runs.vocabulary import FAILING, Outcome
+from runs.vocabulary import Outcome
 
 #: Tests of both runs together that are read whole.
 CASE_LIMIT = 120_000
@@ -38,29 +37,35 @@ TOLD_LIMIT = 1_000
 #: So many passes make a test's usual time.
 USUAL_PASSES = 10
 
+# What is known of a test's flakiness; nothing of a healthy one.
+_STATE = """(
+    SELECT s.flakiness FROM runs_casestate s WHERE s.case_id = told.case_id AND s.flakiness <> 'healthy'
+)"""
+
 # Of the tests of both runs those of which something may be told. The others, most, passed in both and took
-# no longer: the last row counts them. What is slower is judged in Python; a little more is let through here.
-_WHOLE = """
-WITH base AS MATERIALIZED (
+# no longer: as many as the base has, which the last row counts, less those told. What is slower is judged in
+# Python; a little more is let through here. Nothing is materialized: the planner can only hash the two sides,
+# and writing them down takes as long as joining them.
+_WHOLE = f"""
+WITH base AS NOT MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
     WHERE run_at = %(base_at)s AND run_id = %(base)s
       AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[]))
-), head AS MATERIALIZED (
+), head AS NOT MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
     WHERE run_at = %(head_at)s AND run_id = %(head)s
       AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[]))
-), both_runs AS MATERIALIZED (
+), told AS NOT MATERIALIZED (
     SELECT coalesce(b.case_id, h.case_id) AS case_id, b.outcome, b.duration_ms, b.failure_id,
-           h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure,
-           coalesce(b.outcome = 'passed' AND h.outcome = 'passed', false)
-               AND coalesce(h.duration_ms - b.duration_ms < %(least_ms)s, true) AS is_calm
+           h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure
     FROM base b FULL JOIN head h ON h.case_id = b.case_id
+    WHERE NOT coalesce(b.outcome = 'passed' AND h.outcome = 'passed', false)
+       OR h.duration_ms - b.duration_ms >= %(least_ms)s
 )
-SELECT case_id, outcome, duration_ms, failure_id, head_outcome, head_ms, head_failure
-FROM both_runs WHERE NOT is_calm
+SELECT case_id, outcome, duration_ms, failure_id, head_outcome, head_ms, head_failure, {_STATE} FROM told
 UNION ALL
-SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL FROM both_runs WHERE is_calm
-"""
+SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL FROM base
+"""  # noqa: S608 - of constants
 # What did not pass in one of the two is read once; only what passed in the other is looked up there.
 _PAIRS = """
 WITH base AS MATERIALIZED (
@@ -97,23 +102,26 @@ WITH base AS MATERIALIZED (
     ) h ON true
 )
 """
-_NOTABLE = f"{_PAIRS} SELECT * FROM pairs"  # noqa: S608 - of constants
+_NOTABLE = f"{_PAIRS} SELECT told.*, {_STATE} FROM pairs told"  # noqa: S608 - of constants
 _KINDS = f"""{_PAIRS}
 SELECT p.outcome, p.head_outcome, coalesce(s.flakiness, 'healthy'), count(*)
 FROM pairs p LEFT JOIN runs_casestate s ON s.case_id = p.case_id
 GROUP BY 1, 2, 3
 """  # noqa: S608 - of constants
-_STATES = """
-SELECT case_id, flakiness FROM runs_casestate WHERE case_id = ANY(%s) AND flakiness <> 'healthy'
-"""
 
 
 class Row(NamedTuple):
     """One test in one run."""
 
+    case: int
     outcome: Outcome
     duration_ms: int | None
     failure: int | None
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """As the analytics take it."""
+        return () if self.duration_ms is None else (self.duration_ms / 1000,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ class RunComparison:
 
 
 def compare_runs(base: Run, head: Run, *, main: Run | None = None) -> RunComparison:
-    """Compare two runs of one suite; four statements, whatever their size.
+    """Compare two runs of one suite; three statements, whatever their size.
 
     `main` is the newest run of the default branch: what fails there too is told (`Difference.place`).
     """
@@ -143,18 +151,18 @@ def compare_runs(base: Run, head: Run, *, main: Run | None = None) -> RunCompari
     statement, limit = (
         (_NOTABLE, {"limit": NOTABLE_LIMIT}) if is_partial else (_WHOLE, {"least_ms": _LEAST_MS})
     )
-    before, after, calm = _rows(statement, values | limit)
-    turned = {case for case, row in [*before.items(), *after.items()] if row.outcome in FAILING}
-    slow = set() if is_partial else _beyond_usual(before, after)
+    found = _read(statement, values | limit)
     result = compare(
-        _results(before),
-        _results(after, slow=slow),
-        states=_states(turned),
+        found.before.values(),
+        found.after.values(),
+        states=found.states,
         base_failing=failing_cases_of(main) if main is not None and main.pk != head.pk else None,
+        slower=set() if is_partial else _beyond_usual(found.before, found.after),
     )
-    result = replace(result, unchanged_count=result.unchanged_count + calm)
+    result = replace(result, unchanged_count=result.unchanged_count + found.calm_count)
     selected = values["selected"]
-    return RunComparison(base, head, result, before, after, is_partial, len(selected) if selected else None)
+    selected_count = len(selected) if selected else None
+    return RunComparison(base, head, result, found.before, found.after, is_partial, selected_count)
 
 
 def changes(base: Run, head: Run) -> ChangeCounts:
@@ -167,12 +175,20 @@ def changes(base: Run, head: Run) -> ChangeCounts:
         )
 
 
+class CaseNames(NamedTuple):
+    """What a test is called."""
+
+    class_name: str
+    name: str
+    parameters: str
+
+
 @dataclass(frozen=True, slots=True)
 class ToldComparison:
     """A comparison with what the API names of it."""
 
     comparison: RunComparison
-    named: list[tuple[TestCase, Difference]]
+    named: list[tuple[CaseNames, Difference]]
     #: In hexadecimal, by failure.
     fingerprints: Mapping[int, str]
 
@@ -184,12 +200,13 @@ def told_comparison(base: Run, head: Run) -> ToldComparison:
     main = None if is_on_main else next(iter(runs_of_branch(head.suite_id, default)), None)
     found = compare_runs(base, head, main=main)
     told = found.result.differences[:TOLD_LIMIT]
-    cases = TestCase.objects.in_bulk([one.case for one in told])
+    cases = TestCase.objects.filter(pk__in=[one.case for one in told])
+    names = {pk: CaseNames(*own) for pk, *own in cases.values_list("pk", *CaseNames._fields)}
     failures = {row.failure for one in told if (row := found.head_rows.get(one.case)) and row.failure}
     prints = Failure.objects.filter(pk__in=failures).values_list("pk", "fingerprint")
     return ToldComparison(
         comparison=found,
-        named=[(cases[one.case], one) for one in told if one.case in cases],
+        named=[(names[one.case], one) for one in told if one.case in names],
         fingerprints={pk: bytes(value).hex() for pk, value in prints},
     )
 
@@ -206,21 +223,34 @@ def usual_base(head: Run) -> Run | None:
 type _Rows = dict[int, Row]
 
 
-def _rows(statement: str, values: Mapping[str, Any]) -> tuple[_Rows, _Rows, int]:
-    """What a statement says of both runs; a row without a case counts the others."""
+class _Found(NamedTuple):
+    """What a statement says of both runs, by case, and how many tests it leaves out."""
+
+    before: _Rows
+    after: _Rows
+    states: dict[int, FlakeState]
+    calm_count: int
+
+
+def _read(statement: str, values: Mapping[str, Any]) -> _Found:
+    """A row without a case counts the base's tests."""
     before: _Rows = {}
     after: _Rows = {}
-    calm = 0
+    states: dict[int, FlakeState] = {}
+    base_count = None
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
-        for case, old, old_ms, old_failure, new, new_ms, new_failure in cursor.fetchall():
+        for case, old, old_ms, old_failure, new, new_ms, new_failure, state in cursor.fetchall():
             if case is None:
-                calm = old_ms
+                base_count = old_ms
+                continue
             if old is not None:
-                before[case] = Row(_OUTCOMES[old], old_ms, old_failure)
+                before[case] = Row(case, _OUTCOMES[old], old_ms, old_failure)
             if new is not None:
-                after[case] = Row(_OUTCOMES[new], new_ms, new_failure)
-    return before, after, calm
+                after[case] = Row(case, _OUTCOMES[new], new_ms, new_failure)
+            if state is not None:
+                states[case] = FlakeState[state.upper()]
+    return _Found(before, after, states, 0 if base_count is None else base_count - len(before))
 
 
 def _values(base: Run, head: Run) -> dict[str, Any]:
@@ -251,30 +281,12 @@ def _beyond_usual(before: Mapping[int, Row], after: Mapping[int, Row]) -> set[in
     longer = {
         case
         for case, row in after.items()
-        if row.duration_ms
+        if row.outcome is Outcome.PASSED
+        and row.duration_ms
         and (old := before.get(case))
         and row.duration_ms - (old.duration_ms or 0) > _LEAST_MS
-        and is_slower(_seconds(old), _seconds(row))
+        and is_slower(old.seconds, row.seconds)
     }
     paces = CaseDuration.objects.filter(case__in=longer, recent_ms__len__gte=USUAL_PASSES)
     usual = dict(paces.values_list("case_id", "p95_ms")) if longer else {}
     return {case for case in longer if (after[case].duration_ms or 0) > usual.get(case, 0)}
-
-
-def _results(rows: Mapping[int, Row], *, slow: set[int] | None = None) -> Iterable[CaseResult]:
-    """As the analytics take them; `slow` are the ones whose time may tell something here."""
-    for case, row in rows.items():
-        yield CaseResult(case, row.outcome, _seconds(row) if slow is None or case in slow else ())
-
-
-def _seconds(row: Row) -> tuple[float, ...]:
-    return () if row.duration_ms is None else (row.duration_ms / 1000,)
-
-
-def _states(cases: set[int]) -> dict[int, FlakeState]:
-    """What is known of the flakiness of these; nothing of the healthy ones."""
-    if not cases:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(_STATES, [list(cases)])
-        return {case: FlakeState[state.upper()] for case, state in cursor.fetchall()}

@@ -5,14 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from django import template
+from django.template.loader import render_to_string
 from django.templatetags.static import static
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 
 from runs import charts, figures
 from runs.analytics.comparison import Change
@@ -60,17 +62,17 @@ def icon(name: str, css: str = "") -> SafeString:
     )
 
 
-@register.inclusion_tag("components/_status.html")
-def run_status(status: str, flaky_count: int = 0, *, only: bool = False) -> dict[str, Any]:
+@register.simple_tag
+def run_status(status: str, flaky_count: int = 0, *, only: bool = False) -> SafeString:
     """A run's status: word, shape and colour. One that passed only after retries is flaky."""
     is_flaky = run_mark(status, flaky_count) is Mark.FLAKY
-    return _status(OUTCOME_WORDS[Outcome.FLAKY] if is_flaky else RUN_WORDS[RunStatus(status)], only=only)
+    return shown_status(OUTCOME_WORDS[Outcome.FLAKY] if is_flaky else RUN_WORDS[RunStatus(status)], only=only)
 
 
-@register.inclusion_tag("components/_status.html")
-def outcome(value: str, *, only: bool = False) -> dict[str, Any]:
+@register.simple_tag
+def outcome(value: str, *, only: bool = False) -> SafeString:
     """The outcome of a result or attempt: word, shape and colour."""
-    return _status(OUTCOME_WORDS[Outcome(value)], only=only)
+    return shown_status(OUTCOME_WORDS[Outcome(value)], only=only)
 
 
 DELIVERY_WORDS = {
@@ -85,10 +87,10 @@ DELIVERY_WORDS = {
 }
 
 
-@register.inclusion_tag("components/_status.html")
-def delivery_status(value: str, *, only: bool = False) -> dict[str, Any]:
+@register.simple_tag
+def delivery_status(value: str, *, only: bool = False) -> SafeString:
     """What became of a webhook: word, shape and colour."""
-    return _status(DELIVERY_WORDS[DeliveryStatus(value)], only=only)
+    return shown_status(DELIVERY_WORDS[DeliveryStatus(value)], only=only)
 
 
 ENVIRONMENT_WORDS = {
@@ -116,22 +118,28 @@ HEALTH_WORDS = {
 }
 
 
-@register.inclusion_tag("components/_status.html")
-def environment_status(value: str) -> dict[str, Any]:
+@register.simple_tag
+def environment_status(value: str) -> SafeString:
     """How an environment stands: word, shape and colour."""
-    return _status(ENVIRONMENT_WORDS[Standing(value)])
+    return shown_status(ENVIRONMENT_WORDS[Standing(value)])
 
 
-@register.inclusion_tag("components/_status.html")
-def service_health(value: str) -> dict[str, Any]:
+@register.simple_tag
+def service_health(value: str) -> SafeString:
     """How a service of an environment is: word, shape and colour."""
-    return _status(HEALTH_WORDS[value])
+    return shown_status(HEALTH_WORDS[value])
 
 
-def _status(words: tuple[str, str, str], *, only: bool = False) -> dict[str, Any]:
-    """What the component is told; `only`: the shape alone, for those who see."""
-    code, glyph, word = words
-    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+def shown_status(words: tuple[str, str, str], *, only: bool = False) -> SafeString:
+    """The component; `only`: the shape alone, for those who see."""
+    return _status(*words, only=only, sprite=static("itdash/icons.svg"))
+
+
+@cache
+def _status(code: str, glyph: str, word: str, *, only: bool, sprite: str) -> SafeString:
+    """Once for each of the few words there are: a page may say a thousand of them."""
+    said = {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": sprite}
+    return render_to_string("components/_status.html", said)
 
 
 TRIGGER_ICONS = {
@@ -412,12 +420,8 @@ def elapsed(since: datetime) -> SafeString:
 
 
 def _time(moment: datetime, words: str) -> SafeString:
-    return format_html(
-        '<time datetime="{}" title="{}">{}</time>',
-        moment.isoformat(),
-        f"{moment.astimezone(UTC):%a %-d %b %Y, %H:%M:%S} UTC",
-        words,
-    )
+    title = f"{moment.astimezone(UTC):%a %-d %b %Y, %H:%M:%S} UTC"
+    return mark_safe(f'<time datetime="{moment.isoformat()}" title="{title}">{words}</time>')  # noqa: S308 - of moments alone
 
 
 def relative(moment: datetime, now: datetime) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django import template
-from django.templatetags.static import static
+from django.utils.safestring import SafeString
 
 from runs.queries import text
+from runs.templatetags.itdash import shown_status
 from runs.vocabulary import UploadStatus
 
 register = template.Library()
@@ -20,11 +19,10 @@ UPLOAD_WORDS = {
 }
 
 
-@register.inclusion_tag("components/_status.html")
-def upload_status(value: str, *, only: bool = False) -> dict[str, Any]:
+@register.simple_tag
+def upload_status(value: str, *, only: bool = False) -> SafeString:
     """What became of an upload or of a file in it: word, shape and colour; `only`: the shape alone."""
-    code, glyph, word = UPLOAD_WORDS[UploadStatus(value)]
-    return {"code": code, "glyph": glyph, "word": word, "only": only, "sprite": static("itdash/icons.svg")}
+    return shown_status(UPLOAD_WORDS[UploadStatus(value)], only=only)
 
 
 @register.filter
