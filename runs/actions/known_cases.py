@@ -7,7 +7,8 @@ so plain, a new case, a failure, a case that comes again, takes the usual way th
 
 from __future__ import annotations
 
-from datetime import timedelta
+import struct
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from django.db import connection
@@ -20,9 +21,21 @@ from runs.vocabulary import Outcome
 if TYPE_CHECKING:
     from runs.actions.result_rows import Place
 
+# The form in which PostgreSQL has the least to read: each value has its length in bytes before it, -1 for
+# null (https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format").
 COPY_RESULTS = """
-COPY runs_result (run_at, run_id, case_id, duration_ms, position, shard, attempt_count, outcome) FROM STDIN
+COPY runs_result (run_at, run_id, case_id, duration_ms, position, shard, attempt_count, outcome)
+FROM STDIN (FORMAT binary)
 """
+#: What its rows stand between: a signature, flags and the length of an extension; a row of no columns.
+COPY_BEGIN = b"PGCOPY\n\xff\r\n\0" + struct.pack("!ii", 0, 0)
+COPY_END = struct.pack("!h", -1)
+_COLUMN_COUNT = 8
+# Of a row: column count, moment and run; the case, its duration and position; shard, attempts, outcome.
+_BEFORE = struct.Struct("!hiqiqi")
+_TIMED = struct.Struct("!qiiii")
+_UNTIMED = struct.Struct("!qiii")
+_AFTER = struct.Struct("!ihihi")
 COPY_DETAILS = """
 COPY runs_resultdetails (run_at, run_id, case_id, number, shard, attachment_count, body) FROM STDIN
 """
@@ -38,8 +51,8 @@ UPDATE runs_testcase SET first_seen_at = least(first_seen_at, %(run_at)s),
 WHERE id IN (SELECT id FROM runs_testcase WHERE id = ANY(<cases>) ORDER BY id FOR UPDATE SKIP LOCKED)
 """
 _TOUCH = TOUCH.replace("<cases>", "%(cases)s")
-#: As a dictionary: an enumeration is asked for its value through a descriptor.
-_WORDS = {outcome: outcome.value for outcome in Outcome}
+#: From where PostgreSQL counts microseconds.
+_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 #: A day is how precisely the last sight of a case is kept.
 _PRECISION = timedelta(days=1)
 
@@ -48,9 +61,15 @@ class KnownCases:
     """The cases of a suite for one transaction, each given out once."""
 
     def __init__(self, place: Place, ids: dict[bytes, int], stale: set[int], budget: DetailsBudget) -> None:
-        self._before = f"{place.run_at.isoformat()}\t{place.run_id}\t"
-        self._after = f"\t{place.shard}\t1\t"
-        self._between = f"\t1\t{place.shard}\t"
+        microseconds = (place.run_at - _EPOCH) // timedelta(microseconds=1)
+        self._before = _BEFORE.pack(_COLUMN_COUNT, 8, microseconds, 8, place.run_id, 8)
+        self._after = {
+            outcome: _AFTER.pack(2, place.shard, 2, 1, len(outcome.value)) + outcome.value.encode()
+            for outcome in Outcome
+        }
+        #: Of a line of `COPY_DETAILS`: what stands before and after the case.
+        self._details_before = f"{place.run_at.isoformat()}\t{place.run_id}\t"
+        self._details_after = f"\t1\t{place.shard}\t"
         self._run_at = place.run_at
         self._budget = budget
         #: Lines of `COPY_DETAILS`, of the few results that have any.
@@ -60,7 +79,9 @@ class KnownCases:
         #: Cases whose first or last sight the run moves.
         self._stale = stale
         self._seen_stale: list[int] = []
-        self._taken: list[tuple[bytes, int]] = []
+        #: Given out since `begin`: identities, and their ids.
+        self._taken: list[bytes] = []
+        self._taken_ids: list[int] = []
         #: Results copied.
         self.count = 0
         self._count_before = 0
@@ -85,39 +106,45 @@ class KnownCases:
 
     def begin(self) -> None:
         """Remember this point, to come back to it."""
-        self._seen_stale += [case_id for _, case_id in self._taken if case_id in self._stale]
-        self._taken = []
+        if self._stale:
+            self._seen_stale += filter(self._stale.__contains__, self._taken_ids)
+        self._taken, self._taken_ids = [], []
         self._count_before = self.count
 
     def forget(self) -> None:
         """Take back what was given out since `begin`; the rows go with their savepoint."""
-        self._ids |= dict(self._taken)
-        self._taken = []
+        self._ids |= dict(zip(self._taken, self._taken_ids, strict=True))
+        self._taken, self._taken_ids = [], []
         self.details = []
         self.count = self._count_before
 
     def split(
         self, batch: list[CaseRead], position: int
-    ) -> tuple[list[str], list[tuple[int, CaseRead]], int]:
-        """Tell lines of `COPY_RESULTS`, and what has to take the usual way with the position before each.
+    ) -> tuple[list[bytes], list[tuple[int, CaseRead]], int]:
+        """Tell rows of `COPY_RESULTS`, and what has to take the usual way with the position before each.
 
         `position` is the last one given, and the last value is the one after the batch; an attempt has one.
         """
-        before, after, words = self._before, self._after, _WORDS
-        take, taken = self._ids.pop, self._taken.append
-        rows: list[str] = []
+        before, after, timed = self._before, self._after, _TIMED.pack
+        take, taken, taken_id = self._ids.pop, self._taken.append, self._taken_ids.append
+        rows: list[bytes] = []
         others: list[tuple[int, CaseRead]] = []
         for case in batch:
             attempts = case[6]
-            case_id = take(case[7], None)
+            identity = case[7]
+            case_id = take(identity, None)
             if case_id is not None:
                 # Should it come again, the tries are put together: it is not known any more.
-                taken((case[7], case_id))
+                taken(identity)
+                taken_id(case_id)
                 outcome, duration, failure, output = attempts[0]
                 if failure is None and len(attempts) == 1:
                     position += 1
-                    milliseconds = r"\N" if duration is None else duration
-                    rows.append(f"{before}{case_id}\t{milliseconds}\t{position}{after}{words[outcome]}\n")
+                    if duration is None:
+                        row = _UNTIMED.pack(case_id, -1, 4, position)
+                    else:
+                        row = timed(case_id, 4, duration, 4, position)
+                    rows.append(before + row + after[outcome])
                     if output or case[8] or case[10] or case[11]:
                         self._tell(case_id, case)
                     continue
@@ -129,8 +156,8 @@ class KnownCases:
     def _tell(self, case_id: int, case: CaseRead) -> None:
         body = self._budget.of(case)
         if body is not None:
-            line = f"{self._before}{case_id}{self._between}{len(case.attachments)}\t\\\\x{body.hex()}\n"
-            self.details.append(line)
+            told = f"{len(case.attachments)}\t\\\\x{body.hex()}\n"
+            self.details.append(f"{self._details_before}{case_id}{self._details_after}{told}")
 
     def touch(self) -> None:
         """Note on the cases that went this way that they were seen."""

@@ -21,7 +21,6 @@ way to slice the suite makes a test a new one.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import blake2b
 from unicodedata import normalize
 
@@ -83,18 +82,21 @@ _BROWSER_IN_CLASS = re.compile(
     r"|\A(?P<wdio>(?i:chrome|firefox|safari|msedge|microsoftedge|edge)(?:-[a-z-]+)?)\.\d+(?:_\d+)+(?=\.)"
 )
 _WORKER = re.compile(r"(rspec)\d{1,3}")
-_CLASSES_REMEMBERED = 4_096
-_CLASS_REMEMBERED = 300
 
 
 def case_identity(suites: str, class_name: str, name: str, file: str = "", variant: str = "") -> bytes:
     """Return the 16 bytes that name a test case in its suite; `suites` comes from `longer_chain`."""
-    # Many cases have one class; a hostile report may have many long ones.
-    own = _known_class(class_name) if len(class_name) <= _CLASS_REMEMBERED else stable_class(class_name)
-    whole = _PART.join((suites, own, name, stable_file(file) if file else "", variant))
-    if not whole.isascii():
-        whole = normalize("NFC", whole)
-    return blake2b(whole.encode("utf-8", "replace"), digest_size=16).digest()
+    return _digest(_beginning(suites, class_name), name, file, variant)
+
+
+def _beginning(suites: str, class_name: str) -> str:
+    return f"{suites}{_PART}{stable_class(class_name)}{_PART}"
+
+
+def _digest(beginning: str, name: str, file: str, variant: str) -> bytes:
+    whole = f"{beginning}{name}{_PART}{stable_file(file) if file else ''}{_PART}{variant}"
+    told = whole.encode() if whole.isascii() else normalize("NFC", whole).encode("utf-8", "replace")
+    return blake2b(told, digest_size=16).digest()
 
 
 class CaseIdentities:
@@ -108,26 +110,32 @@ class CaseIdentities:
         self._addressed_limit = addressed_limit
         self._addressed: dict[bytes, dict[str, int]] = {}
         self._count = 0
+        #: What the last case's identity begins with: many cases in a row have one class.
+        self._suites = self._class = ""
+        self._beginning = _beginning("", "")
 
     def of(self, suites: str, class_name: str, name: str, file: str = "", variant: str = "") -> bytes:
         """Return the identity of a case, as `case_identity` does."""
+        if class_name != self._class or suites != self._suites:
+            self._suites, self._class = suites, class_name
+            self._beginning = _beginning(suites, class_name)
         is_plain = "0x" not in name and "@" not in name and "$$" not in name
         if is_plain or len(name) > _CHAIN_LIMIT:
-            return case_identity(suites, class_name, name, file, variant)
+            return _digest(self._beginning, name, file, variant)
         stable = _ADDRESS.sub(_ADDRESS_MARK, name)
-        identity = case_identity(suites, class_name, stable, file, variant)
+        identity = _digest(self._beginning, stable, file, variant)
         if stable == name:
             return identity
         places = self._addressed.setdefault(identity, {})
         place = places.get(name)
         if place is None:
             if self._count >= self._addressed_limit:
-                return case_identity(suites, class_name, name, file, variant)
+                return _digest(self._beginning, name, file, variant)
             self._count += 1
             place = places[name] = len(places)
         if not place:
             return identity
-        return case_identity(suites, class_name, f"{stable}{_STEP}{place}", file, variant)
+        return _digest(self._beginning, f"{stable}{_STEP}{place}", file, variant)
 
 
 def longer_chain(chain: str, name: str) -> str:
@@ -157,9 +165,6 @@ def stable_class(name: str) -> str:
     if name[:1] == "/" or name[1:2] == ":" or name[:5] == "file:":
         return without_checkout(name)
     return _BROWSER_IN_CLASS.sub(_without_version, name, count=1) if "_" in name[:100] else name
-
-
-_known_class = lru_cache(_CLASSES_REMEMBERED)(stable_class)
 
 
 def _without_version(match: re.Match[str]) -> str:

@@ -73,6 +73,10 @@ _OTHER = Kind.OTHER
 _PASSED = Outcome.PASSED
 
 
+#: A test case's time: seconds for the sum, which takes plain numbers only; milliseconds; a pass that took it.
+_Took = tuple[float, int | None, tuple[AttemptRead, ...]]
+
+
 class JUnitReader:
     """Reads one report. `batches` may be walked once; `summary` is complete when it has ended."""
 
@@ -133,8 +137,8 @@ class _Walk:
         self._property = ""
         self._property_sink: TextSink | None = None
         self._root_properties = SuiteProperties("")
-        #: Plain times by their text: seconds and milliseconds.
-        self._times: dict[str, tuple[float, int]] = {}
+        #: Plain times by their text.
+        self._times: dict[str, _Took] = {}
 
     # --- the parser calls these ---------------------------------------------------------------------
 
@@ -142,7 +146,7 @@ class _Walk:
         refuse_outside(name, public_id, system_id)
 
     def start(self, tag: str, attributes: Mapping[str, str]) -> None:
-        self._depth += 1
+        self._depth = depth = self._depth + 1
         kind = self._kinds.get(tag)
         if kind is None:
             kind = self._learn(tag)
@@ -151,12 +155,12 @@ class _Walk:
         if kind is _CASE:
             if self._case is not None:
                 self._hold(self._case)
-            self._case = OpenCase(attributes, self._depth)
+            self._case = OpenCase(attributes, depth)
         elif kind is not _OTHER:
             self._start_notable(kind, attributes)
-        if self._depth == 1:
+        if depth == 1:
             self._start_document(tag, attributes)
-        elif self._depth > DEPTH_LIMIT:
+        elif depth > DEPTH_LIMIT:
             reason = f"Elements are nested deeper than {DEPTH_LIMIT:,}."
             raise ReportLimitError(reason)
 
@@ -165,8 +169,9 @@ class _Walk:
         self._depth = depth - 1
         if self._sink is not None and depth == self._sink_depth:
             self._end_text()
-        if self._case is not None and depth == self._case.depth:
-            self._end_case(self._case)
+        case = self._case
+        if case is not None and depth == case.depth:
+            self._end_case(case)
         elif depth == self._suite.depth:
             self._suite = self._outer_suites.pop()
 
@@ -371,13 +376,16 @@ class _Walk:
             reason = f"More than {self._case_limit:,} test cases."
             raise ReportLimitError(reason)
         attributes = case.attributes
-        duration_ms = self._duration_ms(attributes.get("time", ""))
-        if case.details is None and not says_skipped(attributes):
+        time = attributes.get("time", "")
+        took = self._times.get(time) or self._took(time)
+        summary.time_sum_seconds += took[0]
+        is_marked = "status" in attributes or "result" in attributes
+        if case.details is None and not (is_marked and says_skipped(attributes)):
             # Nearly all are passes that hold nothing: they get by without the questions below.
-            attempts: tuple[AttemptRead, ...] = (AttemptRead(_PASSED, duration_ms),)
+            attempts = took[2]
             summary.passed_count += 1
         else:
-            attempts = attempts_of(case, duration_ms, self._note)
+            attempts = attempts_of(case, took[1], self._note)
             self._count(case, attempts)
         name = attributes.get("name", "").strip()
         class_name = attributes.get("classname", "").strip()
@@ -390,21 +398,24 @@ class _Walk:
                 case.details.properties += appended
         variant = suite.hostname if class_name == suite.name else ""
         line = attributes.get("line") or attributes.get("lineno")
-        self.cases.append(
-            CaseRead(
-                suite.path,
-                class_name,
-                name,
-                file,
-                int(line) if line and line.isdecimal() and len(line) < 10 else None,  # noqa: PLR2004 - 32 bits
-                variant,
-                attempts,
-                self._identities.of(suite.chain, class_name, name, file, variant),
-                tuple(case.details.properties) if case.details else (),
-                (case.details.services or suite.services) if case.details else (),
-                self._attachments(case.details) if case.details else (),
-                reason_of(case.details) if case.details and attempts[0].failure is None else "",
-            )
+        read = CaseRead(
+            suite.path,
+            class_name,
+            name,
+            file,
+            int(line) if line and line.isdecimal() and len(line) < 10 else None,  # noqa: PLR2004 - 32 bits
+            variant,
+            attempts,
+            self._identities.of(suite.chain, class_name, name, file, variant),
+        )
+        self.cases.append(read if case.details is None else self._with_details(read, case.details))
+
+    def _with_details(self, read: CaseRead, details: OpenDetails) -> CaseRead:
+        return read._replace(
+            properties=tuple(details.properties),
+            services=details.services or self._suite.services,
+            attachments=self._attachments(details),
+            reason=reason_of(details) if read.attempts[0].failure is None else "",
         )
 
     def _attachments(self, details: OpenDetails) -> tuple[Attachment, ...]:
@@ -412,27 +423,23 @@ class _Walk:
         self.summary.attachment_left_count += left_count + details.attachment_left_count
         return kept
 
-    def _duration_ms(self, time: str) -> int | None:
-        known = self._times.get(time)
-        if known is not None:
-            self.summary.time_sum_seconds += known[0]
-            return known[1]
+    def _took(self, time: str) -> _Took:
         if not time or time.isspace():
             self.summary.time_missing_count += 1
-            return None
+            return _took(0.0, None)
         seconds = plain_seconds(time)
         if seconds is None:
             self.summary.time_bad_count += 1
             seconds = spelled_seconds(time)
             if seconds is None:
                 self._note(f"The time “{time[:60]}” of a test case is no duration; it has none.")
-                return None
-            return self._milliseconds(seconds, time)
-        self.summary.time_sum_seconds += seconds
+                return _took(0.0, None)
+            return _took(0.0, self._milliseconds(seconds, time))
         milliseconds = self._milliseconds(seconds, time)
+        took = _took(seconds, milliseconds)
         if milliseconds is not None and len(self._times) < TIME_MEMORY:
-            self._times[time] = (seconds, milliseconds)
-        return milliseconds
+            self._times[time] = took
+        return took
 
     def _milliseconds(self, seconds: float, time: str) -> int | None:
         milliseconds = round(seconds * 1000)
@@ -461,3 +468,7 @@ class _Walk:
 
     def _note(self, text: str) -> None:
         self.summary.note(text)
+
+
+def _took(seconds: float, milliseconds: int | None) -> _Took:
+    return seconds, milliseconds, (AttemptRead(_PASSED, milliseconds),)

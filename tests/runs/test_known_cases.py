@@ -15,11 +15,12 @@ from runs.actions import result_rows
 from runs.actions.known_cases import KnownCases
 from runs.actions.results import ReportFile, store_reports
 from runs.ingestion.details import unpacked
-from runs.models import Attempt, Result, ResultDetails, Run
+from runs.models import Attempt, Result, ResultDetails, Run, TestCase
 from runs.vocabulary import UploadStatus
 from tests.factories import make_run
 
 NAMES = "abcdef"
+UNTIMED = "f"
 BODIES = {
     "passed": "",
     "failed": "<failure message='no'/>",
@@ -35,7 +36,10 @@ WHOLE, CUT, REFUSED = "</testsuite>", "", "<a>" * 1_100
 
 
 def xml_of(cases: list[tuple[str, str]], end: str = WHOLE) -> bytes:
-    inner = "".join(f'<testcase classname="t" name="{n}" time="0.5">{BODIES[o]}</testcase>' for n, o in cases)
+    inner = "".join(
+        f'<testcase classname="t" name="{n}" time="{"" if n == UNTIMED else 0.5}">{BODIES[o]}</testcase>'
+        for n, o in cases
+    )
     return f'<testsuite name="s">{inner}{end}'.encode()
 
 
@@ -109,6 +113,17 @@ def test_passes_that_are_known_never_see_the_staging_table(monkeypatch: pytest.M
 
     assert Result.objects.filter(run=run).count() == 2
     assert not [sql for sql in statements if "INSERT INTO runs_result" in sql]
+
+
+@pytest.mark.django_db
+def test_new_cases_are_numbered_as_the_report_tells_them_whatever_their_digests() -> None:
+    run = make_run()
+    names = [str(number) for number in range(40)]
+    store(run, xml_of([(name, "passed") for name in (*names, "0")]))
+
+    cases = TestCase.objects.filter(suite=run.suite)
+    assert list(cases.order_by("pk").values_list("name", flat=True)) == names
+    assert list(cases.order_by("identity").values_list("name", flat=True)) != names
 
 
 @pytest.mark.django_db
