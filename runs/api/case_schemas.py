@@ -13,6 +13,7 @@ from ninja import Field
 from runs.api.answers import Answer
 from runs.api.schemas import FailureOut, Paging, failure_of, seconds
 from runs.models import CaseDuration, CaseState, Project, Result, TestCase
+from runs.queries.addresses import address
 from runs.queries.case_evidence import SeenRun, Why
 from runs.queries.case_list import Sort, State
 
@@ -275,7 +276,7 @@ class HistoryItem(Answer):
         return cls(
             run_id=run.pk,
             run_number=run.number,
-            run_url=f"{settings.PUBLIC_URL}{reverse('run', args=[slug, run.number])}",
+            run_url=f"{settings.PUBLIC_URL}{address('run', slug, run.number)}",
             branch=run.branch or None,
             commit=run.commit or None,
             at=result.run_at,

@@ -59,7 +59,7 @@ def list_runs(request: HttpRequest, project: str, query: Query[RunQuery]) -> dic
     owner = project_for(request, project)
     rows = runs_before(owner, wanted, number=key[0] if key else None, limit=query.limit)
     last = [rows[-1].number] if rows else []
-    return page(request, rows, [RunOut.of(run) for run in rows], limit=query.limit, key=last)
+    return page(request, rows, [RunOut.of_told(run) for run in rows], limit=query.limit, key=last)
 
 
 @router.post(

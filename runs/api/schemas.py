@@ -11,9 +11,10 @@ from ninja import Field, Schema
 from runs.analytics.comparison import Difference, Place
 from runs.api.answers import Answer
 from runs.models import Attempt, Event, Quarantine, Result, Run, TestCase
+from runs.queries.addresses import address
 from runs.queries.comparison import CaseNames, ToldComparison
 from runs.queries.quarantine import NAME_LIMIT, Gate
-from runs.queries.run_records import ToldResult
+from runs.queries.run_records import ToldResult, ToldRun
 from runs.vocabulary import Outcome, RunStatus, Trigger
 
 
@@ -71,11 +72,16 @@ class RunOut(Answer):
     @classmethod
     def of(cls, run: Run) -> RunOut:
         """Shape a run whose project and suite are loaded."""
+        return cls.of_told(ToldRun.of(run))
+
+    @classmethod
+    def of_told(cls, run: ToldRun) -> RunOut:
+        """Shape what was read of a run."""
         return cls(
             id=run.pk,
             number=run.number,
-            project=run.project.slug,
-            suite=run.suite.name,
+            project=run.project,
+            suite=run.suite,
             status=run.status,
             error_reason=run.error_reason or None,
             error_message=run.error_message or None,
@@ -102,7 +108,7 @@ class RunOut(Answer):
             verdict_reasons=[str(reason) for reason in run.verdict_reasons],
             is_pinned=run.pinned_at is not None,
             results_removed_at=run.results_removed_at,
-            url=f"{settings.PUBLIC_URL}{run.get_absolute_url()}",
+            url=f"{settings.PUBLIC_URL}{address('run', run.project, run.number)}",
         )
 
 

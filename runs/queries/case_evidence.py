@@ -143,11 +143,12 @@ class Why:
 
 
 def why(project: Project, case: TestCase, *, has_failed: bool = True) -> Why:
-    """One query for a test without state or failure, else up to four: state, runs, outages, results.
+    """Two queries, runs and results; none for a test without state or failure. One more for the state where
+    it did not come with the test.
 
     A test that failed in outages alone has no state either: they are named all the same.
     """
-    state = CaseState.objects.filter(case=case).first()
+    state: CaseState | None = getattr(case, "state", None)
     if state is None and not has_failed:
         return Why()
     evidence = evidence_of_suite(case.suite_id, default_branch=project.default_branch)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from runs.analytics.samples import wilson
-from runs.models import Failure, Project, Result, Run, TestCase
+from runs.models import Failure, Project, Result, TestCase
 from runs.queries.marks import Mark, result_mark
 from runs.vocabulary import Outcome
 
@@ -19,12 +20,35 @@ BRANCH_STRIP, BRANCH_LIMIT = 30, 8
 JUDGED = frozenset({Mark.PASSED, Mark.FAILED, Mark.FLAKY})
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryItem:
+class RunSeen(NamedTuple):
+    """A run as far as the histories of its tests tell of it."""
+
+    pk: int
+    number: int
+    run_at: datetime
+    branch: str
+    commit: str
+    commit_message: str
+    trigger: str
+    test_count: int
+
+
+class ResultSeen(NamedTuple):
+    """A result as far as a history tells of it; `group` is its failure's fingerprint, empty without one."""
+
+    outcome: str
+    duration_ms: int | None
+    attempt_count: int
+    shard: int
+    position: int
+    group: bytes
+
+
+class HistoryItem(NamedTuple):
     """One result with its run."""
 
-    result: Result
-    run: Run
+    result: ResultSeen
+    run: RunSeen
     mark: Mark
 
 
@@ -108,6 +132,8 @@ class CaseHistory:
     groups: list[HistoryGroup]
     #: Of all branches, oldest first, as far as they were read.
     everything: list[HistoryItem]
+    #: The newest result with all that is kept of it; None when there is none.
+    newest: Result | None
 
     @property
     def failing_rate(self) -> Rate:
@@ -206,32 +232,58 @@ class CaseHistory:
 
 
 def case_history(project: Project, case: TestCase, *, branch: str | None = None) -> CaseHistory:
-    """Three queries: the results by the index of a case's history, and the branches seen in them.
+    """Two queries: the results by the index of a case's history, and those of them that are shown whole.
 
     `branch` None means the project's default branch when the test ran there, else every branch; an empty
     one means every branch.
     """
-    newest = list(
-        Result.objects.filter(case=case)
-        .select_related("run", "failure")
-        .order_by("-run_at")[: HISTORY_LENGTH * 4]
-    )
-    branches = sorted({result.run.branch for result in newest if result.run.branch})
+    everything = _newest(case)
+    branches = sorted({item.run.branch for item in everything if item.run.branch})
     if branch is None:
         branch = project.default_branch if project.default_branch in branches else ""
-    everything = [
-        HistoryItem(result=result, run=result.run, mark=result_mark(result.outcome))
-        for result in reversed(newest)
-    ]
     items = [item for item in everything if not branch or item.run.branch == branch][-HISTORY_LENGTH:]
+    groups = _grouped([item for item in reversed(items) if item.result.outcome in _WITH_TEXT])
+    whole = _whole(case, [own[0] for own in groups.values()] + items[-1:])
     return CaseHistory(
         case=case,
         branch=branch,
         branches=branches,
         items=items,
-        groups=_grouped([item for item in reversed(items) if item.result.outcome in _WITH_TEXT]),
+        groups=[
+            HistoryGroup(key=key.hex()[:12] or "none", failure=whole[own[0]].failure, items=own)
+            for key, own in groups.items()
+            if own[0] in whole
+        ],
         everything=everything,
+        newest=whole.get(items[-1]) if items else None,
     )
+
+
+def _newest(case: TestCase) -> list[HistoryItem]:
+    """Oldest first; in narrow rows, as there are hundreds of them and each run has fifty columns."""
+    rows = Result.objects.filter(case=case).order_by("-run_at").values_list(*_READ)[: HISTORY_LENGTH * 4]
+    return [_item(row) for row in reversed(rows)]
+
+
+_READ = (
+    *("outcome", "duration_ms", "attempt_count", "shard", "position", "failure__fingerprint"),
+    *("run_id", "run__number", "run_at", "run__branch", "run__commit", "run__commit_message"),
+    *("run__trigger", "run__test_count"),
+)
+
+
+def _item(row: tuple[Any, ...]) -> HistoryItem:
+    outcome, duration_ms, attempt_count, shard, position, group, *run = row
+    result = ResultSeen(outcome, duration_ms, attempt_count, shard, position, bytes(group or b""))
+    return HistoryItem(result, RunSeen(*run), result_mark(outcome))
+
+
+def _whole(case: TestCase, items: Sequence[HistoryItem]) -> dict[HistoryItem, Result]:
+    """These results with their failures and runs, as far as they are still there."""
+    moments = {item.run.run_at for item in items}
+    found = Result.objects.filter(case=case, run_at__in=moments).select_related("run", "failure")
+    by_run = {result.run_id: result for result in found} if moments else {}
+    return {item: by_run[item.run.pk] for item in items if item.run.pk in by_run}
 
 
 def median_of(items: Sequence[HistoryItem]) -> int | None:
@@ -247,15 +299,12 @@ def median_of(items: Sequence[HistoryItem]) -> int | None:
 _WITH_TEXT = {Outcome.FAILED, Outcome.ERRORED, Outcome.FLAKY}
 
 
-def _grouped(items: Sequence[HistoryItem]) -> list[HistoryGroup]:
+def _grouped(items: Iterable[HistoryItem]) -> dict[bytes, list[HistoryItem]]:
+    """Those that are the same failure, the most frequent first."""
     groups: dict[bytes, list[HistoryItem]] = {}
     for item in items:
-        failure = item.result.failure
-        groups.setdefault(bytes(failure.fingerprint) if failure else b"", []).append(item)
-    return [
-        HistoryGroup(key=key.hex()[:12] or "none", failure=members[0].result.failure, items=members)
-        for key, members in sorted(groups.items(), key=lambda group: -len(group[1]))
-    ]
+        groups.setdefault(item.result.group, []).append(item)
+    return dict(sorted(groups.items(), key=lambda group: -len(group[1])))
 
 
 def _spread(count: int) -> list[int]:

@@ -195,9 +195,9 @@ def environment_for(
 
 
 def case_for(request: HttpRequest, slug: str, case_id: int, *, needs: Role = Role.VIEWER) -> CaseAccess:
-    """The test case in the project, by a former name's id too; refuses as `project_for` does."""
+    """The test case with its state, by a former name's id too; refuses as `project_for` does."""
     access = project_for(request, slug, needs=needs)
-    cases = TestCase.objects.select_related("suite", "same_as__suite")
+    cases = TestCase.objects.select_related("suite", "state", "same_as__suite", "same_as__state")
     case = cases.filter(suite__project=access.project, pk=case_id).first()
     if case is None:
         raise Http404

@@ -76,7 +76,7 @@ def case(request: HttpRequest, slug: str, case_id: int) -> HttpResponse:
         when=conditions(page, default_branch=access.project.default_branch, masked_runs=judged.masked_runs),
         repro=command(access.case),
         blamed=blames_of_case(access.case, now=timezone.now()),
-        told=newest_told(access.case, page.latest.result if page.latest else None),
+        told=newest_told(access.case, page.newest),
     )
 
 
