@@ -64,10 +64,10 @@ def executed(project: Project, **values: str) -> Run:
 
 def tell(run: Run) -> None:
     """Print the story: pytest shows it when the test fails."""
-    story = [f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("pk")]
+    story = [f"{event.at.time()} {event.kind} {event.message}" for event in run.events.order_by("at", "pk")]
     log = [f"{chunk.service}: {chunk.text}" for chunk in run.log_chunks.order_by("pk")]
     sys.stdout.write("\n".join([run.status, run.error_message, *story, *log]))
 
 
 def kinds(run: Run) -> list[str]:
-    return list(run.events.order_by("pk").values_list("kind", flat=True))
+    return list(run.events.order_by("at", "pk").values_list("kind", flat=True))

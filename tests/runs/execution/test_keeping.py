@@ -101,7 +101,7 @@ def environment_of(run: Run) -> Environment:
 
 
 def kinds(run: Run) -> list[str]:
-    return list(run.events.order_by("pk").values_list("kind", flat=True))
+    return list(run.events.order_by("at", "pk").values_list("kind", flat=True))
 
 
 @pytest.mark.parametrize(
