@@ -34,19 +34,14 @@ CASE_LIMIT = 120_000
 NOTABLE_LIMIT = 20_000
 #: Tests that the API names.
 TOLD_LIMIT = 1_000
+#: One look-up takes as long as reading so many of a run's results in order.
+LOOK_UP = 20
 #: So many passes make a test's usual time.
 USUAL_PASSES = 10
 
-# What is known of a test's flakiness; nothing of a healthy one.
-_STATE = """(
-    SELECT s.flakiness FROM runs_casestate s WHERE s.case_id = told.case_id AND s.flakiness <> 'healthy'
-)"""
-
-# Of the tests of both runs those of which something may be told. The others, most, passed in both and took
-# no longer: as many as the base has, which the last row counts, less those told. What is slower is judged in
-# Python; a little more is let through here. Nothing is materialized: the planner can only hash the two sides,
+# Both runs are read whole, in the order of an index. Neither is materialized: the planner can only hash them,
 # and writing them down takes as long as joining them.
-_WHOLE = f"""
+_JOINED = """
 WITH base AS NOT MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
     WHERE run_at = %(base_at)s AND run_id = %(base)s
@@ -55,19 +50,23 @@ WITH base AS NOT MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
     WHERE run_at = %(head_at)s AND run_id = %(head)s
       AND (%(selected)s::bigint[] IS NULL OR case_id = ANY(%(selected)s::bigint[]))
-), told AS NOT MATERIALIZED (
+), told AS MATERIALIZED (
     SELECT coalesce(b.case_id, h.case_id) AS case_id, b.outcome, b.duration_ms, b.failure_id,
            h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure
     FROM base b FULL JOIN head h ON h.case_id = b.case_id
-    WHERE NOT coalesce(b.outcome = 'passed' AND h.outcome = 'passed', false)
-       OR h.duration_ms - b.duration_ms >= %(least_ms)s
+    WHERE {wanted}
 )
-SELECT case_id, outcome, duration_ms, failure_id, head_outcome, head_ms, head_failure, {_STATE} FROM told
-UNION ALL
-SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL FROM base
-"""  # noqa: S608 - of constants
-# What did not pass in one of the two is read once; only what passed in the other is looked up there.
-_PAIRS = """
+"""
+# Those of which something may be told. The others, most, passed in both and took no longer. What is slower is
+# judged in Python; a little more is let through here.
+_TELLING = _JOINED.format(
+    wanted="""NOT coalesce(b.outcome = 'passed' AND h.outcome = 'passed', false)
+       OR h.duration_ms - b.duration_ms >= %(least_ms)s"""
+)
+# Those that did not pass in one of the two.
+_NOT_PASSED = _JOINED.format(wanted="b.outcome <> 'passed' OR h.outcome <> 'passed'")
+# The same where they are few: read once, and only what passed in the other is looked up there.
+_LOOKED_UP = """
 WITH base AS MATERIALIZED (
     SELECT case_id, outcome, duration_ms, failure_id FROM runs_result
     WHERE run_at = %(base_at)s AND run_id = %(base)s AND outcome <> 'passed'
@@ -80,7 +79,7 @@ WITH base AS MATERIALIZED (
     SELECT coalesce(b.case_id, h.case_id) AS case_id, b.outcome, b.duration_ms, b.failure_id,
            h.outcome AS head_outcome, h.duration_ms AS head_ms, h.failure_id AS head_failure
     FROM base b FULL JOIN head h ON h.case_id = b.case_id
-), pairs AS (
+), told AS MATERIALIZED (
     SELECT n.case_id, coalesce(n.outcome, b.outcome) AS outcome,
            coalesce(n.duration_ms, b.duration_ms) AS duration_ms,
            coalesce(n.failure_id, b.failure_id) AS failure_id,
@@ -102,12 +101,27 @@ WITH base AS MATERIALIZED (
     ) h ON true
 )
 """
-_NOTABLE = f"{_PAIRS} SELECT told.*, {_STATE} FROM pairs told"  # noqa: S608 - of constants
-_KINDS = f"""{_PAIRS}
-SELECT p.outcome, p.head_outcome, coalesce(s.flakiness, 'healthy'), count(*)
-FROM pairs p LEFT JOIN runs_casestate s ON s.case_id = p.case_id
+# What is known of their flakiness; nothing of healthy ones. By an array, as one walk along the index.
+_STATES = """
+, states AS MATERIALIZED (
+    SELECT case_id, flakiness FROM runs_casestate
+    WHERE case_id = ANY(ARRAY(SELECT case_id FROM told)) AND flakiness <> 'healthy'
+)
+"""
+_ROWS = f"""{_STATES}
+SELECT told.*, states.flakiness FROM told LEFT JOIN states USING (case_id)
+"""  # noqa: S608 - of constants
+_KINDS = f"""{_STATES}
+SELECT told.outcome, told.head_outcome, coalesce(states.flakiness, 'healthy'), count(*)
+FROM told LEFT JOIN states USING (case_id)
 GROUP BY 1, 2, 3
 """  # noqa: S608 - of constants
+# The last row counts the base's tests: less those told, they are how many passed in both.
+_WHOLE = f"""{_TELLING}{_ROWS}
+UNION ALL
+SELECT NULL, NULL, count(*), NULL, NULL, NULL, NULL, NULL FROM base
+"""  # noqa: S608 - of constants
+_NOTABLE = f"{_LOOKED_UP}{_ROWS}"
 
 
 class Row(NamedTuple):
@@ -167,8 +181,12 @@ def compare_runs(base: Run, head: Run, *, main: Run | None = None) -> RunCompari
 
 def changes(base: Run, head: Run) -> ChangeCounts:
     """How many tests that did not pass in one of the two changed; one statement, counted where they are."""
+    tests = base.test_count + head.test_count
+    notable = tests - base.passed_count - head.passed_count
+    is_read_whole = tests <= CASE_LIMIT and notable * LOOK_UP > tests
+    statement = f"{_NOT_PASSED if is_read_whole else _LOOKED_UP}{_KINDS}"
     with connection.cursor() as cursor:
-        cursor.execute(_KINDS, _values(base, head) | {"limit": NOTABLE_LIMIT})
+        cursor.execute(statement, _values(base, head) | {"limit": NOTABLE_LIMIT})
         return count_changes(
             Kind(old and _OUTCOMES[old], new and _OUTCOMES[new], FlakeState[state.upper()], number)
             for old, new, state, number in cursor.fetchall()

@@ -31,6 +31,7 @@ WITH failing AS MATERIALIZED (
     WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND r.outcome IN ('failed', 'errored')
 )
 """
+# What is shown is chosen before a text is looked for: otherwise that is done for every failure.
 _GROUPS = f"""{_FAILING}
 , counted AS (
     SELECT fingerprint, count(*) AS number, count(*) OVER () AS group_count,
@@ -40,13 +41,15 @@ _GROUPS = f"""{_FAILING}
     SELECT fingerprint, case_id, failure_id,
            row_number() OVER (PARTITION BY fingerprint ORDER BY position, case_id) AS place
     FROM failing
+), shown AS MATERIALIZED (
+    SELECT c.group_count, c.rank, c.fingerprint, c.number, p.case_id, p.place, p.failure_id
+    FROM counted c JOIN placed p ON p.fingerprint = c.fingerprint
+    WHERE c.rank <= %(groups)s
+      AND p.place <= least(%(tests)s, greatest(%(least)s, %(named)s / least(c.group_count, %(groups)s)))
 )
-SELECT c.group_count, c.fingerprint, c.number, p.case_id, f.kind, f.message, f.text
-FROM counted c JOIN placed p ON p.fingerprint = c.fingerprint
-LEFT JOIN runs_failure f ON p.place = 1 AND f.id = p.failure_id
-WHERE c.rank <= %(groups)s
-  AND p.place <= least(%(tests)s, greatest(%(least)s, %(named)s / least(c.group_count, %(groups)s)))
-ORDER BY c.rank, p.place
+SELECT s.group_count, s.fingerprint, s.number, s.case_id, f.kind, f.message, f.text
+FROM shown s LEFT JOIN runs_failure f ON s.place = 1 AND f.id = s.failure_id
+ORDER BY s.rank, s.place
 """  # noqa: S608 - of constants
 # Each kind of finding once, the most frequent first; then, for each group, who is held responsible how often.
 _FINDINGS = f"""{_FAILING}

@@ -225,6 +225,42 @@ def test_large_runs_are_compared_by_what_did_not_pass_and_that_is_said(
     assert "Added, removed – not compared" in words  # noqa: RUF001 - a dash in an empty figure
 
 
+def test_what_changed_is_counted_alike_by_reading_both_runs_and_by_looking_tests_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    suite = shop()
+    base = finished(
+        suite, {"t_a": P, "t_b": P, "t_race": P, "t_fixed": F, "t_still": F, "t_gone": F, "t_same": P}
+    )
+    head = finished(
+        suite,
+        {"t_a": F, "t_b": F, "t_race": F, "t_fixed": P, "t_still": F, "t_bad": F, "t_new": P, "t_same": P},
+    )
+    CaseState.objects.create(
+        case=suite.cases.get(name="t_race"),
+        flakiness="flaky",
+        judged_at=NOW,
+        changed_at=NOW,
+        algorithm_version=1,
+    )
+
+    whole = comparison.changes(base, head)
+    monkeypatch.setattr(comparison, "LOOK_UP", 0)
+    looked_up = comparison.changes(base, head)
+
+    assert whole == looked_up
+    # t_a, t_b and the new t_bad; t_new passes and is none of those that are counted.
+    assert whole.new_failures == 3
+    assert {str(change): count for change, count in whole.counts.items() if count} == {
+        "broke": 2,
+        "still_failing": 1,
+        "flaky": 1,
+        "fixed": 1,
+        "new_test": 1,
+        "removed": 1,
+    }
+
+
 def test_a_longer_time_counts_only_beyond_what_is_usual_for_the_test(client: Client) -> None:
     suite = shop()
     finished(suite, {"t_noisy": P, "t_slow": P})
