@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import brotli
+from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from django.http import HttpRequest, HttpResponse
 from whitenoise.compress import Compressor
@@ -34,6 +36,25 @@ class StaticStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
     """Hashed names, also in the imports of our own modules, and compressed copies."""
 
     patterns = (*ManifestStaticFilesStorage.patterns, (OWN_MODULES, IMPORT_RULES))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Django's own
+        super().__init__(*args, **kwargs)
+        self._addresses: dict[tuple[str, bool, bool], str] = {}
+
+    def url(self, name: str, force: bool = False) -> str:  # noqa: FBT001, FBT002 - Django's own
+        """The file's address, put together once: a page names the icons' hundreds of times.
+
+        It depends on the manifest, which is read when the process starts.
+        """
+        key = (name, force, settings.DEBUG)
+        if key not in self._addresses:
+            self._addresses[key] = super().url(name, force)
+        return self._addresses[key]
+
+    def save_manifest(self) -> None:
+        """Write the manifest; what was known by the one before is forgotten."""
+        super().save_manifest()
+        self._addresses.clear()
 
     def create_compressor(self, *, extensions: Iterable[str] | None, quiet: bool) -> Compressor:
         """Return the compressor to use."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import itemgetter
 from typing import NamedTuple
 
 from django.db.models import QuerySet, Sum
@@ -119,25 +120,32 @@ async def whole_log(run: Run, source: str = "") -> AsyncIterator[str]:
 
 
 def _log(chunks: Iterable[LogChunk], *, limit: int | None = None, cursor: int = 0) -> Log:
+    """What the chunks hold, or the last `limit` lines: the others are put in order and not looked at."""
     chunks = list(chunks)
-    lines = [line for chunk in chunks for line in _lines(chunk)]
-    lines.sort(key=lambda line: line.stamp)  # stable: lines of one moment stay in their order
+    stamped = [line for chunk in chunks for line in _stamped(chunk)]
+    stamped.sort(key=itemgetter(0))  # stable: lines of one moment stay in their order
+    kept = stamped if limit is None else stamped[-limit:]
     return Log(
-        lines=lines if limit is None else lines[-limit:],
+        lines=[_line(*line) for line in kept],
         cursor=max((chunk.pk for chunk in chunks), default=cursor) if chunks else cursor,
         ids=frozenset(chunk.pk for chunk in chunks),
     )
 
 
-def _lines(chunk: LogChunk) -> Iterable[Line]:
+def _stamped(chunk: LogChunk) -> Iterable[tuple[str, str, str]]:
+    """Each line's stamp, service and text; one without a stamp has that of the line before."""
     stamp = chunk.first_at.isoformat()
     for raw in chunk.text.rstrip("\n").split("\n"):
         found = _STAMPED.match(raw)
         if found:
             stamp = found[1]
             raw = raw[found.end() :]  # noqa: PLW2901 - the line without its stamp
-        text = clean_line(raw)
-        yield Line(stamp=stamp, time=stamp[11:23], service=chunk.service, text=text, css=_css(text))
+        yield stamp, chunk.service, raw
+
+
+def _line(stamp: str, service: str, raw: str) -> Line:
+    text = clean_line(raw)
+    return Line(stamp=stamp, time=stamp[11:23], service=service, text=text, css=_css(text))
 
 
 def _css(text: str) -> str:
