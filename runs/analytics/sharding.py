@@ -30,10 +30,14 @@ def deal(tests: Iterable[str], passes: Mapping[str, Sequence[float]], shards: in
     Applied Mathematics 17 (1969) 416-429): the longest shard takes at most 4/3 - 1/(3·shards) of the least
     possible. A test given twice is dealt once. Shards may be empty. ValueError for fewer than one.
     """
+    return deal_expected(_expected(dict.fromkeys(tests), passes), shards)
+
+
+def deal_expected(expected: Mapping[str, float], shards: int) -> list[ShardPlan]:
+    """The same of tests of which it is known how many seconds each is expected to take."""
     if shards < 1:
         raise ValueError(f"Tests cannot be dealt to {shards} shards.")
-    order = {test: place for place, test in enumerate(dict.fromkeys(tests))}
-    expected = _expected(order, passes)
+    order = {test: place for place, test in enumerate(expected)}
     least = [(0.0, shard) for shard in range(shards)]
     heapify(least)
     dealt: list[list[str]] = [[] for _ in range(shards)]

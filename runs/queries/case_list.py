@@ -178,8 +178,12 @@ def cases_like(suites: Sequence[Suite], wanted: CaseFilter, *, now: datetime, li
         cases = cases if last is None else cases.filter(_behind(wanted, last))
     order = _ORDERS[wanted.sort]
     page = TestCase.objects.filter(pk__in=cases.order_by(*order).values("pk")[:limit])
-    whole = page.annotate(sorted_by=_KEYS[wanted.sort]).select_related("suite", "state", "pace")
-    return list(whole.defer(*_UNREAD).order_by(*order))
+    whole = page.annotate(sorted_by=_KEYS[wanted.sort]).select_related("state", "pace")
+    found: list[TestCase] = list(whole.defer(*_UNREAD).order_by(*order))
+    by_id = {suite.pk: suite for suite in suites}
+    for case in found:
+        case.suite = by_id[case.suite_id]
+    return found
 
 
 #: What each order compares; with the id it is one of its own.
@@ -193,7 +197,7 @@ _KEYS: Mapping[Sort, Combinable] = {
     Sort.SLOWER: F("pace__after_ms") - F("pace__before_ms"),
 }
 #: Of a test in a list nobody asks for these.
-_UNREAD = ("pace__recent_ms", "pace__recent_runs")
+_UNREAD = ("pace__recent_ms", "pace__recent_runs", "state__inputs")
 _ASCENDING = {Sort.FIRST_SEEN, Sort.NAME}
 _ORDERS: Mapping[Sort, tuple[OrderBy, OrderBy]] = {
     sort: (

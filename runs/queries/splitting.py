@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import Max
 
 from runs.analytics.samples import median
-from runs.analytics.sharding import LAST_PASSES, ShardPlan, deal
+from runs.analytics.sharding import LAST_PASSES, ShardPlan, deal_expected
 from runs.ingestion.selectors import selector
 from runs.models import Run, Suite, TestCase
 
@@ -127,7 +127,7 @@ def split_suite(times: list[TestTime], *, shards: int, by_file: bool) -> Split:
     for one in times:
         name = (one.file or one.class_name or one.test) if by_file else one.test
         expected[name] = expected.get(name, 0.0) + (mean if one.seconds is None else one.seconds)
-    return Split(times, deal(expected, {name: [seconds] for name, seconds in expected.items()}, shards))
+    return Split(times, deal_expected(expected, shards))
 
 
 def _mean(seconds: Iterable[float | None]) -> float:
