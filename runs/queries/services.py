@@ -43,6 +43,11 @@ class HeatCell:
     count: int
     level: int
 
+    @property
+    def words(self) -> str:
+        """The day as people say it."""
+        return f"{self.day:%-d %B}"
+
 
 @dataclass(frozen=True, slots=True)
 class HeatRow:
