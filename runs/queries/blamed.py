@@ -28,22 +28,27 @@ b.project_id = %(project)s AND b.run_at >= %(since)s AND b.run_at < %(until)s
       WHEN '' THEN cardinality(b.services) = 0
       ELSE b.services @> ARRAY[%(service)s::text] END
 """
+# Chosen before anything is looked up for them: of a run with thousands of failures few may be wanted.
 _FAILURES = f"""
+WITH chosen AS MATERIALIZED (
+    SELECT b.run_id, b.case_id, b.run_at, b.services, b.suspects FROM runs_blame b
+    WHERE {_WANTED}
+    ORDER BY b.run_at DESC, b.run_id DESC, b.case_id
+    LIMIT %(limit)s
+)
 SELECT b.run_id, run.number, b.case_id, b.run_at, b.services, b.suspects -> 0 ->> 'strength',
        ARRAY(SELECT DISTINCT jsonb_path_query(
            b.suspects, '$[*] ? (@.rank == 1).evidence[*].kind'
        ) #>> '{{}}'),
        f.fingerprint, left(coalesce(nullif(f.message, ''), nullif(f.text, ''), f.kind, ''), 1000)
-FROM runs_blame b
+FROM chosen b
 JOIN runs_run run ON run.id = b.run_id
 LEFT JOIN LATERAL (
     SELECT r.failure_id FROM runs_result r
     WHERE r.run_at = b.run_at AND r.run_id + 0 = b.run_id AND r.case_id = b.case_id OFFSET 0
 ) r ON true
 LEFT JOIN runs_failure f ON f.id = r.failure_id
-WHERE {_WANTED}
 ORDER BY b.run_at DESC, b.run_id DESC, b.case_id
-LIMIT %(limit)s
 """  # noqa: S608 - of constants
 _KINDS = f"""
 SELECT kind, count(*), count(*) FILTER (WHERE together = 1) FROM (

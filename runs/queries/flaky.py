@@ -193,9 +193,9 @@ class Board:
 def board(project: Project, wanted: BoardFilter, *, now: datetime) -> Board:
     """At most five queries: quarantines, states, suites, a search, the page's tests with their strips."""
     held = {one.case_id: one for one in _quarantines(project, now)}
-    ranked = _ranked(project, held, now)
-    lost_ms = sum(one.lost_ms for one in ranked)
     suites = dict(Suite.objects.filter(project=project).order_by("name").values_list("pk", "name"))
+    ranked = _ranked(suites, held, now)
+    lost_ms = sum(one.lost_ms for one in ranked)
     matching = _matching(ranked, wanted, suites)
     staged = [one for one in matching if wanted.stage in {"", one.stage}]
     shown = staged[wanted.after : wanted.after + PAGE_SIZE]
@@ -270,8 +270,11 @@ def _quarantines(project: Project, now: datetime) -> QuerySet[Quarantine]:
     return Quarantine.objects.in_force(now).filter(case__suite__project=project)
 
 
-def _ranked(project: Project, held: Collection[int], now: datetime) -> list[_Ranked]:
-    """Costliest first; among equals the surer, then the older."""
+def _ranked(suites: Collection[int], held: Collection[int], now: datetime) -> list[_Ranked]:
+    """Costliest first; among equals the surer, then the older.
+
+    The suites are named by id, so that the planner knows how many tests they have.
+    """
     # Broken and recovered ones are not in the partial index of those that are not healthy.
     told = (
         ~Q(flakiness=Flakiness.HEALTHY)
@@ -279,7 +282,7 @@ def _ranked(project: Project, held: Collection[int], now: datetime) -> list[_Ran
         | Q(changed_at__gt=now - timedelta(days=RECOVERED_DAYS))
         | Q(case__in=sorted(held))
     )
-    states = CaseState.objects.filter(told, case__suite__project=project).order_by("-lost_ms_per_week", "pk")
+    states = CaseState.objects.filter(told, case__suite__in=list(suites)).order_by("-lost_ms_per_week", "pk")
     found = [
         _Ranked(
             case=case,
