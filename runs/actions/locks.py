@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum, unique
 
@@ -33,6 +33,7 @@ class Lock(IntEnum):
     DURATIONS = 7_145_015
     NEWS = 7_145_016
     SUITE_COUNTS = 7_145_022
+    NEW_CASES = 7_145_025
     #: Of a message that is sent.
     DELIVERY = 7_145_014
     #: Of a project.
@@ -41,29 +42,32 @@ class Lock(IntEnum):
     SERVICE_COUNTS = 7_145_023
 
 
-def wait_for(lock: Lock, row_id: int | None = None, *, shared: tuple[Lock, int] | None = None) -> None:
+def wait_for(lock: Lock, row_id: int | None = None, *, shared: Sequence[tuple[Lock, int]] = ()) -> None:
     """Hold the lock, on a row when one is named, until the transaction ends; wait while another has it.
 
-    `shared` is taken in the same question, at once with all who share it too.
+    Those of `shared` are taken in the same question, at once with all who share them too.
     """
-    wanted, key = "pg_advisory_xact_lock", _key(lock, row_id)
-    question = f"{wanted}({_places(key)})"
-    if shared is not None:
-        also = _key(*shared)
-        question, key = f"{question}, {wanted}_shared({_places(also)})", key + also
+    wanted, values = _questions("pg_advisory_xact_lock", lock, row_id, shared)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {question}", key)
+        cursor.execute(f"SELECT {', '.join(wanted)}", values)
 
 
-def is_had(lock: Lock, row_id: int, *, shared: tuple[Lock, int]) -> bool:
-    """Hold both locks until the transaction ends, as `wait_for` does; return False instead of waiting."""
-    key, also = _key(lock, row_id), _key(*shared)
-    wanted = "pg_try_advisory_xact_lock"
-    question = f"SELECT {wanted}({_places(key)}) AND {wanted}_shared({_places(also)})"
+def is_had(lock: Lock, row_id: int, *, shared: Sequence[tuple[Lock, int]] = ()) -> bool:
+    """Hold the locks until the transaction ends, as `wait_for` does; return False instead of waiting."""
+    wanted, values = _questions("pg_try_advisory_xact_lock", lock, row_id, shared)
     with connection.cursor() as cursor:
-        cursor.execute(question, key + also)
+        cursor.execute(f"SELECT {' AND '.join(wanted)}", values)
         [is_ours] = cursor.fetchone()
     return bool(is_ours)
+
+
+def _questions(
+    function: str, lock: Lock, row_id: int | None, shared: Sequence[tuple[Lock, int]]
+) -> tuple[list[str], list[int]]:
+    keys = [_key(lock, row_id), *(_key(*one) for one in shared)]
+    functions = [function, *[f"{function}_shared"] * len(shared)]
+    wanted = [f"{name}({_places(key)})" for name, key in zip(functions, keys, strict=True)]
+    return wanted, [number for key in keys for number in key]
 
 
 @contextmanager

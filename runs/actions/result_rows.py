@@ -18,22 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 
-from runs.actions.known_cases import (
-    COPY_BEGIN,
-    COPY_DETAILS,
-    COPY_END,
-    COPY_RESULTS,
-    TOUCH,
-    KnownCases,
-)
+from runs.actions.copying import case_columns, escaped
+from runs.actions.known_cases import COPY_BEGIN, COPY_END, COPY_RESULTS, TOUCH, KnownCases
 from runs.actions.locks import Lock, is_had, wait_for
 from runs.actions.repeats import REPEATS_TABLE, TRY_LIMIT, array_text, find_repeats, fold_repeats
 from runs.actions.rollups import take_run_out
 from runs.analytics.fingerprints import failure_fingerprint
 from runs.ingestion.attempts import TEARDOWN_MARK
 from runs.ingestion.details import DetailsBudget
-from runs.ingestion.identity import split_parameters
 from runs.ingestion.report import AttemptRead, CaseRead, FailureText
+from runs.models import TestCase
 
 if TYPE_CHECKING:
     from django.db.backends.utils import CursorWrapper
@@ -81,7 +75,7 @@ INSERT INTO runs_testcase (id, suite_id, identity, path, class_name, name, param
 SELECT t.id, %(suite)s, t.identity, t.path, t.class_name, t.name, t.parameters, t.file, t.variant, t.line,
        %(run_at)s, %(run_at)s
 FROM (
-    SELECT nextval(pg_get_serial_sequence('runs_testcase', 'id')) AS id, n.*
+    SELECT nextval((SELECT pg_get_serial_sequence('runs_testcase', 'id')::regclass)) AS id, n.*
     FROM (
         SELECT DISTINCT ON (s.identity)
                s.position, s.identity, s.path, s.class_name, s.name, s.parameters, s.file, s.variant, s.line
@@ -293,14 +287,21 @@ class Staging:
         """Keep the run to ourselves from here on, and read the suite's cases.
 
         None when this way is not open: another report of the run is being stored, or one was, or the suite
-        has more cases than `limit`.
+        has more cases than `limit`. Of a suite that has none yet they are added while the report is read:
+        nobody else adds any meanwhile.
         """
         place = self._place
-        if not is_had(Lock.MERGE, place.run_id, shared=(Lock.CASES, place.project_id)):
+        if not is_had(Lock.MERGE, place.run_id, shared=self._shared_locks()):
             return None
         if take_run_out(place.run_id):
             return None
-        return KnownCases.of_suite(place, limit=limit, budget=self.budget)
+        is_first = not TestCase.objects.filter(suite=place.suite_id).exists()
+        is_adding = is_first and is_had(Lock.NEW_CASES, place.suite_id)
+        return KnownCases.of_suite(place, limit=limit, is_adding=is_adding, budget=self.budget)
+
+    def _shared_locks(self) -> list[tuple[Lock, int]]:
+        """Whoever merges lets nobody remove cases meanwhile, and nobody add them without looking."""
+        return [(Lock.CASES, self._place.project_id), (Lock.NEW_CASES, self._place.suite_id)]
 
     def add(self, batches: Iterable[list[CaseRead]]) -> None:
         """Stage the cases; call it within a savepoint, since `batches` may raise half-way."""
@@ -325,32 +326,28 @@ class Staging:
                 copy.write(some)
 
     def _add_to_known(self, batches: Iterable[list[CaseRead]], known: KnownCases) -> None:
-        """Copy what is plain as it is read, and stage the rest whenever there is some amount of it."""
+        """Copy what is plain as it is read, and write the rest whenever there is some amount of it."""
         left = iter(batches)
         is_more = True
         while is_more:
             is_more = False
             staged: list[str] = []
-            size = told = 0
+            staged_size = 0
+            known.number_ahead()
             with connection.cursor() as cursor, cursor.copy(COPY_RESULTS) as copy:
                 copy.write(COPY_BEGIN)
                 for batch in left:
                     rows, others, self._position = known.split(batch, self._position)
                     copy.write(b"".join(rows))
-                    size += sum(map(len, known.details[told:]))
-                    told = len(known.details)
                     for position, case in others:
                         lines = list(self._lines_of(case, position))
-                        size += sum(map(len, lines))
+                        staged_size += sum(map(len, lines))
                         staged += lines
-                    if size > _STAGED_AT_ONCE:
+                    if staged_size + known.waiting_size > _STAGED_AT_ONCE or known.is_short_of_numbers:
                         is_more = True
                         break
                 copy.write(COPY_END)
-            if known.details:
-                with connection.cursor() as cursor, cursor.copy(COPY_DETAILS) as copy:
-                    copy.write("".join(known.details))
-                known.details = []
+            known.write()
             if staged:
                 self._stage(staged)
 
@@ -361,13 +358,7 @@ class Staging:
 
     def _lines_of(self, case: CaseRead, position: int) -> Iterator[str]:
         """Tell a line for each attempt; `position` is the last one given."""
-        name, parameters = split_parameters(case.name)
-        words = f"{case.path}\t{case.class_name}\t{name}\t{parameters}\t{case.file}\t{case.variant}"
-        if "\\" in words or "\n" in words or "\r" in words or words.count("\t") != 5:  # noqa: PLR2004
-            words = "\t".join(
-                map(_escaped, (case.path, case.class_name, name, parameters, case.file, case.variant))
-            )
-        line = r"\N" if case.line is None else str(case.line)
+        columns = case_columns(case)
         # A pass at the first try fails in no way; what it printed is among the details.
         is_plain = len(case.attempts) == 1 and case.attempts[0].failure is None
         details = self._details_columns(case)
@@ -377,7 +368,7 @@ class Staging:
             duration = r"\N" if attempt.duration_ms is None else str(attempt.duration_ms)
             yield (
                 f"{position}\t\\\\x{case.identity.hex()}\t{attempt.outcome.value}\t{duration}\t"
-                f"{words}\t{line}\t"
+                f"{columns}\t"
                 f"{_NOTHING if is_plain else self._failure_columns(attempt, case.services)}\t{details}\n"
             )
             details = _NO_DETAILS
@@ -390,25 +381,25 @@ class Staging:
         return f"{len(case.attachments)}\t\\\\x{body.hex()}"
 
     def _failure_columns(self, attempt: AttemptRead, services: tuple[str, ...]) -> str:
-        output = _escaped(attempt.output) if attempt.output else r"\N"
+        output = escaped(attempt.output) if attempt.output else r"\N"
         failure = attempt.failure
         if failure is None:
             return rf"\N	\N	\N	\N	\N	{output}	\N"
-        output = f"{output}\t{_escaped(array_text(services)) if services else r'\N'}"
+        output = f"{output}\t{escaped(array_text(services)) if services else r'\N'}"
         digest = failure_digest(failure)
         if digest in self._staged_failures:
             return rf"\\x{digest.hex()}	\N	\N	\N	\N	{output}"
         if len(self._staged_failures) < _KNOWN_FAILURE_LIMIT:
             self._staged_failures.add(digest)
         fingerprint = failure_fingerprint(failure.kind, failure.message, failure.text)
-        texts = "\t".join(map(_escaped, failure))
+        texts = "\t".join(map(escaped, failure))
         return f"\\\\x{digest.hex()}\t\\\\x{fingerprint.hex()}\t{texts}\t{output}"
 
     def merge(self) -> None:
         """Make rows of what was staged, and count the run's totals anew."""
         parameters = self._place.parameters
         if self._known is None:
-            wait_for(Lock.MERGE, self._place.run_id, shared=(Lock.CASES, self._place.project_id))
+            wait_for(Lock.MERGE, self._place.run_id, shared=self._shared_locks())
             has_results = take_run_out(self._place.run_id)
         else:
             self._known.touch()
@@ -463,11 +454,3 @@ def hold_back_merges(project_id: int) -> None:
 def failure_digest(failure: FailureText) -> bytes:
     """Return the 16 bytes that name a failure's whole text."""
     return blake2b("\0".join(failure).encode("utf-8", "replace"), digest_size=16).digest()
-
-
-_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r", "\0": ""})
-
-
-def _escaped(text: str) -> str:
-    """Text as COPY wants it."""
-    return text.translate(_ESCAPES)

@@ -68,6 +68,7 @@ def site(variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
     log = tmp_path_factory.mktemp("log") / "server.log"
     with log.open("wb") as output:
         command = [sys.executable, "-m", "uvicorn", "itdash.asgi:application", "--port", port]
+        command += ["--timeout-graceful-shutdown=1"]  # left pages stream on without end
         server = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=output, stderr=output)
     try:
         wait_until(lambda: answers(address), deadline_seconds=START_SECONDS)

@@ -71,15 +71,28 @@ def told(run: Run) -> tuple[list[Any], list[Any], list[int], list[Any]]:
     )
 
 
+def cases_of(run: Run) -> list[Any]:
+    """What is known of the tests of a run's suite; numbers aside."""
+    names = [one.name for one in TestCase._meta.fields if one.name not in {"id", "suite"}]
+    moments = {"first_seen_at": run.run_at, "last_seen_at": run.run_at}
+    rows = TestCase.objects.filter(suite=run.suite).order_by("identity").values(*names)
+    return [row | {name: row[name] - moment for name, moment in moments.items()} for row in rows]
+
+
 cases = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(sorted(BODIES))), max_size=12)
 documents = st.lists(st.tuples(cases, st.sampled_from([WHOLE, CUT, REFUSED])), min_size=1, max_size=3)
 
 
 class TwoWays(HypothesisTestCase):
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    @given(known=st.sets(st.sampled_from(NAMES), min_size=1), files=documents)
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(
+        known=st.sets(st.sampled_from(NAMES)),
+        files=documents,
+        # Of new cases as many are numbered in one go; beyond, they take the usual way.
+        numbers=st.sampled_from([1, 3, 20_000]),
+    )
     def test_both_ways_keep_the_same(
-        self, known: set[str], files: list[tuple[list[tuple[str, str]], str]]
+        self, known: set[str], files: list[tuple[list[tuple[str, str]], str]], numbers: int
     ) -> None:
         contents = list(dict.fromkeys(xml_of(listed, end) for listed, end in files))
         kept = []
@@ -87,11 +100,14 @@ class TwoWays(HypothesisTestCase):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(result_rows, "_MANY_ATTEMPTS", bound)
                 patch.setattr("runs.actions.results._USUAL_BYTES_OF_A_CASE", 1)
+                patch.setattr("runs.actions.known_cases._NUMBERS_AT_ONCE", numbers)
+                patch.setattr("runs.actions.known_cases._NUMBERS_NEEDED", 1)
                 before = make_run()
-                store(before, xml_of([(name, "passed") for name in sorted(known)]))
+                if known:
+                    store(before, xml_of([(name, "passed") for name in sorted(known)]))
                 run = make_run(suite=before.suite)
                 problems = store(run, *contents)
-                kept.append((told(run), problems))
+                kept.append((told(run), cases_of(run), problems))
 
         assert kept[0] == kept[1]
 
@@ -116,7 +132,11 @@ def test_passes_that_are_known_never_see_the_staging_table(monkeypatch: pytest.M
 
 
 @pytest.mark.django_db
-def test_new_cases_are_numbered_as_the_report_tells_them_whatever_their_digests() -> None:
+@pytest.mark.parametrize("many", [0, 5_000])
+def test_new_cases_are_numbered_as_the_report_tells_them_whatever_their_digests(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result_rows, "_MANY_ATTEMPTS", many)
     run = make_run()
     names = [str(number) for number in range(40)]
     store(run, xml_of([(name, "passed") for name in (*names, "0")]))
