@@ -355,7 +355,8 @@ def _cells(
 
 
 def _marks(cells: Mapping[int, str], columns: Sequence[Column]) -> str:
-    return "".join(_mark(cells.get(column.run.pk, Mark.MISSING), column) for column in columns)
+    # By `id`, as there are thousands of cells and `pk` is looked up in the model's description.
+    return "".join(_mark(cells.get(column.run.id, Mark.MISSING), column) for column in columns)
 
 
 def _mark(letter: str, column: Column) -> str:
