@@ -30,30 +30,29 @@ _SUITE_COUNTS = {
 }
 
 # `<day>` is the day of the month; `<step>` is + 1 to count and - 1 to take out. One statement for every case,
-# one for those that had nothing in the month yet, and one each for those that did not pass. In the order of
-# the cases, in which their months lie: by far the most of it is to find them.
-_STEP_CASES = """
+# and one each for those that did not pass. In the order of the cases, in which their months lie: by far the
+# most of it is to find them.
+_OF_RUN = """(
+    SELECT case_id, (outcome = 'passed' AND duration_ms IS NOT NULL)::integer AS timed_count,
+           CASE WHEN outcome = 'passed' THEN coalesce(duration_ms, 0) ELSE 0 END AS timed_ms
+    FROM runs_result WHERE run_at = %(run_at)s AND run_id = %(run)s ORDER BY case_id
+) r"""
+_COUNT_CASES = f"""
+MERGE INTO runs_casemonth m USING {_OF_RUN} ON m.case_id = r.case_id AND m.month = %(month)s
+WHEN MATCHED THEN UPDATE SET
+    results[<day>] = least(coalesce(m.results[<day>], 0)::integer + 1, 32767)::smallint,
+    timed_count = m.timed_count + r.timed_count,
+    timed_ms = m.timed_ms + r.timed_ms
+WHEN NOT MATCHED THEN INSERT (case_id, month, results[<day>], timed_count, timed_ms)
+VALUES (r.case_id, %(month)s, 1::smallint, r.timed_count, r.timed_ms)
+"""  # noqa: S608 - of constants
+_TAKE_OUT_CASES = f"""
 UPDATE runs_casemonth m SET
-    results[<day>] = least(greatest(coalesce(m.results[<day>], 0)::integer <step>, 0), 32767)::smallint,
-    timed_count = greatest(
-        m.timed_count <step> * (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer, 0),
-    timed_ms = greatest(
-        m.timed_ms <step> * CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END, 0)
-FROM (
-    SELECT case_id, outcome, duration_ms FROM runs_result
-    WHERE run_at = %(run_at)s AND run_id = %(run)s ORDER BY case_id
-) r
-WHERE m.case_id = r.case_id AND m.month = %(month)s
-"""
-_COUNT_CASES_FIRST = """
-INSERT INTO runs_casemonth (case_id, month, results[<day>], timed_count, timed_ms)
-SELECT r.case_id, %(month)s, 1::smallint, (r.outcome = 'passed' AND r.duration_ms IS NOT NULL)::integer,
-       CASE WHEN r.outcome = 'passed' THEN coalesce(r.duration_ms, 0) ELSE 0 END
-FROM runs_result r
-WHERE r.run_at = %(run_at)s AND r.run_id = %(run)s AND NOT EXISTS (
-    SELECT FROM runs_casemonth m WHERE m.case_id = r.case_id AND m.month = %(month)s)
-ORDER BY r.case_id
-"""
+    results[<day>] = greatest(coalesce(m.results[<day>], 0) - 1, 0)::smallint,
+    timed_count = greatest(m.timed_count - r.timed_count, 0),
+    timed_ms = greatest(m.timed_ms - r.timed_ms, 0)
+FROM {_OF_RUN} WHERE m.case_id = r.case_id AND m.month = %(month)s
+"""  # noqa: S608 - of constants
 _STEP_NOTABLE = """
 UPDATE runs_casemonth m
 SET <column>[<day>] = least(greatest(coalesce(m.<column>[<day>], 0)::integer <step>, 0), 32767)::smallint
@@ -219,8 +218,7 @@ def count_run(run_id: int) -> None:
         counting = _Counting(suite_id, run_id, run_at, step="+ 1")
         counting.execute(_COUNT_SUITE)
         if test_count:
-            if counting.execute(_STEP_CASES) < test_count:
-                counting.execute(_COUNT_CASES_FIRST)
+            counting.execute(_COUNT_CASES)
             # Most runs hold nothing notable of most kinds; what the run holds was counted when it was stored.
             held = {"failed": failed, "flaky": flaky, "skipped": skipped}
             counting.execute(*(_STEPS_NOTABLE[column] for column, count in held.items() if count))
@@ -252,7 +250,7 @@ def take_run_out(run_id: int) -> bool:
         return row is not None and bool(row[3])
     suite_id, run_at, _, has_results = row
     counting = _Counting(suite_id, run_id, run_at, step="- 1")
-    counting.execute(_TAKE_OUT_SUITE, _STEP_CASES, *_STEPS_NOTABLE.values(), _TAKE_OUT_GROUPS)
+    counting.execute(_TAKE_OUT_SUITE, _TAKE_OUT_CASES, *_STEPS_NOTABLE.values(), _TAKE_OUT_GROUPS)
     with connection.cursor() as cursor:
         cursor.execute("UPDATE runs_run SET counted_on_default = NULL WHERE id = %s", [run_id])
     return bool(has_results)
@@ -298,10 +296,9 @@ class _Counting:
         }
         hold_counts(suite_id)
 
-    def execute(self, *statements: str) -> int:
-        """Execute in order; return how many rows the last one touched."""
+    def execute(self, *statements: str) -> None:
+        """Execute in order."""
         with connection.cursor() as cursor:
             for statement in statements:
                 fitted = statement.replace("<day>", str(self._day.day)).replace("<step>", self._step)
                 cursor.execute(fitted, self._values)
-            return int(cursor.rowcount)
