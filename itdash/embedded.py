@@ -45,6 +45,8 @@ POSTGRES_SETTINGS = {
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     "checkpoint_completion_target": "0.9",
+    # Whoever stores much fills the usual 16 MB each time before they are written, and waits.
+    "wal_buffers": f"{buffers_mib() // 8}MB",
     "random_page_cost": "1.1",
     "log_min_messages": "warning",
     "log_line_prefix": "%m [%p] ",

@@ -40,7 +40,7 @@ _TIMED = struct.Struct("!qiiii")
 _UNTIMED = struct.Struct("!qiii")
 _AFTER = struct.Struct("!ihihi")
 _COPY_CASES = """
-COPY runs_testcase (id, suite_id, first_seen_at, last_seen_at, identity, path, class_name, name, parameters,
+COPY runs_testcase (identity, id, suite_id, first_seen_at, last_seen_at, path, class_name, name, parameters,
                     file, variant, line) FROM STDIN
 """
 _COPY_DETAILS = """
@@ -217,7 +217,7 @@ class KnownCases:
         if not is_plain or not self._numbers:
             return None
         case_id = self._numbers.pop()
-        line = f"{case_id}{self._case_after}\\\\x{identity.hex()}\t{case_columns(case)}\n"
+        line = f"\\\\x{identity.hex()}\t{case_id}{self._case_after}{case_columns(case)}\n"
         self._cases.append(line)
         self.waiting_size += len(line)
         return case_id
@@ -232,7 +232,8 @@ class KnownCases:
 
     def write(self) -> None:
         """Copy new cases, and details of results, that wait since the last call."""
-        for statement, lines in ((_COPY_CASES, self._cases), (_COPY_DETAILS, self._details)):
+        # Lines of cases begin with their identities: in this order their index is walked through once.
+        for statement, lines in ((_COPY_CASES, sorted(self._cases)), (_COPY_DETAILS, self._details)):
             if lines:
                 with connection.cursor() as cursor, cursor.copy(statement) as copy:
                     copy.write("".join(lines))

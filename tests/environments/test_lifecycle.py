@@ -145,7 +145,7 @@ def test_a_service_that_is_never_healthy_names_the_unmet_condition_and_its_probe
 
     with (
         pytest.raises(EnvironmentFailedError) as caught,
-        lab.provisioned(spec, start_timeout_seconds=2.0),
+        lab.provisioned(spec, start_timeout_seconds=4.0),
     ):
         pass
 
