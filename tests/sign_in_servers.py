@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 from oidc_provider_mock import run_server_in_thread
+
+from tests.answering import answering
 
 CLIENT_ID, CLIENT_SECRET = "itdash-tests", "a secret between servers"
 
@@ -67,14 +68,8 @@ def sign_in_servers() -> Iterator[Servers]:
     address = f"http://127.0.0.1:{stand_in.server_port}"
     with run_server_in_thread() as oidc:
         stand_in.servers = Servers(f"http://localhost:{oidc.server_port}", address)  # type: ignore[attr-defined]  # for the handler
-        thread = Thread(target=stand_in.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
+        with answering(stand_in):
             yield stand_in.servers  # type: ignore[attr-defined]  # just set
-        finally:
-            stand_in.shutdown()
-            stand_in.server_close()
-            thread.join(5)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+from tests.answering import answering
+
 TOKEN = "t0ken-of-the-host"
 REPOSITORY = "acme/shop"
 
@@ -87,14 +89,8 @@ class StandIn:
 
     @contextmanager
     def running(self) -> Iterator[StandIn]:
-        thread = threading.Thread(target=self._server.serve_forever, args=[0.01], daemon=True)
-        thread.start()
-        try:
+        with answering(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
-            thread.join()
 
 
 class GitHost(StandIn):

@@ -79,8 +79,8 @@ class KnownCases:
         place: Place,
         ids: dict[bytes, int],
         *,
-        stale: set[int] | None = None,
-        is_adding: bool = False,
+        stale: set[int],
+        is_adding: bool,
         budget: DetailsBudget,
     ) -> None:
         microseconds = (place.run_at - _EPOCH) // timedelta(microseconds=1)
@@ -103,7 +103,7 @@ class KnownCases:
         #: Ids by identity of the cases of which no result was seen.
         self._ids = ids
         #: Cases whose first or last sight the run moves.
-        self._stale = stale or set()
+        self._stale = stale
         self._seen_stale: list[int] = []
         #: Given out since `begin`: identities, and their ids.
         self._taken: list[bytes] = []
@@ -119,7 +119,7 @@ class KnownCases:
 
     @classmethod
     def of_suite(
-        cls, place: Place, *, limit: int, is_adding: bool = False, budget: DetailsBudget
+        cls, place: Place, *, limit: int, is_adding: bool, budget: DetailsBudget
     ) -> KnownCases | None:
         """Read the suite's cases; None when it has more than `limit`, or none and none are to be added here.
 

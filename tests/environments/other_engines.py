@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import socketserver
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, override
+
+from tests.answering import answering
 
 RECORDED: Mapping[str, Any] = json.loads((Path(__file__).parent / "recorded_engines.json").read_text())
 NAMES = [name for name in RECORDED if name != "_"]
@@ -101,9 +102,5 @@ def serving(name: str, socket: Path) -> Iterator[OtherEngine]:
     class Server(socketserver.ThreadingUnixStreamServer):
         daemon_threads = True
 
-    with Server(str(socket), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
+    with answering(Server(str(socket), Handler)):
         yield engine
-        server.shutdown()
-        thread.join()

@@ -7,11 +7,11 @@ import hashlib
 import io
 import json
 import tarfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
+
+from tests.answering import answering
 
 MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -93,12 +93,6 @@ def _layer() -> tuple[bytes, str]:
     return gzip.compress(content, mtime=0), f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-@contextmanager
-def registry(*, is_limited: bool = False) -> Iterator[Registry]:
+def registry(*, is_limited: bool = False) -> AbstractContextManager[Registry]:
     """Serve while entered."""
-    with Registry(is_limited=is_limited) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    return answering(Registry(is_limited=is_limited))

@@ -19,6 +19,7 @@ from runs.actions.tokens import create_token
 from runs.actions.uploads import ingest_upload
 from runs.models import Project, Report, Run, Upload
 from runs.vocabulary import Scope
+from tests.answering import answering
 from tests.factories import make_project
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,14 +44,8 @@ class Quiet(BaseHTTPRequestHandler):
 @contextmanager
 def served(handler: type[Quiet]) -> Iterator[str]:
     """The address of a server that answers so."""
-    with HTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering(HTTPServer(("127.0.0.1", 0), handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 @pytest.fixture(autouse=True)

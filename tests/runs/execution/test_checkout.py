@@ -15,6 +15,7 @@ import pytest
 from environments.errors import StoppedError
 from runs.execution.checkout import Checkout, CheckoutError, Source, checked_out, remove_checkouts
 from runs.execution.git import GitError, Remote, masked
+from tests.answering import answering
 from tests.repositories import commit, git, make_repository
 
 
@@ -230,16 +231,11 @@ def web_server(seen: list[str], *, silent: bool = False) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            ended.set()
 
 
 def test_credentials_are_used_and_never_shown(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from email.message import Message
 from email.parser import BytesParser
@@ -19,6 +18,7 @@ import yaml
 
 from itdash.cli._ci import ci_job
 from runs.templatetags.snippets import Snippet, snippets
+from tests.answering import answering
 
 SUITE = 'it\'s $HOME "quoted" `id` & co ${{{{ secrets.KEY }} $(id) $[id] <<id>> {{{id}}}'
 URL = "https://itdash.example.org/api/v1/projects/shop/uploads"
@@ -166,12 +166,8 @@ def _name_of(part: Message) -> str:
 def taker() -> Iterator[tuple[str, list[dict[str, str]]]]:
     forms: list[dict[str, str]] = []
     handler = type("Mine", (Taker,), {"forms": forms})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield f"http://127.0.0.1:{server.server_address[1]}/api/v1/projects/shop/uploads", forms
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
